@@ -1,0 +1,27 @@
+#pragma once
+
+#include <atomic>
+#include <thread>
+
+#include "core/base/assert.h"
+
+namespace shoal {
+
+/// Remembers which thread's loop an object belongs to. Owner-only methods begin with
+/// `owner_.check()`. Adopted by the first thread that checks; `release()` lets the next one adopt,
+/// as when an object is built in `main` and then handed to its LoopThread.
+class Owner {
+ public:
+  void check() const {
+    const auto self = std::this_thread::get_id();
+    auto expected = std::thread::id{};
+    if (thread_.load(std::memory_order_relaxed) == self) return;
+    SHOAL_ASSERT(thread_.compare_exchange_strong(expected, self), "called from a foreign thread");
+  }
+  void release() { thread_.store(std::thread::id{}, std::memory_order_relaxed); }
+
+ private:
+  mutable std::atomic<std::thread::id> thread_{};
+};
+
+}  // namespace shoal
