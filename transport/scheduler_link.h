@@ -1,0 +1,93 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/base/clock.h"
+#include "core/base/result.h"
+#include "core/cluster/cluster_view.h"
+#include "core/cluster/messages.h"
+#include "transport/loop.h"
+#include "transport/session.h"
+
+namespace shoal {
+
+/// A node's side of the scheduler: joins, keeps the view and G up to date, tells the scheduler what it
+/// has to know, survives the scheduler's restart. Servers, workers and observers share it. Belongs to
+/// its node's loop. See docs/design/protocol.md, "Views".
+class SchedulerLink {
+ public:
+  struct Options {
+    Address scheduler;
+    Join join;
+    Duration silence;  ///< Without a word of the scheduler for this long `in_touch` is false.
+    std::uint64_t seed = 1;
+  };
+  SchedulerLink(Transport& transport, Options options);
+  ~SchedulerLink();
+
+  /// The answer to join(): not there until it came. An Error: refused for good.
+  const std::optional<Joined>& joined() const;
+  /// The newest view; never null once joined.
+  const ViewPtr& view() const;
+  /// G as the scheduler sent it last, under a view that we have; the view's own at first.
+  WorkerClock global_clock() const;
+  const GlobalClock& global_clock_info() const;
+  /// False: no word of the scheduler for a lease: a server stops answering until it has heard.
+  bool in_touch(TimePoint now) const;
+
+  /// Asks for a newer view: somebody's epoch is ahead of ours.
+  void want_view(Epoch at_least);
+  void tick(const Tick& tick);  ///< newest wins; repeated after reconnects until superseded
+  void report_lost(const ReportLost& report);
+  /// Requests of the user's API. The answers come by `next_answer`.
+  Result<RequestId> request(FrameKind kind, TableId table, std::span<const std::byte> meta,
+                            std::uint64_t context);
+
+  /// One turn's time-driven work. True if it did something.
+  bool poll(TimePoint now);
+  TimePoint next_timer() const;
+  /// True if the event was the link's. `changed` is set when view or G changed; `answer` when a
+  /// request() of the owner was answered.
+  struct Change {
+    bool joined = false;
+    bool view = false;
+    bool global_clock = false;
+    bool answered = false;
+    Incoming answer;  ///< frame is valid until the transport's next poll
+    Errc refused = Errc::ok;  ///< join was refused for good, with `why`
+    std::string why;
+  };
+  bool handle(const Event& event, TimePoint now, Change& change);
+  std::string explain() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// The heartbeats of one node: an object of its own, with a transport and (on sockets) a thread of its
+/// own, so that a long kernel or a caller-driven loop costs no lease. `turns` is the main loop's
+/// counter, read with relaxed order.
+class Heart final : public Pollable {
+ public:
+  struct Options {
+    Address scheduler;
+    Role role = Role::worker;
+    NodeId node;
+    Incarnation incarnation;
+    Duration beat;
+  };
+  Heart(Transport& transport, Options options, const std::atomic<std::uint64_t>& turns);
+  ~Heart() override;
+  bool poll(TimePoint now) override;
+  TimePoint next_timer() const override;
+  Transport& transport() override;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shoal
