@@ -41,7 +41,10 @@ static_assert(sizeof(PushRun) == 48 && std::has_unique_object_representations_v<
 /// Meta of a push: this, then `run_count` PushRuns. header.clock is the worker's clock.
 /// Eager: payload = keys (u64 each; key lists only), then values.
 /// Rendezvous (frame_flag::kRendezvous): no payload; `keys` and `values` are READ by the server.
-/// Burnt (frame_flag::kBurnt): no payload, no spans.
+/// Burnt (frame_flag::kBurnt): no payload, no spans. So does a worker's tick() complete its
+/// contribution to the segments of a collective table that it did not push: burnt parts over the rows
+/// of those segments. A collective contribution of a worker to a segment is complete when the rows of
+/// its parts at that clock, burnt ones included, add up to at least the segment's rows.
 struct PushMeta {
   std::uint32_t run_count = 0;
   std::uint32_t inputs = 1;     ///< values that the rule takes per weight
