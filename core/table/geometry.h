@@ -16,6 +16,7 @@ namespace shoal {
 /// frame vanishes (docs/performance.md).
 inline constexpr std::size_t kSegmentBytes = 256u << 10;
 
+inline constexpr std::uint32_t kInputsMax = 4;
 inline constexpr std::size_t kTableNameBytesMax = 256;
 inline constexpr std::uint64_t kDenseRowsMax = std::uint64_t{1} << 48;
 inline constexpr std::uint64_t kSegmentsMax = std::uint64_t{1} << 31;

@@ -62,13 +62,16 @@ Status validate(const TableSpec& spec) {
   if (spec.staleness != unbounded && spec.staleness > kStalenessMax)
     return wrong(spec, fmt::format("staleness {} is beyond {}: use shoal::unbounded for an "
                                    "asynchronous table", spec.staleness, kStalenessMax));
+  if (spec.update.inputs == 0 || spec.update.inputs > kInputsMax)
+    return wrong(spec, fmt::format("update rule '{}' takes {} inputs; 1 to {} are possible",
+                                   spec.update.rule, spec.update.inputs, kInputsMax));
   const auto apply = spec.apply_mode();
   if (apply != Apply::on_arrival && spec.staleness == unbounded)
     return wrong(spec, fmt::format("{} needs a staleness bound: its sums live until all workers have "
                                    "ticked", name_of(apply)));
-  if (apply != Apply::on_arrival && spec.update.rule == "assign")
-    return wrong(spec, fmt::format("{} sums pushes, which 'assign' cannot: use on_arrival",
-                                   name_of(apply)));
+  if (apply != Apply::on_arrival && spec.update.aggregate == Aggregate::last)
+    return wrong(spec, fmt::format("{} sums pushes, which '{}' cannot: use on_arrival",
+                                   name_of(apply), spec.update.rule));
   if (apply == Apply::collective && spec.layout == Layout::sparse)
     return wrong(spec, "collective tables are dense: with sparse rows nobody knows who contributes");
   if (spec.deterministic && apply != Apply::collective)
@@ -108,6 +111,8 @@ void encode(Writer& out, const TableSpec& spec) {
     out.put_string(name);
     out.put(value);
   }
+  out.put(spec.update.inputs);
+  out.put(spec.update.aggregate);
   out.put(spec.initializer.kind);
   out.put(spec.initializer.a);
   out.put(spec.initializer.b);
@@ -132,6 +137,8 @@ TableSpec decode_table_spec(Reader& in) {
     auto name = in.get_string(kTableNameBytesMax);
     spec.update.parameters.emplace_back(std::move(name), in.get<double>());
   }
+  spec.update.inputs = in.get<std::uint32_t>();
+  spec.update.aggregate = in.get_enum<Aggregate>(4);
   spec.initializer.kind = in.get_enum<Initializer::Kind>(4);
   spec.initializer.a = in.get<double>();
   spec.initializer.b = in.get<double>();

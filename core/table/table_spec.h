@@ -30,11 +30,18 @@ enum class Apply : std::uint8_t {
 /// A staleness bound: 0 is BSP, k is bounded (SSP, Ho et al. NIPS'13), `unbounded` is asynchronous.
 inline constexpr std::int64_t unbounded = std::numeric_limits<std::int64_t>::max();
 
+/// How pushes of one row combine before the update rule sees them: repeated keys of a push, and the
+/// pushes of a clock on per_clock and collective tables.
+enum class Aggregate : std::uint8_t { sum = 0, last = 1, min = 2, max = 3 };
+
 /// The name of an update rule and its parameters, as they travel: the server looks the rule up in
-/// its RuleSet. Parameters not named have the rule's defaults.
+/// its RuleSet. Parameters not named have the rule's defaults. Rules convert to it (core/ops), so that
+/// `.update = shoal::Ftrl{.l1 = 1e-4f}` fills in all four.
 struct UpdateSpec {
   std::string rule = "add";
   std::vector<std::pair<std::string, double>> parameters;
+  std::uint32_t inputs = 1;  ///< values pushed for each weight
+  Aggregate aggregate = Aggregate::sum;
 
   friend bool operator==(const UpdateSpec&, const UpdateSpec&) = default;
 };
