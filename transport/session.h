@@ -70,6 +70,8 @@ class Session {
   /// cannot know of it and nothing of its payload was sent. False: it was, perhaps; the payload may
   /// still be lent to the transport: only break_connection() ends that loan at once.
   bool withdraw(RequestId id);
+  /// Whether a request is, or was, on a wire: false while it waits for a credit or a connection.
+  bool was_sent(RequestId id) const;
   /// A frame without an answer, sent if the session is open, else dropped (tick, cancel: newest wins
   /// or idempotent). Takes no credit.
   Status send_notice(const FrameHeader& header, std::span<const std::byte> meta);
