@@ -1,0 +1,91 @@
+#include "core/ops/row_merger.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "core/base/random.h"
+
+namespace shoal {
+
+Result<RowMerger> RowMerger::create(Device& device, std::size_t rows_max, std::size_t bytes_max) {
+  constexpr std::size_t kRowsMax = std::size_t{1} << 30;
+  if (rows_max == 0 || rows_max > kRowsMax)
+    return Error{Errc::invalid_argument, fmt::format("a row merger for {} rows: 1 to {} are possible",
+                                                     rows_max, kRowsMax)};
+  SHOAL_ASSIGN(auto values, Buffer::create(device, bytes_max));
+  return RowMerger(std::move(values), rows_max);
+}
+
+RowMerger::RowMerger(Buffer values, std::size_t rows_max)
+    : values_(std::move(values)),
+      rows_max_(rows_max),
+      positions_(rows_max),
+      seen_(std::bit_ceil(2 * rows_max)) {}
+
+Status RowMerger::begin(std::size_t rows) {
+  if (rows > rows_max_)
+    return Error{Errc::overloaded,
+                 fmt::format("a part of {} rows where {} were announced", rows, rows_max_)};
+  if (++stamp_ == 0) {  // Wrapped: stamps of 2^32 calls ago would look like this call's.
+    std::fill(seen_.begin(), seen_.end(), Seen{});
+    stamp_ = 1;
+  }
+  return {};
+}
+
+RowMerger::Seen& RowMerger::look_up(std::uint32_t position) {
+  const auto mask = seen_.size() - 1;
+  auto at = mix64(position) & mask;
+  while (seen_[at].stamp == stamp_ && seen_[at].position != position) at = (at + 1) & mask;
+  return seen_[at];
+}
+
+Result<bool> RowMerger::repeats(std::span<const std::uint32_t> positions) {
+  SHOAL_TRY(begin(positions.size()));
+  for (const auto position : positions) {
+    auto& seen = look_up(position);
+    if (seen.stamp == stamp_) return true;
+    seen = {stamp_, position, 0};
+  }
+  return false;
+}
+
+Result<RowMerger::Rows> RowMerger::merge(Rows rows, const AggregateKernels& aggregate, DType dtype,
+                                         std::size_t row_values) {
+  SHOAL_TRY(begin(rows.positions.size()));
+  const auto row_bytes = row_values * byte_size(dtype);
+  // Rows before the first repetition stay where they are until it is known that there is one.
+  std::uint32_t distinct = 0;
+  bool copied = false;
+  for (std::size_t r = 0; r < rows.positions.size(); ++r) {
+    const auto position = rows.positions[r];
+    auto& seen = look_up(position);
+    const auto* value = rows.values + r * row_bytes;
+    if (seen.stamp != stamp_) {
+      seen = {stamp_, position, distinct};
+      if (copied) {
+        std::memcpy(values_.data() + distinct * row_bytes, value, row_bytes);
+        positions_[distinct] = position;
+      }
+      ++distinct;
+      continue;
+    }
+    if (!copied) {
+      if (rows.positions.size() > values_.bytes() / row_bytes)
+        return Error{Errc::overloaded,
+                     fmt::format("a part of {} rows of {} bytes where {} bytes were announced",
+                                 rows.positions.size(), row_bytes, values_.bytes())};
+      std::memcpy(values_.data(), rows.values, distinct * row_bytes);
+      std::copy_n(rows.positions.begin(), distinct, positions_.begin());
+      copied = true;
+    }
+    aggregate.dense(values_.data() + seen.row * row_bytes, value, row_values);
+  }
+  if (!copied) return rows;
+  return Rows{std::span(positions_).first(distinct), values_.data()};
+}
+
+}  // namespace shoal

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/memory/buffer.h"
+#include "core/ops/aggregate.h"
+
+namespace shoal {
+
+/// Makes the rows of a push distinct: rows that repeat are combined into their first occurrence, so
+/// that a rule which is not linear sees the sum of a push, once. Sized at the start for one part;
+/// nothing is allocated afterwards. Belongs to one loop.
+class RowMerger {
+ public:
+  /// For parts of up to `rows_max` rows and `bytes_max` bytes of values. Errors: no_memory,
+  /// invalid_argument.
+  static Result<RowMerger> create(Device& device, std::size_t rows_max, std::size_t bytes_max);
+
+  struct Rows {
+    std::span<const std::uint32_t> positions;
+    const std::byte* values;
+  };
+  /// Returns `rows` itself if no position repeats (nothing is copied), else its distinct rows in the
+  /// order of their first occurrence, valid until the next call. `row_values` = width x inputs.
+  /// Errors: overloaded, if the part is larger than what was asked for at the start.
+  Result<Rows> merge(Rows rows, const AggregateKernels& aggregate, DType dtype,
+                     std::size_t row_values);
+
+  /// Whether a position occurs twice; a key list's answer can be kept with its positions.
+  Result<bool> repeats(std::span<const std::uint32_t> positions);
+
+ private:
+  /// A position seen in the present call, and which distinct row it became.
+  struct Seen {
+    std::uint32_t stamp = 0;
+    std::uint32_t position = 0;
+    std::uint32_t row = 0;
+  };
+  RowMerger(Buffer values, std::size_t rows_max);
+  Status begin(std::size_t rows);
+  Seen& look_up(std::uint32_t position);
+
+  Buffer values_;
+  std::size_t rows_max_;
+  std::vector<std::uint32_t> positions_;
+  std::vector<Seen> seen_;  ///< Open addressing, at most half full; an old stamp is an empty place.
+  std::uint32_t stamp_ = 0;
+};
+
+}  // namespace shoal

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <array>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include "core/memory/dtype.h"
+#include "core/ops/parameter.h"
+#include "core/table/geometry.h"
+#include "core/table/table_spec.h"
+
+// What an update rule is, seen without its type. See docs/design/update_rules.md.
+
+namespace shoal {
+
+/// The fixed properties of a rule; its functor's `kTraits`.
+struct RuleTraits {
+  std::string_view name;
+  std::uint8_t states = 0;  ///< optimizer values per weight, at most kRuleStatesMax
+  std::uint8_t inputs = 1;  ///< values that a push carries per weight, at most kInputsMax
+  Aggregate aggregate = Aggregate::sum;
+  bool floats = true;     ///< has f32 and f64 forms
+  bool integers = false;  ///< has i32 and i64 forms
+  /// Applying repeated rows one after another equals applying their aggregate once (up to rounding).
+  /// For other rules the caller merges repeated rows first (RowMerger).
+  bool repeats_compose = false;
+};
+
+inline constexpr std::size_t kRuleStatesMax = 8;
+inline constexpr std::size_t kRuleBytesMax = 128;
+
+/// The arrays of one segment (dense) or page (sparse): structure of arrays, so that a loop over
+/// weights is a loop over vectors. Aligned to the value's size.
+struct SegmentArrays {
+  std::byte* weights = nullptr;   ///< rows x width values
+  std::byte* states = nullptr;    ///< state 0 of all weights, `state_stride` bytes on state 1, ...
+  std::uint32_t* steps = nullptr; ///< only of a rule that counts steps: see RowShape::steps_per_row
+};
+
+/// What the segments of a table (or a slot) have in common.
+struct RowShape {
+  std::uint32_t width = 1;       ///< values a row
+  std::uint32_t page_shift = 0;  ///< a listed row's position is page << page_shift | row in the page
+  std::size_t state_stride = 0;  ///< bytes from a state array to the next
+  /// True (sparse): `steps` has one count per row, raised by the kernels. False (dense): `steps` is
+  /// one count of the segment, raised by the caller before it applies a push.
+  bool steps_per_row = false;
+};
+
+/// Consecutive rows of one segment.
+struct DenseRows {
+  SegmentArrays arrays;
+  RowShape shape;
+  std::size_t first = 0;  ///< row in the segment
+  std::size_t count = 0;
+};
+
+/// Rows by position, in any order. May repeat only where a function says so.
+struct ListedRows {
+  const SegmentArrays* pages = nullptr;
+  RowShape shape;
+  std::span<const std::uint32_t> positions;
+};
+
+/// The entry points of a rule for one dtype on one kind of device. `rule` is the functor. `stream` is
+/// Device::stream(). Inputs: row after row, each row's `width` values of input 0, then of input 1, ...;
+/// they may be unaligned.
+struct RuleKernels {
+  using Stream = void*;
+  void (*apply_dense)(const void* rule, const DenseRows&, const std::byte* inputs, Stream) = nullptr;
+  void (*apply_rows)(const void* rule, const ListedRows&, const std::byte* inputs, Stream) = nullptr;
+  void (*reset_dense)(const void* rule, const DenseRows&, Stream) = nullptr;
+  void (*reset_rows)(const void* rule, const ListedRows&, Stream) = nullptr;
+  /// Null for rules without decay.
+  void (*catch_up_dense)(const void* rule, const DenseRows&, std::uint64_t missed, Stream) = nullptr;
+  void (*catch_up_rows)(const void* rule, const ListedRows&, const std::uint64_t* missed,
+                        Stream) = nullptr;
+};
+using RuleKernelTable = std::array<RuleKernels, kDTypeCount>;
+
+/// A rule's functor type, erased. Constant data of the program or plugin that holds the functor.
+struct RuleKind {
+  RuleTraits traits;
+  std::span<const ParameterInfo> parameters;
+  bool counts_steps = false;  ///< needs SegmentArrays::steps
+  bool has_decay = false;     ///< a round without a push changes the row: needs catch_up
+  std::size_t bytes = 0;      ///< of the functor
+  void (*construct)(void* functor) = nullptr;  ///< the functor with its defaults
+  const RuleKernelTable* host_baseline = nullptr;
+  const RuleKernelTable* host_avx2 = nullptr;  ///< null where the compiler has no such target
+
+  /// The host's kernels for a CPU with or without AVX2.
+  const RuleKernelTable* host_kernels(bool avx2) const {
+    return avx2 && host_avx2 != nullptr ? host_avx2 : host_baseline;
+  }
+};
+
+/// What a functor must be. `operator()` is checked where the kernels are made.
+template <class F>
+concept UpdateFunctor = std::is_trivially_copyable_v<F> && std::is_default_constructible_v<F> &&
+                        sizeof(F) <= kRuleBytesMax && alignof(F) <= alignof(std::max_align_t) &&
+                        requires {
+                          { F::kTraits } -> std::convertible_to<RuleTraits>;
+                          F::parameters();
+                        };
+
+/// The functor's name, parameters and ways, for a TableSpec.
+template <UpdateFunctor F>
+UpdateSpec update_spec(const F& functor) {
+  UpdateSpec spec{std::string(F::kTraits.name), {}, F::kTraits.inputs, F::kTraits.aggregate};
+  for (const auto& info : F::parameters())
+    spec.parameters.emplace_back(std::string(info.name), info.get(&functor));
+  return spec;
+}
+
+}  // namespace shoal

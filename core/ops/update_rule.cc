@@ -1,0 +1,85 @@
+#include "core/ops/update_rule.h"
+
+#include <fmt/core.h>
+
+#include <vector>
+
+#include "core/base/nearest.h"
+#include "core/ops/simd.h"
+
+namespace shoal {
+
+namespace {
+
+std::string describe(const ParameterRange& range) {
+  if (range.flag) return "0 or 1";
+  if (range.low == -range::kInfinity && range.high == range::kInfinity) return "any finite number";
+  if (range.high == range::kInfinity)
+    return fmt::format("a finite number {} {}", range.low_included ? "at least" : "above",
+                       range.low);
+  return fmt::format("{} {} and {} {}", range.low_included ? "at least" : "above", range.low,
+                     range.high_included ? "at most" : "below", range.high);
+}
+
+constexpr std::size_t round_up(std::size_t bytes) {
+  return (bytes + host::kCacheLine - 1) / host::kCacheLine * host::kCacheLine;
+}
+
+}  // namespace
+
+UpdateRule::UpdateRule(const RuleKind& kind, DType dtype, const RuleKernels& kernels)
+    : kind_(&kind),
+      dtype_(dtype),
+      kernels_(kernels),
+      aggregate_(&aggregate_kernels(kind.traits.aggregate, dtype)) {
+  kind.construct(functor_.data());
+}
+
+Result<const ParameterInfo*> UpdateRule::find(std::string_view name) const {
+  std::vector<std::string_view> known;
+  for (const auto& info : kind_->parameters) {
+    if (info.name == name) return &info;
+    known.push_back(info.name);
+  }
+  if (known.empty())
+    return Error{Errc::unknown_name, fmt::format("update rule '{}' has no parameters, so no '{}'",
+                                                 this->name(), name)};
+  return Error{Errc::unknown_name, fmt::format("update rule '{}' has no parameter '{}'{}",
+                                               this->name(), name, suggest_name(name, known))};
+}
+
+Status UpdateRule::set_parameter(std::string_view name, double value) {
+  SHOAL_ASSIGN(const auto* info, find(name));
+  if (!info->range.contains(value))
+    return Error{Errc::out_of_range,
+                 fmt::format("parameter '{}' of update rule '{}' ({}) cannot be {}: it must be {}",
+                             name, this->name(), info->meaning, value, describe(info->range))};
+  info->set(functor_.data(), value);
+  return {};
+}
+
+Result<double> UpdateRule::parameter(std::string_view name) const {
+  SHOAL_ASSIGN(const auto* info, find(name));
+  return info->get(functor_.data());
+}
+
+UpdateSpec UpdateRule::spec() const {
+  UpdateSpec spec{std::string(name()), {}, traits().inputs, traits().aggregate};
+  for (const auto& info : kind_->parameters)
+    spec.parameters.emplace_back(std::string(info.name), info.get(functor_.data()));
+  return spec;
+}
+
+StateLayout StateLayout::of(const UpdateRule& rule, std::size_t rows, std::size_t width,
+                            bool steps_per_row) {
+  // One line more than needed: arrays whose distance is a power of two would share cache sets.
+  const auto stride = round_up(rows * width * byte_size(rule.dtype())) + host::kCacheLine;
+  const auto steps = !rule.counts_steps() ? 0 : steps_per_row ? rows : 1;
+  StateLayout layout;
+  layout.state_stride = stride;
+  layout.steps_offset = rule.traits().states * stride;
+  layout.bytes = layout.steps_offset + round_up(steps * sizeof(std::uint32_t));
+  return layout;
+}
+
+}  // namespace shoal
