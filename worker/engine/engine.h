@@ -1,0 +1,254 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/base/bounded_queue.h"
+#include "core/base/clock.h"
+#include "core/base/owner.h"
+#include "core/base/result.h"
+#include "transport/loop.h"
+#include "transport/scheduler_link.h"
+#include "transport/session.h"
+#include "transport/transport.h"
+#include "worker/engine/clock_keeper.h"
+#include "worker/engine/operation.h"
+#include "worker/engine/request.h"
+
+namespace shoal {
+
+/// The worker's side of the protocol: turns the user's operations into requests, follows the view,
+/// retries, lets go, and reports the clock. Calls come in through a queue from any thread; everything
+/// else belongs to one loop. Does no I/O of its own and reads the time only to stamp deadlines. See
+/// docs/design/protocol.md and docs/design/worker.md.
+class Engine final : public Pollable {
+ public:
+  struct Options {
+    Address scheduler;
+    Role role = Role::worker;
+    std::string name;
+    Incarnation incarnation;
+    std::uint32_t operations_max = 4096;    ///< unfinished or with a live ticket
+    Duration cancel_grace = std::chrono::milliseconds(500);
+    std::size_t eager_bytes_max = 16u << 10;   ///< pushes up to this ride in the message
+    std::size_t answer_bytes_max = 16u << 10;  ///< pulls up to this ride in the answer
+    Duration silence = std::chrono::seconds(10);
+    std::uint64_t seed = 1;
+    /// Only for tests that prove the seed search can fail: see tests/simulation.
+    struct Faults {
+      bool report_clock_early = false;  ///< report the local clock before its pushes have ended
+    } faults;
+  };
+  /// `transport` and `clock` outlive the engine.
+  Engine(Transport& transport, const Clock& clock, Options options);
+  ~Engine() override;
+
+  // ---- Any thread.
+
+  /// What a call of the user asks for. Spans and views stay the user's until the operation is done.
+  struct Ask {
+    OperationKind kind = OperationKind::push;
+    const TableShape* table = nullptr;
+    bool by_keys = false;
+    bool store = false;
+    RowRange rows;
+    std::span<const Key> keys;
+    ConstMemoryView source;
+    MemoryView target;
+    MemoryRecord* source_memory = nullptr;
+    MemoryRecord* target_memory = nullptr;
+    std::span<const OperationId> after;
+    std::int64_t ahead = 0;
+    TimePoint deadline = kNever;
+    FrameKind control = FrameKind::barrier;
+    std::vector<std::byte> control_meta;
+  };
+  /// Hands an operation over. Errors, at once: overloaded, out_of_range, mismatch, needs_tick,
+  /// invalid_argument.
+  Result<OperationId> submit(Ask ask);
+  Operation& operation(OperationId id) { return operations_[id.index]; }
+  bool done(OperationId id);
+  void cancel(OperationId id);
+  /// The ticket is gone. The operation goes on by itself.
+  void drop(OperationId id);
+  void tick();
+  WorkerClock clock() const { return WorkerClock(local_.load(std::memory_order_acquire)); }
+  /// Registers (later, on the loop) memory for many operations. Null: overloaded.
+  MemoryRecord* add_memory(MemoryView memory, bool owned);
+  /// The handle is gone; owned memory is freed when no operation uses it any more.
+  void remove_memory(MemoryRecord* record);
+  /// What `tick` and submit call so that a sleeping loop notices. Set before threads start.
+  void set_wake(std::function<void()> wake) { wake_ = std::move(wake); }
+
+  /// Counters for progress lines; approximate while operations run.
+  struct Traffic {
+    std::uint64_t bytes_pushed = 0;
+    std::uint64_t bytes_pulled = 0;
+  };
+  Traffic traffic() const;
+
+  // ---- The loop.
+
+  bool poll(TimePoint now) override;
+  TimePoint next_timer() const override;
+  Transport& transport() override { return transport_; }
+  /// Takes in what other threads asked for and sends it, without looking for events: what a
+  /// caller-driven worker does at each call.
+  void take_calls(TimePoint now);
+
+  /// Set once the scheduler has let this worker in.
+  const std::optional<Joined>& joined() const { return link_.joined(); }
+  /// Why it never will. Empty: not so.
+  const std::optional<Error>& refusal() const { return refusal_; }
+  const ViewPtr& view() const { return link_.view(); }
+  std::string why_not_joined() const { return link_.explain(); }
+  Incarnation incarnation() const { return options_.incarnation; }
+  /// The next thread that polls owns the loop.
+  void release_loop() { owner_.release(); }
+  /// Workers in the roster. Any thread.
+  std::uint32_t roster_size() const { return roster_size_.load(std::memory_order_relaxed); }
+  WorkerClock reported() const { return keeper_.reported(); }
+  const std::atomic<std::uint64_t>& turns() const { return turns_; }
+  /// Operations that are not done, and requests that are not answered for good.
+  std::size_t unfinished() const { return active_.size() + requests_.live(); }
+
+ private:
+  struct Server;      // a server of the view and the session to it
+  struct Table;       // a table of the view and this worker's sequences in it
+  struct Call {       // what other threads ask of the loop
+    enum class Kind : std::uint8_t { submit, cancel, drop, add_memory, remove_memory };
+    Kind kind;
+    std::uint32_t generation;
+    std::uint32_t operation;
+    MemoryRecord* memory;
+  };
+  struct Blocked {    // a push or pull that waits for others before it may be sent
+    std::uint32_t operation = Request::kNone;  // or
+    std::uint32_t request = Request::kNone;    // a tick's empty parts
+    std::uint32_t table = 0;
+    WorkerClock clock;
+    bool pushes = false;
+  };
+
+  // engine.cc: the loop and the hand-over between threads
+  void dispatch(const Event& event, TimePoint now);
+  bool take_calls();
+  void hand(const Call& call);
+  void wake();
+  void accept(std::uint32_t index);
+  void advance_clock(WorkerClock to);
+  void report_clock();
+  bool start_unblocked();
+  bool may_start(const Blocked& blocked, std::size_t position, Error& failed);
+  void expire(TimePoint now);
+  void finish(Operation& op, Errc code, std::string detail);
+  void finish_if_done(Operation& op);
+  std::uint32_t index_of(const Operation& op) const;
+  void remove_active(std::uint32_t index);
+  void finish_flushes();
+
+  // engine_send.cc: splitting, sequences, encoding
+  void start(Operation& op);
+  void start_push(Operation& op);
+  void start_pull(Operation& op);
+  void split_range(const Table& table, RowRange rows, std::size_t row_bytes, Row origin);
+  Status split_keys(Operation& op, Table& table, bool push);
+  const SlotChain* lost_slot(const Table& table, SlotIndex& slot) const;
+  void plan_requests(Operation* op, Table& table, Request::Kind kind, WorkerClock clock);
+  void post_planned();
+  void note_contribution(Table& table, RowRange rows);
+  void refresh_needs_tick();
+  void complete_contributions(WorkerClock clock);
+  void assign_sequences(Request& request);
+  void post(std::uint32_t index);
+  Status post_push(std::uint32_t index, Server& server);
+  Status post_pull(std::uint32_t index, Server& server);
+  Result<WireSpan> lend(Region& own, MemoryRecord* record, MemoryView memory, Access access);
+  void wait_and_post_again(std::uint32_t index, Epoch wanted, Duration delay);
+  bool post_waiting(TimePoint now);
+
+  // engine_answer.cc: answers, letting go
+  void on_answer(Server& server, const Incoming& incoming);
+  void on_push_answer(std::uint32_t index, const FrameHeader& header, const AnswerParts& answer);
+  void on_pull_answer(std::uint32_t index, const FrameView& frame, const AnswerParts& answer);
+  bool copy_answer(const Request& request, Operation& op, std::span<const std::byte> payload);
+  void retry(std::uint32_t index, Errc code, const FrameHeader& header);
+  void release_request(std::uint32_t index);
+  void end_request(std::uint32_t index);
+  void detach(std::uint32_t index);
+  void let_go(Operation& op, Errc code, std::string detail);
+  void let_go_blocked(Operation& op);
+  void let_go_push(std::uint32_t index, bool worth_burning);
+  void let_go_pull(std::uint32_t index);
+  void expire(Operation& op);
+  void force_end(Operation& op);
+  void end_letting_go(Operation& op);
+  void on_broken(Server& server);
+  std::vector<std::uint32_t> requests_of(const Operation& op);
+  std::string why_late(const Operation& op, bool& lost);
+
+  // engine_view.cc: the scheduler's word
+  void on_change(const SchedulerLink::Change& change);
+  void on_view();
+  void follow_servers();
+  void follow_tables();
+  void reroute();
+  void reroute(std::uint32_t index);
+  void finish_opened(Operation& op);
+  void on_control_answer(const Incoming& answer);
+  void on_stranger(Server& server, bool refused);
+  void start_control(Operation& op);
+  std::string explain() const;
+  Server* find_server(NodeId id);
+  Table* find_table(TableId id);
+  void free_memory_if_unused(MemoryRecord* record);
+
+  Transport& transport_;
+  const Clock& clock_;
+  const Options options_;
+  Owner owner_;
+  std::function<void()> wake_ = [] {};
+  SchedulerLink link_;
+  std::optional<Error> refusal_;
+  bool fenced_ = false;
+  ViewPtr seen_view_;  ///< what servers_, tables_ and routes follow
+
+  std::atomic<std::int64_t> local_{0};
+  std::atomic<std::uint64_t> turns_{0};
+  std::atomic<std::uint32_t> roster_size_{0};
+  std::atomic<std::uint64_t> bytes_pushed_{0}, bytes_pulled_{0};
+  OperationTable operations_;
+  BoundedQueue<Call> calls_;
+
+  ClockKeeper keeper_;
+  Tick told_;  ///< the last tick sent to the scheduler
+  RequestTable requests_;
+  std::vector<std::unique_ptr<Server>> servers_;
+  std::unordered_map<EndpointId, Server*> by_endpoint_;
+  std::vector<std::unique_ptr<Table>> tables_;  ///< by TableId
+  std::vector<std::uint32_t> active_;           ///< operations that are not done
+  std::vector<Blocked> blocked_;
+  std::vector<std::uint32_t> waiting_;          ///< requests in Stage::waiting
+  std::vector<MemoryRecord*> memory_;
+  bool recheck_blocked_ = false;
+  std::uint32_t flushes_ = 0;                   ///< operations of that kind that are not done
+  TimePoint now_{};
+  TimePoint next_expiry_ = kNever;
+  NodeId holder_;        ///< who held G back when a server last said
+  WorkerClock seen_global_clock_;
+
+  // Scratch of one turn; they keep their capacity.
+  std::vector<Event> events_;
+  std::vector<Run> runs_;
+  std::vector<std::byte> meta_;
+  std::vector<std::uint32_t> ended_;
+  std::vector<std::uint32_t> planned_;
+};
+
+}  // namespace shoal

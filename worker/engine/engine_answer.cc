@@ -1,0 +1,397 @@
+// The engine's way back: answers, retries, and how an operation lets go of what it lent. See
+// docs/design/protocol.md, "Push: exactly once".
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "worker/engine/engine.h"
+#include "worker/engine/peers.h"
+
+namespace shoal {
+
+namespace {
+
+/// Failures that pass: the same request may succeed later, at the same server or another.
+bool passes(Errc code) {
+  switch (code) {
+    case Errc::stale_view:
+    case Errc::gap:
+    case Errc::overloaded:
+    case Errc::not_ready:
+    case Errc::send_keys:
+    case Errc::peer_lost:
+    case Errc::revoked: return true;
+    default: return false;
+  }
+}
+
+/// Ends after which the slot will never ask for the sequence numbers again.
+bool burning_is_pointless(Errc code) {
+  return code == Errc::fenced || code == Errc::slot_lost || code == Errc::unknown_name;
+}
+
+constexpr Duration kRetryMin = std::chrono::milliseconds(1);
+constexpr Duration kRetryMax = std::chrono::milliseconds(100);
+
+}  // namespace
+
+void Engine::on_answer(Server& server, const Incoming& incoming) {
+  auto* request = requests_.find(incoming.context);
+  if (request == nullptr || request->id != incoming.id) return;  // it has ended meanwhile
+  const auto index = static_cast<std::uint32_t>(incoming.context);
+  const auto& frame = incoming.frame;
+  const auto answer = parse_answer(frame);
+  if (!answer.ok()) {
+    // Not what a correct server sends. The request is repeated over a new connection.
+    server.session->break_connection();
+    return on_broken(server);
+  }
+  seen_global_clock_ = std::max(seen_global_clock_, frame.header.clock);
+  if (answer->prefix.holder.value != 0) holder_ = answer->prefix.holder;
+  if (request->kind == Request::Kind::pull)
+    on_pull_answer(index, frame, *answer);
+  else
+    on_push_answer(index, frame.header, *answer);
+}
+
+void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
+                            const AnswerParts& answer) {
+  auto& request = requests_[index];
+  auto* op = request.operation == Request::kNone ? nullptr : &operations_[request.operation];
+  const auto whole = static_cast<Errc>(header.status);
+  std::size_t part = 0;
+  std::size_t kept = 0;
+  Errc passing = Errc::ok;
+  Errc fatal = Errc::ok;
+  for (std::size_t i = 0; i < request.runs.size(); ++i) {
+    const auto& run = request.runs[i];
+    // The run's worst part decides: sending an applied part again is harmless, losing one is not.
+    Errc worst = answer.part_codes.empty() ? whole : Errc::ok;
+    bool some_applied = false;
+    for (std::uint32_t p = 0; p < run.part_count && !answer.part_codes.empty(); ++p, ++part) {
+      const auto code = part < answer.part_codes.size() ? static_cast<Errc>(answer.part_codes[part])
+                                                        : Errc::protocol;
+      some_applied = some_applied || code == Errc::ok;
+      if (worst == Errc::ok || (passes(worst) && !passes(code) && code != Errc::ok)) worst = code;
+    }
+    if (worst == Errc::ok || worst == Errc::cancelled) {
+      if (op == nullptr) continue;
+      if (request.repeated) op->ambiguous = true;
+      if (worst == Errc::ok || some_applied) ++op->runs_applied;
+      if (worst == Errc::cancelled) ++op->runs_burnt;
+      continue;
+    }
+    (passes(worst) ? passing : fatal) = worst;
+    request.runs[kept++] = run;
+  }
+  request.runs.resize(kept);
+  if (kept == 0) return end_request(index);
+  if (fatal == Errc::ok) return retry(index, passing, header);
+  request.stage = Request::Stage::planned;
+  request.id = RequestId{};
+  if (op == nullptr) {
+    // A burnt part that cannot be placed any more: nobody waits for it.
+    if (burning_is_pointless(fatal)) return end_request(index);
+    return retry(index, fatal, header);
+  }
+  if (request.kind == Request::Kind::burn) {
+    op->incomplete = true;
+    return end_request(index);
+  }
+  let_go(*op, fatal, fmt::format("push to table '{}' was refused by server {}",
+                                 op->table->spec.name, request.server.value));
+}
+
+void Engine::on_pull_answer(std::uint32_t index, const FrameView& frame,
+                            const AnswerParts& answer) {
+  auto& request = requests_[index];
+  auto& op = operations_[request.operation];
+  auto code = static_cast<Errc>(frame.header.status);
+  for (const auto part : answer.part_codes)
+    if (code == Errc::ok || (passes(code) && part != 0)) code = static_cast<Errc>(part);
+  if (code == Errc::ok && request.eager && !copy_answer(request, op, frame.payload))
+    code = Errc::protocol;
+  if (code == Errc::ok) {
+    op.completion.oldest = std::min(op.completion.oldest, answer.prefix.oldest);
+    op.completion.newest = std::max(op.completion.newest, answer.prefix.newest);
+    std::uint64_t rows = 0;
+    for (const auto& run : request.runs) rows += run.row_count;
+    bytes_pulled_.fetch_add(rows * op.table->row_bytes, std::memory_order_relaxed);
+    return end_request(index);
+  }
+  if (request.stage == Request::Stage::letting_go) {
+    op.incomplete = true;
+    return end_request(index);
+  }
+  if (passes(code)) return retry(index, code, frame.header);
+  const auto server = request.server;
+  op.incomplete = true;
+  request.stage = Request::Stage::planned;  // answered: nothing is lent to the server
+  request.id = RequestId{};
+  let_go(op, code, code == Errc::timed_out
+                       ? fmt::format("pull of table '{}' was given up by server {}",
+                                     op.table->spec.name, server.value)
+                       : fmt::format("pull of table '{}' was refused by server {}",
+                                     op.table->spec.name, server.value));
+}
+
+/// The values of an eager answer stand in the order of the request's runs.
+bool Engine::copy_answer(const Request& request, Operation& op,
+                         std::span<const std::byte> payload) {
+  const auto target = request.by_keys ? op.plan->values_memory() : op.target;
+  for (const auto& run : request.runs) {
+    const auto bytes = run.row_count * op.table->row_bytes;
+    if (payload.size() < bytes) return false;
+    std::memcpy(target.data + run.offset, payload.data(), bytes);
+    payload = payload.subspan(bytes);
+  }
+  return payload.empty();
+}
+
+void Engine::retry(std::uint32_t index, Errc code, const FrameHeader& header) {
+  Epoch wanted;
+  auto delay = std::min(kRetryMax, kRetryMin * (1 << std::min(requests_[index].attempts, 7u)));
+  if (code == Errc::stale_view) {
+    wanted = Epoch::unpacked(header.epoch);
+    link_.want_view(wanted);
+    delay = kRetryMax;
+  }
+  wait_and_post_again(index, wanted, delay);
+}
+
+void Engine::release_request(std::uint32_t index) {
+  auto& request = requests_[index];
+  if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
+  if (request.kind != Request::Kind::pull) keeper_.end_push(request.clock);
+  requests_.release(index);
+}
+
+void Engine::end_request(std::uint32_t index) {
+  const auto owner = requests_[index].operation;
+  release_request(index);
+  if (owner == Request::kNone) return finish_flushes();
+  auto& op = operations_[owner];
+  --op.requests_left;
+  finish_if_done(op);
+}
+
+/// A burnt push goes on without its operation, whose loan has ended.
+void Engine::detach(std::uint32_t index) {
+  auto& request = requests_[index];
+  auto& op = operations_[request.operation];
+  request.operation = Request::kNone;
+  --op.requests_left;
+}
+
+std::vector<std::uint32_t> Engine::requests_of(const Operation& op) {
+  std::vector<std::uint32_t> found;
+  const auto owner = index_of(op);
+  for (std::uint32_t i = 0; i < requests_.size() && found.size() < op.requests_left; ++i)
+    if (requests_[i].stage != Request::Stage::free && requests_[i].operation == owner)
+      found.push_back(i);
+  return found;
+}
+
+/// The operation is to end with `code`, once no peer can touch its memory: requests that were never
+/// sent end at once, pulls are asked back, pushes burn. Bounded by `cancel_grace`.
+void Engine::let_go(Operation& op, Errc code, std::string detail) {
+  if (op.stage == Operation::Stage::letting_go) return;
+  const bool was_blocked = op.stage == Operation::Stage::blocked;
+  op.stage = Operation::Stage::letting_go;
+  op.end_code = code;
+  op.end_detail = std::move(detail);
+  op.force_at = deadline_after(now_, options_.cancel_grace);
+  next_expiry_ = std::min(next_expiry_, op.force_at);
+  if (op.kind == OperationKind::flush) --flushes_;
+  if (was_blocked || op.holds_push) let_go_blocked(op);
+  ++op.requests_left;  // our own hold, so that the operation does not end under the loop
+  for (const auto index : requests_of(op)) {
+    if (requests_[index].kind == Request::Kind::pull)
+      let_go_pull(index);
+    else if (requests_[index].kind == Request::Kind::push)
+      let_go_push(index, !burning_is_pointless(code));
+  }
+  --op.requests_left;
+  finish_if_done(op);
+}
+
+/// It has no sequence numbers yet, so nothing has to burn; but a collective table counts on it.
+void Engine::let_go_blocked(Operation& op) {
+  const auto index = index_of(op);
+  std::erase_if(blocked_, [&](const Blocked& b) { return b.operation == index; });
+  op.incomplete = true;
+  if (op.kind == OperationKind::pull || op.table == nullptr || !op.holds_push) return;
+  auto* table = find_table(op.table->id);
+  if (table == nullptr || table->info == nullptr || !table->collective() || fenced_) return;
+  split_range(*table, op.rows, table->shape.push_bytes, op.rows.begin);
+  plan_requests(nullptr, *table, Request::Kind::burn, op.clock);
+  for (const auto request : planned_)
+    blocked_.push_back({Request::kNone, request, op.table->id.value, op.clock, true});
+  planned_.clear();
+  recheck_blocked_ = true;
+}
+
+void Engine::let_go_push(std::uint32_t index, bool worth_burning) {
+  auto& request = requests_[index];
+  auto& op = operations_[request.operation];
+  bool lent = false;
+  if (request.stage == Request::Stage::posted)
+    if (auto* server = find_server(request.server)) {
+      const bool sent = server->session->was_sent(request.id);
+      lent = sent && server->session->open();
+      server->session->withdraw(request.id);
+      // Without a connection the loan has ended, but the part may have been applied before.
+      if (sent && !lent) op.ambiguous = true;
+      if (lent && !worth_burning) server->session->break_connection();
+    }
+  if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
+  request.stage = Request::Stage::planned;
+  if (!worth_burning) {
+    op.incomplete = true;
+    return end_request(index);
+  }
+  request.kind = Request::Kind::burn;
+  if (!lent) {
+    op.runs_burnt += static_cast<std::uint32_t>(request.runs.size());
+    detach(index);
+  }
+  post(index);
+}
+
+void Engine::let_go_pull(std::uint32_t index) {
+  auto& request = requests_[index];
+  auto& op = operations_[request.operation];
+  auto* server = find_server(request.server);
+  if (request.stage == Request::Stage::posted && server != nullptr &&
+      server->session->was_sent(request.id) && server->session->open()) {
+    request.stage = Request::Stage::letting_go;
+    FrameHeader header;
+    header.kind = FrameKind::cancel;
+    header.request = request.id;
+    header.epoch = seen_view_->epoch.packed();
+    header.table = request.table;
+    (void)server->session->send_notice(header, {});  // if it is lost, force_end follows
+    return;
+  }
+  if (request.stage == Request::Stage::posted && server != nullptr)
+    server->session->withdraw(request.id);
+  op.incomplete = true;
+  end_request(index);
+}
+
+void Engine::expire(Operation& op) {
+  if (op.kind == OperationKind::control)
+    return let_go(op, Errc::timed_out,
+                  fmt::format("the scheduler {} did not answer in time: {}",
+                              options_.scheduler.to_string(), link_.explain()));
+  if (op.kind == OperationKind::flush)
+    return let_go(op, Errc::timed_out, fmt::format("{} pushes have not ended", keeper_.unended()));
+  bool lost = false;
+  auto why = why_late(op, lost);
+  let_go(op, lost ? Errc::peer_lost : Errc::timed_out, std::move(why));
+}
+
+std::string Engine::why_late(const Operation& op, bool& lost) {
+  const auto verb = op.kind == OperationKind::push ? "push to" : "pull of";
+  const auto& name = op.table->spec.name;
+  for (const auto index : requests_of(op)) {
+    const auto* server = find_server(requests_[index].server);
+    if (server != nullptr && server->session->open()) continue;
+    lost = true;
+    return fmt::format("{} table '{}': server {} does not answer ({})", verb, name,
+                       requests_[index].server.value,
+                       server == nullptr ? "not in the view" : server->session->explain());
+  }
+  if (op.kind == OperationKind::push || op.need == kNoNeed)
+    return fmt::format("{} table '{}' did not finish in time", verb, name);
+  const auto* holder = seen_view_->find_worker(holder_);
+  const auto who = holder == nullptr
+                       ? std::string("a worker")
+                       : fmt::format("worker {} (node {})", holder->rank.value, holder_.value);
+  return fmt::format("{} table '{}' at clock {} waits for every worker to finish the clocks below "
+                     "{}; the global clock is {}, held back by {}",
+                     verb, name, op.use_clock.value, op.need.value, seen_global_clock_.value, who);
+}
+
+/// The grace is over: closing the connections ends the loan. Other operations on them are repeated.
+void Engine::force_end(Operation& op) {
+  op.force_at = kNever;
+  ++op.requests_left;
+  for (const auto index : requests_of(op)) {
+    auto& request = requests_[index];
+    if (request.stage == Request::Stage::free || request.operation != index_of(op)) continue;
+    if (auto* server = find_server(request.server);
+        server != nullptr && (request.stage == Request::Stage::posted ||
+                              request.stage == Request::Stage::letting_go)) {
+      server->session->break_connection();
+      on_broken(*server);
+      continue;
+    }
+    op.ambiguous = op.incomplete = true;
+    if (request.kind == Request::Kind::burn)
+      detach(index);
+    else
+      end_request(index);
+  }
+  if (op.plan) {
+    op.plan->keys_region.revoke();
+    op.plan->values_region.revoke();
+  }
+  --op.requests_left;
+  SHOAL_ASSERT(op.requests_left == 0, "a loan outlived its connections");
+  finish_if_done(op);
+}
+
+/// The connection to `server` is gone, and with it every loan on it. The session repeats what is
+/// unanswered; operations that only waited for their loan's end have it now.
+void Engine::on_broken(Server& server) {
+  by_endpoint_.erase(server.endpoint);
+  for (std::uint32_t index = 0; index < requests_.size(); ++index) {
+    auto& request = requests_[index];
+    if (request.stage != Request::Stage::posted && request.stage != Request::Stage::letting_go)
+      continue;
+    if (request.server != server.id) continue;
+    if (request.kind == Request::Kind::burn) request.repeated = true;
+    if (request.operation == Request::kNone) continue;
+    auto& op = operations_[request.operation];
+    if (op.stage != Operation::Stage::letting_go) continue;
+    op.incomplete = true;
+    if (request.kind == Request::Kind::burn) {
+      op.ambiguous = true;
+      detach(index);
+      finish_if_done(op);
+    } else if (request.kind == Request::Kind::pull) {
+      server.session->withdraw(request.id);
+      end_request(index);
+    }
+  }
+}
+
+void Engine::end_letting_go(Operation& op) {
+  auto code = op.end_code;
+  auto detail = std::move(op.end_detail);
+  const bool asked = code == Errc::cancelled || code == Errc::timed_out || code == Errc::peer_lost;
+  const bool pushes = op.kind == OperationKind::push || op.kind == OperationKind::push_pull;
+  if (asked && (pushes || op.kind == OperationKind::pull)) {
+    const bool all_there = !op.incomplete && !op.ambiguous && op.runs_burnt == 0;
+    if (all_there) {  // the answers were on their way already
+      op.stage = Operation::Stage::running;
+      return finish_if_done(op);
+    }
+    if (pushes && code == Errc::cancelled) {
+      if (op.ambiguous) {
+        code = Errc::timed_out;
+        detail = "cancelled, but the connection broke: it may have been applied, at most once";
+      } else if (op.runs_applied > 0) {
+        code = Errc::partly_applied;
+        detail = fmt::format("cancelled after some of its rows had been applied: {} of {} runs",
+                             op.runs_applied, op.runs_applied + op.runs_burnt);
+      }
+    }
+  }
+  finish(op, code, std::move(detail));
+}
+
+}  // namespace shoal

@@ -1,0 +1,244 @@
+// The engine and the scheduler: views, tables, fencing, and the user's requests to the scheduler.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "worker/engine/engine.h"
+#include "worker/engine/peers.h"
+
+namespace shoal {
+
+Engine::Server* Engine::find_server(NodeId id) {
+  for (auto& server : servers_)
+    if (server->id == id) return server.get();
+  return nullptr;
+}
+
+Engine::Table* Engine::find_table(TableId id) {
+  return id.value < tables_.size() ? tables_[id.value].get() : nullptr;
+}
+
+void Engine::on_change(const SchedulerLink::Change& change) {
+  if (change.refused != Errc::ok) refusal_ = Error{change.refused, change.why};
+  if (change.joined) {
+    keeper_.start(link_.joined()->start);
+    local_.store(link_.joined()->start.value, std::memory_order_release);
+  }
+  if (change.joined || change.view) on_view();
+  if (change.global_clock)
+    seen_global_clock_ = std::max(seen_global_clock_, link_.global_clock());
+  if (change.answered) on_control_answer(change.answer);
+}
+
+void Engine::on_view() {
+  if (!link_.view() || (seen_view_ && link_.view()->epoch <= seen_view_->epoch)) return;
+  seen_view_ = link_.view();
+  roster_size_.store(static_cast<std::uint32_t>(seen_view_->roster.size()));
+  follow_tables();
+  follow_servers();
+  if (options_.role == Role::worker && link_.joined() &&
+      seen_view_->find_worker(link_.joined()->node) == nullptr)
+    fenced_ = true;
+  reroute();
+  for (const auto index : std::vector<std::uint32_t>(active_)) {
+    auto& op = operations_[index];
+    if (op.phase.load() != Operation::kPending) continue;
+    if (op.opened_id.value != 0) finish_opened(op);
+    if (op.phase.load() != Operation::kPending || op.table == nullptr) continue;
+    if (fenced_)
+      let_go(op, Errc::fenced, "this worker was cut off from the cluster: its lease ended; connect "
+                               "again to join as a new worker");
+    else if (auto* table = find_table(op.table->id); table == nullptr || table->info == nullptr)
+      let_go(op, Errc::unknown_name, fmt::format("table '{}' was dropped", op.table->spec.name));
+  }
+}
+
+void Engine::follow_servers() {
+  for (const auto& node : seen_view_->nodes) {
+    if (node.role != Role::server || find_server(node.id) != nullptr) continue;
+    const auto address = Address::parse(node.address);
+    if (!address.ok()) continue;  // the scheduler checks addresses at join
+    Session::Options options;
+    options.peer = *address;
+    options.hello.node = link_.joined() ? link_.joined()->node : NodeId{};
+    options.hello.incarnation = options_.incarnation;
+    options.hello.role = options_.role;
+    options.hello.expected = node.id;
+    options.hello.expected_incarnation = node.incarnation;
+    options.requests_max = options_.operations_max;
+    options.seed = options_.seed + node.id.value;
+    servers_.push_back(std::make_unique<Server>(
+        Server{node.id, node.incarnation, std::make_unique<Session>(transport_, options), {}, 0}));
+  }
+  // Connections to servers that are no more end here; reroute() then finds their requests.
+  std::erase_if(servers_, [&](const std::unique_ptr<Server>& server) {
+    if (seen_view_->find_node(server->id) != nullptr) return false;
+    server->session->close();
+    on_broken(*server);
+    return true;
+  });
+}
+
+void Engine::follow_tables() {
+  for (auto& table : tables_)
+    if (table) table->info = seen_view_->find_table(table->shape.id);
+  for (const auto& info : seen_view_->tables) {
+    if (tables_.size() <= info.id.value) tables_.resize(info.id.value + 1);
+    auto& table = tables_[info.id.value];
+    if (!table) {
+      table = std::make_unique<Table>(info);
+      table->info = &info;
+    }
+    std::vector<std::uint32_t> order(info.slots.size());
+    for (std::uint32_t slot = 0; slot < order.size(); ++slot) order[slot] = slot;
+    std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
+      return info.slots[a].head() < info.slots[b].head();
+    });
+    table->slot_rank.resize(order.size());
+    for (std::uint32_t rank = 0; rank < order.size(); ++rank) table->slot_rank[order[rank]] = rank;
+  }
+}
+
+void Engine::reroute() {
+  const auto count = requests_.size();
+  for (std::uint32_t index = 0; index < count; ++index)
+    if (requests_[index].stage != Request::Stage::free) reroute(index);
+}
+
+/// Requests whose slots have other servers now leave the old one and follow; those whose slots are
+/// lost end.
+void Engine::reroute(std::uint32_t index) {
+  auto& request = requests_[index];
+  const auto* table = find_table(request.table);
+  if (fenced_ || table == nullptr || table->info == nullptr) {
+    if (request.operation == Request::kNone) {
+      if (auto* server = find_server(request.server);
+          server != nullptr && request.stage == Request::Stage::posted)
+        server->session->withdraw(request.id);
+      std::erase_if(blocked_, [&](const Blocked& b) { return b.request == index; });
+      end_request(index);
+    }
+    return;  // on_view ends the operations themselves
+  }
+  const bool pull = request.kind == Request::Kind::pull;
+  bool lost = false;
+  bool moved = false;
+  for (const auto& run : request.runs) {
+    const auto& chain = table->chain(run.slot);
+    lost = lost || chain.lost();
+    moved = moved || (!chain.lost() && (pull ? chain.tail() : chain.head()) != request.server);
+  }
+  if (!lost && !moved) return;
+  auto* old_server = find_server(request.server);
+  if (request.stage == Request::Stage::letting_go) return;  // only waits for its loan's end
+  if (request.stage == Request::Stage::posted && old_server != nullptr) {
+    const bool lent = old_server->session->was_sent(request.id) && old_server->session->open();
+    old_server->session->withdraw(request.id);
+    if (lent) {
+      old_server->session->break_connection();
+      on_broken(*old_server);
+    }
+  }
+  if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
+  if (request.stage != Request::Stage::planned) {
+    request.stage = Request::Stage::planned;
+    request.id = RequestId{};
+  }
+  if (lost && request.operation != Request::kNone) {
+    auto& op = operations_[request.operation];
+    return let_go(op, Errc::slot_lost,
+                  fmt::format("table '{}': the only server of some of its slots is lost, and their "
+                              "rows with it", op.table->spec.name));
+  }
+  std::erase_if(request.runs, [&](const Run& run) { return table->chain(run.slot).lost(); });
+  if (request.runs.empty()) {
+    std::erase_if(blocked_, [&](const Blocked& b) { return b.request == index; });
+    return end_request(index);
+  }
+  const bool unsequenced = std::any_of(blocked_.begin(), blocked_.end(),
+                                       [&](const Blocked& b) { return b.request == index; });
+  // One request goes on for each server; the first is this one.
+  const auto runs = std::exchange(request.runs, {});
+  auto target = index;
+  for (const auto& run : runs) {
+    const auto& chain = table->chain(run.slot);
+    const auto server = pull ? chain.tail() : chain.head();
+    if (!requests_[target].runs.empty() && requests_[target].server != server) {
+      const auto next = requests_.acquire();
+      auto& from = requests_[index];
+      auto& to = requests_[next];
+      to.kind = from.kind;
+      to.store = from.store;
+      to.by_keys = from.by_keys;
+      to.repeated = from.repeated;
+      to.operation = from.operation;
+      to.table = from.table;
+      to.clock = from.clock;
+      if (to.operation != Request::kNone) ++operations_[to.operation].requests_left;
+      if (!pull) keeper_.begin_push(to.clock);
+      if (unsequenced)
+        blocked_.push_back({Request::kNone, next, to.table.value, to.clock, true});
+      else if (target != index)
+        post(target);
+      target = next;
+    }
+    requests_[target].server = server;
+    requests_[target].runs.push_back(run);
+  }
+  if (unsequenced) return;
+  if (target != index) post(target);
+  if (requests_[index].stage == Request::Stage::planned) post(index);
+}
+
+void Engine::on_stranger(Server& server, bool refused) {
+  // Told once for each time it was lost; the scheduler looks for itself.
+  if (refused && server.refusals++ > 0) return;
+  link_.report_lost({server.id, server.incarnation});
+}
+
+void Engine::start_control(Operation& op) {
+  op.stage = Operation::Stage::running;
+  const auto context =
+      (std::uint64_t{op.generation.load(std::memory_order_relaxed)} << 32) | index_of(op);
+  const auto table = op.table == nullptr ? TableId{} : op.table->id;
+  const auto sent = link_.request(op.control, table, op.control_meta, context);
+  if (!sent.ok()) finish(op, sent.code(), sent.error().what);
+}
+
+void Engine::on_control_answer(const Incoming& answer) {
+  const auto index = static_cast<std::uint32_t>(answer.context);
+  if (index >= operations_.capacity()) return;
+  auto& op = operations_[index];
+  if (op.generation.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(answer.context >> 32) ||
+      op.phase.load() != Operation::kPending || op.stage != Operation::Stage::running)
+    return;
+  const auto code = static_cast<Errc>(answer.frame.header.status);
+  // A refusal carries its sentence as the payload; so does the status report.
+  std::string text(reinterpret_cast<const char*>(answer.frame.payload.data()),
+                   answer.frame.payload.size());
+  if (code != Errc::ok) return finish(op, code, std::move(text));
+  if (op.control != FrameKind::open_table) return finish(op, Errc::ok, std::move(text));
+  op.opened_id = answer.frame.header.table;
+  finish_opened(op);
+}
+
+void Engine::finish_opened(Operation& op) {
+  auto* table = find_table(op.opened_id);
+  if (table == nullptr || table->info == nullptr) {
+    link_.want_view(seen_view_ ? Epoch{seen_view_->epoch.term, seen_view_->epoch.number + 1} : Epoch{});
+    return;  // on_view comes back to it
+  }
+  op.opened = &table->shape;
+  finish(op, Errc::ok, {});
+}
+
+std::string Engine::explain() const {
+  std::string text = fmt::format("scheduler {}: {}\n", options_.scheduler.to_string(),
+                                 link_.explain());
+  for (const auto& server : servers_)
+    text += fmt::format("server {}: {}\n", server->id.value, server->session->explain());
+  return text;
+}
+
+}  // namespace shoal

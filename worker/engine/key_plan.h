@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/base/ids.h"
+#include "core/memory/dtype.h"
+#include "core/table/geometry.h"
+#include "transport/transport.h"
+
+namespace shoal {
+
+/// How a key list falls apart into slots: its keys grouped by slot, in an order of slots that the
+/// caller gives (those of one server side by side), and for each of the user's positions the place of
+/// its row among the grouped ones. Rows pass through `values`, in which peers READ and WRITE. Belongs
+/// to one operation at a time and keeps its memory for the next.
+class KeyPlan {
+ public:
+  struct Group {
+    SlotIndex slot;
+    std::uint64_t begin = 0;  ///< index of its first grouped key
+    std::uint64_t count = 0;
+  };
+
+  /// Groups `keys`. `slot_rank[slot]` is the slot's place in the wanted order. With `fold`, repeated
+  /// keys share one place (pushes); else each position has its own (pulls). Stable within a slot.
+  void group(std::span<const Key> keys, const Geometry& geometry,
+             std::span<const std::uint32_t> slot_rank, bool fold);
+  /// Makes room for the rows: `row_bytes` for each grouped key.
+  void reserve_values(std::size_t row_bytes);
+  /// Puts the user's rows into their places; rows of a repeated key combine by `aggregate`.
+  void gather(ConstMemoryView rows, DType dtype, std::uint32_t values_per_row, Aggregate aggregate);
+  /// Puts the rows of the places back to the user's positions.
+  void scatter(MemoryView rows, std::size_t row_bytes) const;
+
+  std::span<const Group> groups() const { return groups_; }
+  std::span<const Key> keys() const { return grouped_; }
+  /// All the memory that grouped keys or values may ever fill before the vectors move: what the
+  /// regions register.
+  MemoryView keys_memory() {
+    return {reinterpret_cast<std::byte*>(grouped_.data()), grouped_.capacity() * sizeof(Key)};
+  }
+  MemoryView values_memory() { return {values_.data(), values_.size()}; }
+
+  // Registered by the owner when needed, revoked here before the vectors move.
+  Region keys_region, values_region;
+
+ private:
+  void fold_repeats();
+
+  std::vector<Group> groups_;
+  std::vector<Key> grouped_;
+  std::vector<std::uint32_t> place_;  ///< user's position -> grouped index
+  std::vector<std::byte> values_;
+  std::size_t values_bytes_ = 0;
+  bool repeats_ = false;  ///< some places have several positions
+  std::vector<std::uint32_t> slot_of_, next_, buckets_, moved_;  ///< scratch
+};
+
+}  // namespace shoal

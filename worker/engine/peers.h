@@ -1,0 +1,40 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/cluster/cluster_view.h"
+#include "transport/session.h"
+#include "worker/engine/engine.h"
+
+namespace shoal {
+
+/// A server of the view and the session to it.
+struct Engine::Server {
+  NodeId id;
+  Incarnation incarnation;
+  std::unique_ptr<Session> session;
+  EndpointId endpoint;        ///< under which `by_endpoint_` knows it
+  std::uint32_t refusals = 0;  ///< since it was last open: reported to the scheduler once
+};
+
+/// A table of the view and this worker's place in it.
+struct Engine::Table {
+  TableShape shape;
+  const TableInfo* info = nullptr;  ///< in seen_view_; null: dropped
+  std::vector<Sequence> next_q;     ///< by slot: what the next part gets
+  std::vector<std::uint32_t> slot_rank;     ///< by slot: its place when ordered by server
+  std::vector<std::uint64_t> contributed;   ///< collective: rows by segment, of the current clock
+
+  explicit Table(const TableInfo& table)
+      : shape{table.id, table.spec, table.geometry(), table.spec.row_bytes(),
+              table.spec.row_bytes() * table.spec.update.inputs},
+        next_q(table.slots.size(), Sequence(1)) {
+    if (collective()) contributed.assign(shape.geometry.segments(), 0);
+  }
+  bool collective() const { return shape.spec.apply_mode() == Apply::collective; }
+  const SlotChain& chain(SlotIndex slot) const { return info->slots[slot.value]; }
+};
+
+}  // namespace shoal

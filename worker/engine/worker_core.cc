@@ -1,0 +1,248 @@
+#include "worker/engine/worker_core.h"
+
+#include <fmt/core.h>
+
+#include <cstdlib>
+#include <random>
+
+#include "core/base/futex.h"
+#include "transport/tcp/tcp.h"
+
+namespace shoal {
+
+namespace {
+
+/// How long leaving may take when nobody asked for it: a destructor does not hang on a dead cluster.
+constexpr Duration kLeaveInDestructor = std::chrono::seconds(2);
+
+std::uint64_t random_bits() {
+  std::random_device device;
+  return (std::uint64_t{device()} << 32) | device();
+}
+
+Engine::Options engine_options(const Config& config, const Address& scheduler, Role role) {
+  Engine::Options options;
+  options.scheduler = scheduler;
+  options.role = role;
+  options.name = config.name;
+  options.incarnation = Incarnation(random_bits());
+  options.cancel_grace = config.cancel_grace;
+  options.eager_bytes_max = config.eager_bytes_max;
+  options.answer_bytes_max = config.eager_bytes_max;
+  options.operations_max = config.operations_max;
+  options.silence = config.worker_lease;
+  options.seed = random_bits();
+  return options;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<WorkerCore>> WorkerCore::create(const Config& config, Role role) {
+  if (config.scheduler.empty())
+    return Error{Errc::invalid_argument,
+                 "no scheduler address: set SHOAL_SCHEDULER=host:port, or start the program with "
+                 "'shoal run'"};
+  SHOAL_ASSIGN(const auto scheduler, Address::parse(config.scheduler));
+  SHOAL_ASSIGN(const auto transport_options, tcp::options_from(config));
+  std::shared_ptr<WorkerCore> core(new WorkerCore);
+  core->settings_ = {config.progress == Config::Progress::thread, config.spin,
+                     config.operation_timeout, config.join_timeout};
+  SHOAL_ASSIGN(core->transport_, tcp::create_tcp(transport_options, core->clock_));
+  SHOAL_ASSIGN(core->heart_transport_, tcp::create_tcp(transport_options, core->clock_));
+  core->engine_ = std::make_unique<Engine>(*core->transport_, core->clock_,
+                                           engine_options(config, scheduler, role));
+  SHOAL_TRY(core->join());
+  Heart::Options heart;
+  heart.scheduler = scheduler;
+  heart.role = role;
+  heart.node = core->joined_.node;
+  heart.incarnation = core->engine_->incarnation();
+  heart.beat = core->joined_.beat;
+  core->heart_ = std::make_unique<Heart>(*core->heart_transport_, heart, core->engine_->turns());
+  SHOAL_ASSIGN(core->heart_loop_,
+               LoopThread::start("shoal-heart", *core->heart_, core->clock_, Duration::zero()));
+  if (core->settings_.threaded) {
+    core->engine_->release_loop();
+    SHOAL_ASSIGN(core->loop_, LoopThread::start("shoal-worker", *core->engine_, core->clock_,
+                                                core->settings_.spin));
+    core->engine_->set_wake([loop = core->loop_.get()] { loop->wake(); });
+  }
+  return core;
+}
+
+/// Drives the engine in this thread until the scheduler lets us in.
+Status WorkerCore::join() {
+  const auto until = deadline(settings_.join_timeout);
+  while (!engine_->joined()) {
+    const auto now = clock_.now();
+    if (engine_->refusal()) return *engine_->refusal();
+    if (now >= until)
+      return Error{Errc::timed_out,
+                   fmt::format("could not join the cluster within {} s: {}",
+                               std::chrono::duration_cast<std::chrono::seconds>(
+                                   settings_.join_timeout).count(),
+                               engine_->why_not_joined())};
+    if (!engine_->poll(now)) wait_for_work(*engine_, nullptr, now, until);
+  }
+  joined_ = *engine_->joined();
+  return {};
+}
+
+WorkerCore::~WorkerCore() {
+  if (engine_ && engine_->joined() && !left_) {
+    settings_.operation_timeout = kLeaveInDestructor;
+    (void)leave();
+  }
+  loop_.reset();
+  heart_loop_.reset();
+  heart_.reset();
+  engine_.reset();
+}
+
+TimePoint WorkerCore::deadline(std::optional<Duration> timeout) const {
+  return deadline_after(clock_.now(), timeout.value_or(settings_.operation_timeout));
+}
+
+Result<Ticket> WorkerCore::issue(Engine::Ask ask, const After& after,
+                                 std::optional<Duration> timeout, bool borrows, bool writes) {
+  if (after.failed())
+    return Error{Errc::cancelled, "the operation that it follows failed: its call was wrong"};
+  OperationId ids[After::kMax];
+  std::size_t count = 0;
+  for (const auto& operation : after.operations())
+    if (operation.generation != 0) ids[count++] = {operation.index, operation.generation};
+  ask.after = {ids, count};
+  ask.deadline = deadline(timeout);
+  SHOAL_ASSIGN(const auto id, engine_->submit(std::move(ask)));
+  take_calls();
+  return Ticket(shared_from_this(), id.index, id.generation, borrows, writes);
+}
+
+void WorkerCore::progress() {
+  if (!settings_.threaded) engine_->poll(clock_.now());
+}
+
+bool WorkerCore::ready(OperationId id) {
+  if (engine_->done(id)) return true;
+  progress();
+  return engine_->done(id);
+}
+
+void WorkerCore::block(OperationId id, TimePoint moment, TimePoint& spin_until) {
+  const auto now = clock_.now();
+  if (!settings_.threaded) {
+    if (engine_->poll(now)) {
+      spin_until = deadline_after(now, settings_.spin);
+    } else if (now >= spin_until) {
+      wait_for_work(*engine_, nullptr, now, moment);
+    }
+    return;
+  }
+  if (now < spin_until) return;
+  auto& op = engine_->operation(id);
+  op.sleepers.fetch_add(1, std::memory_order_seq_cst);
+  if (!engine_->done(id) && !op.needs_tick.load(std::memory_order_seq_cst))
+    futex_wait(op.phase, Operation::kPending,
+               moment == kNever ? Duration(std::chrono::hours(1)) : moment - now);
+  op.sleepers.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+Result<PullInfo> WorkerCore::wait(OperationId id, TimePoint moment) {
+  auto& op = engine_->operation(id);
+  auto spin_until = deadline_after(clock_.now(), settings_.spin);
+  while (!engine_->done(id)) {
+    if (op.needs_tick.load(std::memory_order_relaxed))
+      return Error{Errc::needs_tick,
+                   fmt::format("this pull of table '{}' needs every worker, this one too, to finish "
+                               "the clocks below {}, and this worker is at clock {}: call tick() "
+                               "first", op.table->spec.name, op.need.value,
+                               engine_->clock().value)};
+    if (moment != kNever && clock_.now() >= moment)
+      return Error{Errc::not_ready, "the operation is still under way"};
+    block(id, moment, spin_until);
+  }
+  if (op.code != Errc::ok) return Error{op.code, op.detail};
+  if (op.kind == OperationKind::push || op.completion.newest < op.completion.oldest)
+    return PullInfo{};
+  return PullInfo{op.completion.oldest, op.completion.newest};
+}
+
+void WorkerCore::end_loan(OperationId id, bool cancel_first) {
+  if (cancel_first && !engine_->done(id)) engine_->cancel(id);
+  auto spin_until = deadline_after(clock_.now(), settings_.spin);
+  while (!engine_->done(id)) block(id, kNever, spin_until);
+}
+
+Result<OperationId> WorkerCore::control(FrameKind kind, const TableShape* table,
+                                        std::vector<std::byte> meta,
+                                        std::optional<Duration> timeout) {
+  Engine::Ask ask;
+  ask.kind = OperationKind::control;
+  ask.table = table;
+  ask.control = kind;
+  ask.control_meta = std::move(meta);
+  ask.deadline = deadline(timeout);
+  SHOAL_ASSIGN(const auto id, engine_->submit(std::move(ask)));
+  const auto result = wait(id, kNever);
+  if (result.ok()) return id;
+  engine_->drop(id);
+  return result.error();
+}
+
+Status WorkerCore::control_status(FrameKind kind, const TableShape* table,
+                                  std::vector<std::byte> meta, std::optional<Duration> timeout) {
+  SHOAL_ASSIGN(const auto id, control(kind, table, std::move(meta), timeout));
+  engine_->drop(id);
+  return {};
+}
+
+void WorkerCore::take_calls() {
+  if (!settings_.threaded) engine_->take_calls(clock_.now());
+}
+
+Status WorkerCore::flush(std::optional<Duration> timeout) {
+  Engine::Ask ask;
+  ask.kind = OperationKind::flush;
+  ask.deadline = deadline(timeout);
+  SHOAL_ASSIGN(const auto id, engine_->submit(std::move(ask)));
+  const auto flushed = wait(id, kNever);
+  engine_->drop(id);
+  if (!flushed.ok()) return flushed.error();
+  return {};
+}
+
+std::string WorkerCore::explain() {
+  Engine::Ask ask;
+  ask.kind = OperationKind::explain;
+  ask.deadline = deadline({});
+  const auto id = engine_->submit(std::move(ask));
+  if (!id.ok()) return id.error().message();
+  (void)wait(*id, kNever);
+  auto text = engine_->operation(*id).detail;
+  engine_->drop(*id);
+  return text;
+}
+
+Status WorkerCore::leave() {
+  if (std::exchange(left_, true)) return {};
+  SHOAL_TRY(flush({}));
+  std::vector<std::byte> meta(16);
+  Writer out(meta);
+  encode(out, Leave{joined_.node});
+  meta.resize(out.size());
+  return control_status(FrameKind::leave, nullptr, std::move(meta), {});
+}
+
+void WorkerCore::remove_memory(MemoryRecord* record, bool owned) {
+  engine_->remove_memory(record);
+  if (owned) return;
+  while (record->gone.load(std::memory_order_acquire) == 0) {
+    if (settings_.threaded)
+      futex_wait(record->gone, 0, std::chrono::seconds(1));
+    else
+      engine_->poll(clock_.now());
+  }
+  delete record;
+}
+
+}  // namespace shoal

@@ -1,0 +1,98 @@
+#include "worker/worker.h"
+
+#include <fmt/core.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "worker/engine/worker_core.h"
+
+namespace shoal {
+
+namespace {
+
+/// Huge pages for buffers that fill some: fewer TLB misses while they are pushed.
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kCacheLine = 64;
+
+template <class M>
+std::vector<std::byte> encoded(const M& message, std::size_t bytes_max) {
+  std::vector<std::byte> meta(bytes_max);
+  Writer out(meta);
+  encode(out, message);
+  SHOAL_ASSERT(out.ok(), "a control message is larger than its bound");
+  meta.resize(out.size());
+  return meta;
+}
+
+}  // namespace
+
+Result<Worker> Worker::connect(const Config& config, Role role) {
+  if (role == Role::server)
+    return Error{Errc::invalid_argument, "a program joins as a worker or an observer"};
+  SHOAL_ASSIGN(auto core, WorkerCore::create(config, role));
+  return Worker(std::move(core));
+}
+
+Worker::Worker(Worker&&) noexcept = default;
+Worker& Worker::operator=(Worker&&) noexcept = default;
+Worker::~Worker() = default;
+
+void Worker::tick() {
+  core_->engine().tick();
+  core_->take_calls();
+}
+WorkerClock Worker::clock() const { return core_->engine().clock(); }
+Rank Worker::rank() const { return core_->joined().rank; }
+std::uint32_t Worker::worker_count() const { return core_->engine().roster_size(); }
+
+Status Worker::barrier(std::optional<Duration> timeout) {
+  const Barrier message{core_->joined().node, core_->next_barrier()};
+  return core_->control_status(FrameKind::barrier, nullptr, encoded(message, 64), timeout);
+}
+
+Status Worker::flush(std::optional<Duration> timeout) { return core_->flush(timeout); }
+Status Worker::leave() { return core_->leave(); }
+void Worker::progress() { core_->progress(); }
+
+Worker::Traffic Worker::traffic() const {
+  const auto traffic = core_->engine().traffic();
+  return {traffic.bytes_pushed, traffic.bytes_pulled};
+}
+
+std::string Worker::explain() { return core_->explain(); }
+
+Result<const TableShape*> Worker::open_table(const TableSpec& spec) {
+  SHOAL_TRY(validate(spec));
+  std::size_t bytes = 256 + spec.name.size() + spec.update.rule.size();
+  for (const auto& [name, value] : spec.update.parameters) bytes += name.size() + 16;
+  SHOAL_ASSIGN(const auto id,
+               core_->control(FrameKind::open_table, nullptr, encoded(spec, bytes), {}));
+  const auto* shape = core_->engine().operation(id).opened;
+  core_->engine().drop(id);
+  SHOAL_TRY(agrees(shape->spec, spec));
+  return shape;
+}
+
+Result<RegisteredMemory> Worker::allocate_memory(std::size_t bytes) {
+  const auto alignment = bytes >= kHugePage ? kHugePage : kCacheLine;
+  const auto rounded = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
+  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
+  if (data == nullptr)
+    return Error{Errc::no_memory, fmt::format("could not allocate a buffer of {} bytes", bytes)};
+  std::memset(data, 0, rounded);
+  const MemoryView view{data, bytes};
+  return RegisteredMemory(core_, core_->engine().add_memory(view, true), view, true);
+}
+
+Result<RegisteredMemory> Worker::register_memory(MemoryView memory) {
+  if (memory.data == nullptr || memory.bytes == 0)
+    return Error{Errc::invalid_argument, "register_memory of no memory"};
+  return RegisteredMemory(core_, core_->engine().add_memory(memory, false), memory, false);
+}
+
+RegisteredMemory::~RegisteredMemory() {
+  if (core_ != nullptr) core_->remove_memory(record_, owned_);
+}
+
+}  // namespace shoal
