@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <type_traits>
 #include <utility>
 
 #include "core/base/random.h"
+#include "core/ops/aggregate.h"
 
 namespace shoal {
 
@@ -17,45 +17,6 @@ constexpr std::uint32_t kEmpty = ~std::uint32_t{0};
 SlotIndex slot_of(const Geometry& geometry, Key key) {
   return geometry.layout() == Layout::sparse ? geometry.slot_of_key(key)
                                              : geometry.slot_of(geometry.segment_of(key));
-}
-
-template <class T>
-T combine(T a, T b, Aggregate aggregate) {
-  switch (aggregate) {
-    case Aggregate::sum:
-      if constexpr (std::is_integral_v<T>) {  // wraps, as two's complement does on the server
-        using U = std::make_unsigned_t<T>;
-        return static_cast<T>(static_cast<U>(a) + static_cast<U>(b));
-      } else {
-        return a + b;
-      }
-    case Aggregate::last: return b;
-    case Aggregate::min: return b < a || b != b ? b : a;
-    case Aggregate::max: return b > a || b != b ? b : a;
-  }
-  return b;
-}
-
-/// Rows of repeated keys: the first one is stored, later ones combine with it.
-template <class T>
-void gather_folding(const std::byte* from, std::byte* to, std::span<const std::uint32_t> place,
-                    std::size_t width, Aggregate aggregate, std::vector<std::uint32_t>& seen) {
-  seen.assign(seen.size(), 0);
-  for (std::size_t i = 0; i < place.size(); ++i) {
-    auto* row = to + place[i] * width * sizeof(T);
-    const auto* add = from + i * width * sizeof(T);
-    if (std::exchange(seen[place[i]], 1u) == 0) {
-      std::memcpy(row, add, width * sizeof(T));
-      continue;
-    }
-    for (std::size_t column = 0; column < width; ++column) {
-      T a, b;
-      std::memcpy(&a, row + column * sizeof(T), sizeof(T));
-      std::memcpy(&b, add + column * sizeof(T), sizeof(T));
-      a = combine(a, b, aggregate);
-      std::memcpy(row + column * sizeof(T), &a, sizeof(T));
-    }
-  }
 }
 
 /// One memcpy of a size the compiler knows where rows are one or two words: the common case.
@@ -161,20 +122,17 @@ void KeyPlan::gather(ConstMemoryView rows, DType dtype, std::uint32_t values_per
     });
     return;
   }
-  moved_.resize(grouped_.size());  // now 'seen'
-  switch (dtype) {
-    case DType::f32:
-      return gather_folding<float>(from, to, place_, values_per_row, aggregate, moved_);
-    case DType::f64:
-      return gather_folding<double>(from, to, place_, values_per_row, aggregate, moved_);
-    case DType::i32:
-      return gather_folding<std::int32_t>(from, to, place_, values_per_row, aggregate, moved_);
-    case DType::i64:
-      return gather_folding<std::int64_t>(from, to, place_, values_per_row, aggregate, moved_);
-    case DType::f16:
-    case DType::bf16: break;
-  }
-  SHOAL_ASSERT(false, "half-precision tables are refused when they are made");
+  // The first row of a key is stored, later ones combine with it.
+  auto& seen = moved_;
+  seen.assign(grouped_.size(), 0);
+  const auto combine = aggregate_kernels(aggregate, dtype).dense;
+  for_each_row(place_.size(), row_bytes, [&](std::size_t i, std::size_t n) {
+    auto* row = to + place_[i] * n;
+    if (std::exchange(seen[place_[i]], 1u) == 0)
+      std::memcpy(row, from + i * n, n);
+    else
+      combine(row, from + i * n, values_per_row);
+  });
 }
 
 void KeyPlan::scatter(MemoryView rows, std::size_t row_bytes) const {
