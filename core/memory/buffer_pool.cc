@@ -38,8 +38,10 @@ void Block::give_back() noexcept {
 Result<BufferPool> BufferPool::create(Device& device, std::size_t block_bytes,
                                       std::uint32_t block_count, Device::AllocateOptions options) {
   if (block_bytes == 0 || block_count == 0)
-    return Error{Errc::invalid_argument, fmt::format("a pool of {} blocks of {} bytes: both must be "
-                                                     "at least 1", block_count, block_bytes)};
+    return Error{Errc::invalid_argument,
+                 fmt::format("a pool of {} blocks of {} bytes: both must be "
+                             "at least 1",
+                             block_count, block_bytes)};
   const auto stride = (block_bytes + kMemoryAlignment - 1) & ~(kMemoryAlignment - 1);
   if (stride < block_bytes || stride > SIZE_MAX / block_count)
     return Error{Errc::no_memory,

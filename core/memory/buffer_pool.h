@@ -52,8 +52,8 @@ class Block {
 
 /// A fixed number of equal blocks, aligned to kMemoryAlignment, in one allocation made at the start
 /// (so that one registration with a transport covers them all). Never grows: when all are lent,
-/// `take` returns an empty block, which its owner reports as Errc::overloaded, and counts it. Belongs
-/// to one loop, blocks included. Every block must be back before the pool is destroyed.
+/// `take` returns an empty block, which its owner reports as Errc::overloaded, and counts it.
+/// Belongs to one loop, blocks included. Every block must be back before the pool is destroyed.
 class BufferPool {
  public:
   /// Errors: no_memory, invalid_argument (no blocks, or blocks of 0 bytes).
@@ -64,8 +64,8 @@ class BufferPool {
   BufferPool& operator=(BufferPool&&) noexcept;
   ~BufferPool();
 
-  /// The block that came back last, as it may still be in the cache; empty if there is none. Does not
-  /// allocate.
+  /// The block that came back last, as it may still be in the cache; empty if there is none. Does
+  /// not allocate.
   Block take();
 
   std::size_t block_bytes() const;

@@ -13,13 +13,15 @@ namespace shoal {
 /// Every allocation of a Device begins on a cache line; CUDA's own alignment is larger.
 inline constexpr std::size_t kMemoryAlignment = 64;
 
-/// The moment at which everything enqueued on a Device so far is done. A Device's work is ordered, so
-/// a position says it all: nothing to destroy, and later positions imply earlier ones. 0 is 'done'.
+/// The moment at which everything enqueued on a Device so far is done. A Device's work is ordered,
+/// so a position says it all: nothing to destroy, and later positions imply earlier ones. 0 is
+/// 'done'.
 using DeviceEvent = StrongCount<struct DeviceEventTag, std::uint64_t>;
 
-/// Where a table's rows live and its update rules run: host memory and this thread, or a GPU and one
-/// of its streams. Belongs to one loop. Operations run in the order in which they were issued, and no
-/// call waits for them: whoever needs a result (an ack, a send from the memory) polls `done`.
+/// Where a table's rows live and its update rules run: host memory and this thread, or a GPU and
+/// one of its streams. Belongs to one loop. Operations run in the order in which they were issued,
+/// and no call waits for them: whoever needs a result (an ack, a send from the memory) polls
+/// `done`.
 class Device {
  public:
   virtual ~Device() = default;
@@ -29,7 +31,8 @@ class Device {
   /// The space and ordinal of what `allocate` returns.
   virtual MemorySpace space() const = 0;
   virtual std::uint16_t ordinal() const = 0;
-  /// The native queue that kernels of core/ops are launched into (a cudaStream_t); null on the host.
+  /// The native queue that kernels of core/ops are launched into (a cudaStream_t); null on the
+  /// host.
   virtual void* stream() const = 0;
 
   struct AllocateOptions {
@@ -52,8 +55,8 @@ class Device {
 
   /// The event of all work issued so far, kernels launched into `stream()` included.
   virtual Result<DeviceEvent> record() = 0;
-  /// Whether the event has come. Errors: io, once a kernel or copy has failed; the device is then of
-  /// no further use.
+  /// Whether the event has come. Errors: io, once a kernel or copy has failed; the device is then
+  /// of no further use.
   virtual Result<bool> done(DeviceEvent event) = 0;
 };
 

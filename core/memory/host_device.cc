@@ -28,9 +28,9 @@ Result<MemoryView> HostDevice::allocate(std::size_t bytes, AllocateOptions optio
   const auto rounded = round_up(bytes, alignment);
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
   if (memory == nullptr)
-    return Error{Errc::no_memory,
-                 fmt::format("{} bytes of host memory: lower the memory limits or add servers",
-                             bytes)};
+    return Error{
+        Errc::no_memory,
+        fmt::format("{} bytes of host memory: lower the memory limits or add servers", bytes)};
   // Fewer TLB misses on random rows. Without transparent huge pages the advice fails: no harm.
   if (huge) (void)::madvise(memory, rounded, MADV_HUGEPAGE);
   return MemoryView{memory, bytes, MemorySpace::host, 0};
@@ -46,14 +46,16 @@ Result<DeviceEvent> HostDevice::copy(MemoryView to, ConstMemoryView from) {
     return Error{Errc::invalid_argument,
                  fmt::format("copy of {} bytes into {}", from.bytes, to.bytes)};
   if (to.space == MemorySpace::cuda || from.space == MemorySpace::cuda)
-    return Error{Errc::invalid_argument, "the host device cannot copy CUDA memory: use its own device"};
+    return Error{Errc::invalid_argument,
+                 "the host device cannot copy CUDA memory: use its own device"};
   if (to.bytes != 0) std::memcpy(to.data, from.data, to.bytes);
   return DeviceEvent();
 }
 
 Result<DeviceEvent> HostDevice::fill(MemoryView memory, std::byte value) {
   if (memory.space == MemorySpace::cuda)
-    return Error{Errc::invalid_argument, "the host device cannot fill CUDA memory: use its own device"};
+    return Error{Errc::invalid_argument,
+                 "the host device cannot fill CUDA memory: use its own device"};
   if (memory.bytes != 0) std::memset(memory.data, std::to_integer<int>(value), memory.bytes);
   return DeviceEvent();
 }

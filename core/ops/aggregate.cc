@@ -17,10 +17,14 @@ using host::load;
 
 template <Aggregate A, class T>
 SHOAL_ALWAYS_INLINE T combine(T sum, T pushed) {
-  if constexpr (A == Aggregate::sum) return math::add(sum, pushed);
-  else if constexpr (A == Aggregate::min) return math::lesser(sum, pushed);
-  else if constexpr (A == Aggregate::max) return math::greater(sum, pushed);
-  else return pushed;
+  if constexpr (A == Aggregate::sum)
+    return math::add(sum, pushed);
+  else if constexpr (A == Aggregate::min)
+    return math::lesser(sum, pushed);
+  else if constexpr (A == Aggregate::max)
+    return math::greater(sum, pushed);
+  else
+    return pushed;
 }
 
 template <Aggregate A, class T>
@@ -37,8 +41,7 @@ SHOAL_ALWAYS_INLINE void combine_run(T* sums, const std::byte* pushed, std::size
   std::size_t i = 0;
   for (; i + kBlock <= n; i += kBlock) {
     SHOAL_SIMD_LOOP
-    for (std::size_t j = i; j < i + kBlock; ++j)
-      sums[j] = combine<A>(sums[j], load<T>(pushed, j));
+    for (std::size_t j = i; j < i + kBlock; ++j) sums[j] = combine<A>(sums[j], load<T>(pushed, j));
   }
   for (; i + kSmallBlock <= n; i += kSmallBlock) {
     SHOAL_SIMD_LOOP
@@ -62,8 +65,10 @@ SHOAL_ALWAYS_INLINE void combine_rows(std::byte* const* pages, std::uint32_t pag
     if (r + kPrefetchRows < positions.size())
       host::prefetch_for_write(row_at(positions[r + kPrefetchRows]));
     T* row = row_at(positions[r]);
-    if constexpr (One) *row = combine<A>(*row, load<T>(pushed, r));
-    else combine_run<A>(row, pushed + r * width * sizeof(T), width);
+    if constexpr (One)
+      *row = combine<A>(*row, load<T>(pushed, r));
+    else
+      combine_run<A>(row, pushed + r * width * sizeof(T), width);
   }
 }
 
@@ -85,15 +90,19 @@ SHOAL_TARGET_AVX2 void dense_avx2(std::byte* sums, const std::byte* pushed, std:
 template <Aggregate A, class T>
 void rows(std::byte* const* pages, std::uint32_t page_shift, std::size_t row_values,
           std::span<const std::uint32_t> positions, const std::byte* pushed) {
-  if (row_values == 1) combine_rows<A, T, true>(pages, page_shift, 1, positions, pushed);
-  else combine_rows<A, T, false>(pages, page_shift, row_values, positions, pushed);
+  if (row_values == 1)
+    combine_rows<A, T, true>(pages, page_shift, 1, positions, pushed);
+  else
+    combine_rows<A, T, false>(pages, page_shift, row_values, positions, pushed);
 }
 template <Aggregate A, class T>
 SHOAL_TARGET_AVX2 void rows_avx2(std::byte* const* pages, std::uint32_t page_shift,
                                  std::size_t row_values, std::span<const std::uint32_t> positions,
                                  const std::byte* pushed) {
-  if (row_values == 1) combine_rows<A, T, true>(pages, page_shift, 1, positions, pushed);
-  else combine_rows<A, T, false>(pages, page_shift, row_values, positions, pushed);
+  if (row_values == 1)
+    combine_rows<A, T, true>(pages, page_shift, 1, positions, pushed);
+  else
+    combine_rows<A, T, false>(pages, page_shift, row_values, positions, pushed);
 }
 
 template <Aggregate A, class T>

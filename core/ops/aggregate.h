@@ -9,13 +9,13 @@
 
 namespace shoal {
 
-/// Combines pushes before an update rule sees them: of a clock (per_clock and collective tables), or
-/// repeated rows of one push. Sums are arrays of `row_values` = width x inputs values a row, in the
-/// layout of a push. Every operation works value by value in the order of the calls, so equal calls
-/// give equal bits. Pushed values may be unaligned; sums are aligned to their type.
+/// Combines pushes before an update rule sees them: of a clock (per_clock and collective tables),
+/// or repeated rows of one push. Sums are arrays of `row_values` = width x inputs values a row, in
+/// the layout of a push. Every operation works value by value in the order of the calls, so equal
+/// calls give equal bits. Pushed values may be unaligned; sums are aligned to their type.
 struct AggregateKernels {
-  /// Sets `count` sums to what changes nothing: 0; for min the largest value (+infinity), for max the
-  /// smallest. `last` has 0.
+  /// Sets `count` sums to what changes nothing: 0; for min the largest value (+infinity), for max
+  /// the smallest. `last` has 0.
   void (*clear)(std::byte* sums, std::size_t count) = nullptr;
   /// sums[i] = sums[i] + pushed[i] (or last, min, max) for `count` values.
   void (*dense)(std::byte* sums, const std::byte* pushed, std::size_t count) = nullptr;

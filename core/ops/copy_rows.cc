@@ -46,16 +46,22 @@ void scatter(const ListedRows& rows, std::size_t bytes, const std::byte* in) {
 
 void gather_rows(const ListedRows& rows, DType dtype, std::byte* out) {
   const auto bytes = rows.shape.width * byte_size(dtype);
-  if (bytes == 4) gather<4>(rows, bytes, out);
-  else if (bytes == 8) gather<8>(rows, bytes, out);
-  else gather<0>(rows, bytes, out);
+  if (bytes == 4)
+    gather<4>(rows, bytes, out);
+  else if (bytes == 8)
+    gather<8>(rows, bytes, out);
+  else
+    gather<0>(rows, bytes, out);
 }
 
 void scatter_rows(const ListedRows& rows, DType dtype, const std::byte* in) {
   const auto bytes = rows.shape.width * byte_size(dtype);
-  if (bytes == 4) scatter<4>(rows, bytes, in);
-  else if (bytes == 8) scatter<8>(rows, bytes, in);
-  else scatter<0>(rows, bytes, in);
+  if (bytes == 4)
+    scatter<4>(rows, bytes, in);
+  else if (bytes == 8)
+    scatter<8>(rows, bytes, in);
+  else
+    scatter<0>(rows, bytes, in);
 }
 
 }  // namespace shoal

@@ -6,8 +6,8 @@
 #include "core/ops/host_device.h"
 #include "core/ops/rule_kind.h"
 
-// Gradient descent and its adaptive kin. Parameters are doubles; a loop converts them to the table's
-// type once, before its first weight.
+// Gradient descent and its adaptive kin. Parameters are doubles; a loop converts them to the
+// table's type once, before its first weight.
 
 namespace shoal {
 
@@ -29,8 +29,9 @@ struct Sgd {
 };
 
 /// Heavy ball (Polyak, "Some methods of speeding up the convergence of iteration methods", 1964) in
-/// the form of Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in
-/// deep learning", ICML'13, with the learning rate outside of the velocity, so that it can change:
+/// the form of Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum
+/// in deep learning", ICML'13, with the learning rate outside of the velocity, so that it can
+/// change:
 ///   v = momentum * v + g;  w -= learning_rate * v
 /// With `nesterov` the gradient looks one step ahead: w -= learning_rate * (g + momentum * v).
 /// Decays: in a round without a push the velocity goes on moving the weight.
@@ -96,7 +97,8 @@ struct Adagrad {
   template <class T>
   SHOAL_HOST_DEVICE void operator()(T& weight, T& sum, T gradient) const {
     sum += gradient * gradient;
-    weight -= static_cast<T>(learning_rate) * gradient / (math::sqrt(sum) + static_cast<T>(epsilon));
+    weight -=
+        static_cast<T>(learning_rate) * gradient / (math::sqrt(sum) + static_cast<T>(epsilon));
   }
 };
 
@@ -140,8 +142,9 @@ struct Adam {
   };
   SHOAL_HOST_DEVICE Step at_step(std::uint32_t t) const {
     const double c = math::sqrt(1 - math::power(beta2, t));
-    return {beta1, beta2, 1 - beta1, 1 - beta2, learning_rate * c / (1 - math::power(beta1, t)),
-            epsilon * c};
+    return {
+        beta1,      beta2, 1 - beta1, 1 - beta2, learning_rate * c / (1 - math::power(beta1, t)),
+        epsilon * c};
   }
 };
 

@@ -6,8 +6,9 @@
 #include <type_traits>
 
 // What update rules are written with, so that one functor compiles for the CPU's SIMD loops and for
-// CUDA kernels. Only +, -, *, / and sqrt are used, which IEEE 754 rounds correctly: with contraction
-// to fused multiply-add off (see docs/design/update_rules.md) every machine computes the same bits.
+// CUDA kernels. Only +, -, *, / and sqrt are used, which IEEE 754 rounds correctly: with
+// contraction to fused multiply-add off (see docs/design/update_rules.md) every machine computes
+// the same bits.
 
 #if defined(__CUDACC__)
 #define SHOAL_HOST_DEVICE __host__ __device__ __forceinline__
@@ -43,13 +44,17 @@ SHOAL_HOST_DEVICE T add(T a, T b) {
 /// The smaller (larger) of the two; NaN if either is.
 template <class T>
 SHOAL_HOST_DEVICE T lesser(T a, T b) {
-  if constexpr (std::integral<T>) return b < a ? b : a;
-  else return (b < a) | (b != b) ? b : a;
+  if constexpr (std::integral<T>)
+    return b < a ? b : a;
+  else
+    return (b < a) | (b != b) ? b : a;
 }
 template <class T>
 SHOAL_HOST_DEVICE T greater(T a, T b) {
-  if constexpr (std::integral<T>) return a < b ? b : a;
-  else return (a < b) | (b != b) ? b : a;
+  if constexpr (std::integral<T>)
+    return a < b ? b : a;
+  else
+    return (a < b) | (b != b) ? b : a;
 }
 
 /// Shrinks x towards 0 by `amount` >= 0 and stops there: the proximal operator of amount * |x|

@@ -103,9 +103,8 @@ T initial_value(const Initializer& init, Key key, std::uint64_t column) {
       return to_integer<T>(init.a + std::floor(unit * (init.b - init.a + 1)));
     return to_integer<T>(std::nearbyint(init.a + init.b * math::normal_quantile(unit)));
   } else {
-    const double value = init.kind == Kind::uniform
-                             ? init.a + unit * (init.b - init.a)
-                             : init.a + init.b * math::normal_quantile(unit);
+    const double value = init.kind == Kind::uniform ? init.a + unit * (init.b - init.a)
+                                                    : init.a + init.b * math::normal_quantile(unit);
     return static_cast<T>(value);
   }
 }
@@ -120,8 +119,10 @@ void write_rows(const Initializer& init, std::uint64_t first, std::size_t count,
   }
   if (init.kind == Kind::constant) {
     T value;
-    if constexpr (std::integral<T>) value = to_integer<T>(init.a);
-    else value = static_cast<T>(init.a);
+    if constexpr (std::integral<T>)
+      value = to_integer<T>(init.a);
+    else
+      value = static_cast<T>(init.a);
     for (std::size_t i = 0; i < count * width; ++i) values[i] = value;
     return;
   }
@@ -130,7 +131,9 @@ void write_rows(const Initializer& init, std::uint64_t first, std::size_t count,
       values[r * width + c] = initial_value<T>(init, first + r, c);
 }
 
-Error wrong(std::string what) { return {Errc::invalid_argument, "initializer: " + std::move(what)}; }
+Error wrong(std::string what) {
+  return {Errc::invalid_argument, "initializer: " + std::move(what)};
+}
 
 }  // namespace
 
@@ -159,12 +162,17 @@ Status validate(const Initializer& init, DType dtype) {
 void write_initial_rows(const Initializer& init, DType dtype, Row first, std::size_t count,
                         std::uint32_t width, std::byte* rows) {
   switch (dtype) {
-    case DType::f32: return write_rows<float>(init, first, count, width, rows);
-    case DType::f64: return write_rows<double>(init, first, count, width, rows);
-    case DType::i32: return write_rows<std::int32_t>(init, first, count, width, rows);
-    case DType::i64: return write_rows<std::int64_t>(init, first, count, width, rows);
+    case DType::f32:
+      return write_rows<float>(init, first, count, width, rows);
+    case DType::f64:
+      return write_rows<double>(init, first, count, width, rows);
+    case DType::i32:
+      return write_rows<std::int32_t>(init, first, count, width, rows);
+    case DType::i64:
+      return write_rows<std::int64_t>(init, first, count, width, rows);
     case DType::f16:
-    case DType::bf16: break;
+    case DType::bf16:
+      break;
   }
   SHOAL_ASSERT(false, "validate() lets no other dtype pass");
 }

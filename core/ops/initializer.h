@@ -17,8 +17,8 @@ namespace shoal {
 /// and bf16.
 Status validate(const Initializer& initializer, DType dtype);
 
-/// Writes the initial values of `count` rows from row `first` (aligned to the dtype). A pure function
-/// of (initializer, row, column): every machine writes the same bits, in any order.
+/// Writes the initial values of `count` rows from row `first` (aligned to the dtype). A pure
+/// function of (initializer, row, column): every machine writes the same bits, in any order.
 void write_initial_rows(const Initializer& initializer, DType dtype, Row first, std::size_t count,
                         std::uint32_t width, std::byte* rows);
 
@@ -32,8 +32,9 @@ namespace math {
 /// [1/sqrt(2), sqrt(2)). Within 2 units in the last place of 1 + |ln x|.
 double log(double x);
 
-/// The normal distribution's quantile function at 0 < p < 1, to about 16 digits: Wichura, "Algorithm
-/// AS 241: the percentage points of the normal distribution", Applied Statistics 37, 1988 (PPND16).
+/// The normal distribution's quantile function at 0 < p < 1, to about 16 digits: Wichura,
+/// "Algorithm AS 241: the percentage points of the normal distribution", Applied Statistics 37,
+/// 1988 (PPND16).
 double normal_quantile(double p);
 
 }  // namespace math

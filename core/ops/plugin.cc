@@ -26,11 +26,11 @@ Status load_plugin(const std::string& path, RuleSet& rules) {
   if (object == nullptr)
     return Error{Errc::io, fmt::format("cannot load plugin '{}': {}", path, loader_reason())};
   const auto* abi = static_cast<const PluginAbi*>(::dlsym(object, "shoal_plugin_abi"));
-  const auto enter =
-      reinterpret_cast<void (*)(RuleSet&)>(::dlsym(object, "shoal_register_rules"));
+  const auto enter = reinterpret_cast<void (*)(RuleSet&)>(::dlsym(object, "shoal_register_rules"));
   if (abi == nullptr || enter == nullptr || abi->magic != PluginAbi{}.magic)
     return Error{Errc::mismatch, fmt::format("'{}' is no Shoal plugin: it does not define "
-                                             "SHOAL_PLUGIN(rules) {{ ... }}", path)};
+                                             "SHOAL_PLUGIN(rules) {{ ... }}",
+                                             path)};
   if (!(*abi == PluginAbi{}))
     return Error{Errc::mismatch,
                  fmt::format("plugin '{}' was built for plugin interface {}, this program has {}: "

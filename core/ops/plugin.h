@@ -31,8 +31,7 @@ Status load_plugin(const std::string& path, RuleSet& rules);
 /// The whole of a plugin beside its functors:
 ///   SHOAL_PLUGIN(rules) { rules.add<MyRule>(); }
 #define SHOAL_PLUGIN(rules)                                                                    \
-  extern "C" __attribute__((visibility("default"))) extern const ::shoal::PluginAbi            \
-      shoal_plugin_abi;                                                                        \
-  extern "C" const ::shoal::PluginAbi shoal_plugin_abi{};                                      \
+  extern "C" __attribute__((visibility("default"))) const ::shoal::PluginAbi shoal_plugin_abi; \
+  const ::shoal::PluginAbi shoal_plugin_abi{};                                                 \
   extern "C" __attribute__((visibility("default"))) void shoal_register_rules(                 \
       ::shoal::RuleSet& rules)

@@ -15,8 +15,8 @@ namespace shoal {
 /// KDD'13, Algorithm 1:
 ///   sigma = (sqrt(n + g^2) - sqrt(n)) / alpha;  z += g - sigma w;  n += g^2
 ///   w = 0 if |z| <= l1, else -(z - sign(z) l1) / ((beta + sqrt(n)) / alpha + l2)
-/// A weight that is not 0 at its first update (an initializer, a stored model) is kept: its z starts
-/// at the value whose w it is.
+/// A weight that is not 0 at its first update (an initializer, a stored model) is kept: its z
+/// starts at the value whose w it is.
 struct Ftrl {
   double alpha = 0.1;
   double beta = 1;
@@ -25,11 +25,11 @@ struct Ftrl {
 
   static constexpr RuleTraits kTraits{.name = "ftrl", .states = 2};
   static constexpr auto parameters() {
-    return std::array{parameter<&Ftrl::alpha>("alpha", range::kPositive, "step size"),
-                      parameter<&Ftrl::beta>("beta", range::kPositive,
-                                             "damps the first steps; about 1"),
-                      parameter<&Ftrl::l1>("l1", range::kNonNegative, "weight of |w|"),
-                      parameter<&Ftrl::l2>("l2", range::kNonNegative, "weight of w^2 / 2")};
+    return std::array{
+        parameter<&Ftrl::alpha>("alpha", range::kPositive, "step size"),
+        parameter<&Ftrl::beta>("beta", range::kPositive, "damps the first steps; about 1"),
+        parameter<&Ftrl::l1>("l1", range::kNonNegative, "weight of |w|"),
+        parameter<&Ftrl::l2>("l2", range::kNonNegative, "weight of w^2 / 2")};
   }
   operator UpdateSpec() const { return update_spec(*this); }
 
@@ -51,9 +51,9 @@ struct Ftrl {
   }
 };
 
-/// Proximal gradient (ISTA): w = S(w - rate g, rate l1) / (1 + rate l2), S the soft threshold. Parikh,
-/// Boyd, "Proximal algorithms", 2014, sections 4.2 and 6.5. Decays: the threshold shrinks a weight in
-/// rounds without a push too.
+/// Proximal gradient (ISTA): w = S(w - rate g, rate l1) / (1 + rate l2), S the soft threshold.
+/// Parikh, Boyd, "Proximal algorithms", 2014, sections 4.2 and 6.5. Decays: the threshold shrinks a
+/// weight in rounds without a push too.
 struct Proximal {
   double learning_rate = 0.01;
   double l1 = 0;
@@ -117,8 +117,7 @@ struct ProximalDiagonal {
   SHOAL_HOST_DEVICE void operator()(T& weight, T gradient, T bound) const {
     // Without a bound t is step / infinity = 0, which keeps the weight and passes a NaN gradient
     // through. (A division behind a condition would not vectorise.)
-    const T t = static_cast<T>(step) /
-                (bound <= T(0) ? std::numeric_limits<T>::infinity() : bound);
+    const T t = static_cast<T>(step) / (bound <= T(0) ? std::numeric_limits<T>::infinity() : bound);
     weight = math::soft_threshold(weight - t * gradient, t * static_cast<T>(l1)) /
              (T(1) + t * static_cast<T>(l2));
   }

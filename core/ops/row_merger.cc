@@ -13,8 +13,8 @@ namespace shoal {
 Result<RowMerger> RowMerger::create(Device& device, std::size_t rows_max, std::size_t bytes_max) {
   constexpr std::size_t kRowsMax = std::size_t{1} << 30;
   if (rows_max == 0 || rows_max > kRowsMax)
-    return Error{Errc::invalid_argument, fmt::format("a row merger for {} rows: 1 to {} are possible",
-                                                     rows_max, kRowsMax)};
+    return Error{Errc::invalid_argument,
+                 fmt::format("a row merger for {} rows: 1 to {} are possible", rows_max, kRowsMax)};
   SHOAL_ASSIGN(auto values, Buffer::create(device, bytes_max));
   return RowMerger(std::move(values), rows_max);
 }

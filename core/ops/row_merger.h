@@ -24,8 +24,8 @@ class RowMerger {
     std::span<const std::uint32_t> positions;
     const std::byte* values;
   };
-  /// Returns `rows` itself if no position repeats (nothing is copied), else its distinct rows in the
-  /// order of their first occurrence, valid until the next call. `row_values` = width x inputs.
+  /// Returns `rows` itself if no position repeats (nothing is copied), else its distinct rows in
+  /// the order of their first occurrence, valid until the next call. `row_values` = width x inputs.
   /// Errors: overloaded, if the part is larger than what was asked for at the start.
   Result<Rows> merge(Rows rows, const AggregateKernels& aggregate, DType dtype,
                      std::size_t row_values);

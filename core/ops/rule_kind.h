@@ -26,8 +26,8 @@ struct RuleTraits {
   Aggregate aggregate = Aggregate::sum;
   bool floats = true;     ///< has f32 and f64 forms
   bool integers = false;  ///< has i32 and i64 forms
-  /// Applying repeated rows one after another equals applying their aggregate once (up to rounding).
-  /// For other rules the caller merges repeated rows first (RowMerger).
+  /// Applying repeated rows one after another equals applying their aggregate once (up to
+  /// rounding). For other rules the caller merges repeated rows first (RowMerger).
   bool repeats_compose = false;
 };
 
@@ -37,15 +37,17 @@ inline constexpr std::size_t kRuleBytesMax = 128;
 /// The arrays of one segment (dense) or page (sparse): structure of arrays, so that a loop over
 /// weights is a loop over vectors. Aligned to the value's size.
 struct SegmentArrays {
-  std::byte* weights = nullptr;   ///< rows x width values
-  std::byte* states = nullptr;    ///< state 0 of all weights, `state_stride` bytes on state 1, ...
-  std::uint32_t* steps = nullptr; ///< only of a rule that counts steps: see RowShape::steps_per_row
+  std::byte* weights = nullptr;  ///< rows x width values
+  std::byte* states = nullptr;   ///< state 0 of all weights, `state_stride` bytes on state 1, ...
+  std::uint32_t* steps =
+      nullptr;  ///< only of a rule that counts steps: see RowShape::steps_per_row
 };
 
 /// What the segments of a table (or a slot) have in common.
 struct RowShape {
-  std::uint32_t width = 1;       ///< values a row
-  std::uint32_t page_shift = 0;  ///< a listed row's position is page << page_shift | row in the page
+  std::uint32_t width = 1;  ///< values a row
+  std::uint32_t page_shift =
+      0;  ///< a listed row's position is page << page_shift | row in the page
   std::size_t state_stride = 0;  ///< bytes from a state array to the next
   /// True (sparse): `steps` has one count per row, raised by the kernels. False (dense): `steps` is
   /// one count of the segment, raised by the caller before it applies a push.
@@ -67,17 +69,20 @@ struct ListedRows {
   std::span<const std::uint32_t> positions;
 };
 
-/// The entry points of a rule for one dtype on one kind of device. `rule` is the functor. `stream` is
-/// Device::stream(). Inputs: row after row, each row's `width` values of input 0, then of input 1, ...;
-/// they may be unaligned.
+/// The entry points of a rule for one dtype on one kind of device. `rule` is the functor. `stream`
+/// is Device::stream(). Inputs: row after row, each row's `width` values of input 0, then of input
+/// 1, ...; they may be unaligned.
 struct RuleKernels {
   using Stream = void*;
-  void (*apply_dense)(const void* rule, const DenseRows&, const std::byte* inputs, Stream) = nullptr;
-  void (*apply_rows)(const void* rule, const ListedRows&, const std::byte* inputs, Stream) = nullptr;
+  void (*apply_dense)(const void* rule, const DenseRows&, const std::byte* inputs,
+                      Stream) = nullptr;
+  void (*apply_rows)(const void* rule, const ListedRows&, const std::byte* inputs,
+                     Stream) = nullptr;
   void (*reset_dense)(const void* rule, const DenseRows&, Stream) = nullptr;
   void (*reset_rows)(const void* rule, const ListedRows&, Stream) = nullptr;
   /// Null for rules without decay.
-  void (*catch_up_dense)(const void* rule, const DenseRows&, std::uint64_t missed, Stream) = nullptr;
+  void (*catch_up_dense)(const void* rule, const DenseRows&, std::uint64_t missed,
+                         Stream) = nullptr;
   void (*catch_up_rows)(const void* rule, const ListedRows&, const std::uint64_t* missed,
                         Stream) = nullptr;
 };
@@ -103,11 +108,11 @@ struct RuleKind {
 /// What a functor must be. `operator()` is checked where the kernels are made.
 template <class F>
 concept UpdateFunctor = std::is_trivially_copyable_v<F> && std::is_default_constructible_v<F> &&
-                        sizeof(F) <= kRuleBytesMax && alignof(F) <= alignof(std::max_align_t) &&
-                        requires {
-                          { F::kTraits } -> std::convertible_to<RuleTraits>;
-                          F::parameters();
-                        };
+                            sizeof(F) <= kRuleBytesMax
+                        && alignof(F) <= alignof(std::max_align_t) && requires {
+  { F::kTraits } -> std::convertible_to<RuleTraits>;
+  F::parameters();
+};
 
 /// The functor's name, parameters and ways, for a TableSpec.
 template <UpdateFunctor F>

@@ -12,10 +12,14 @@ std::string_view name_of(DeviceKind device) { return device == DeviceKind::host 
 
 std::string_view name_of(Aggregate aggregate) {
   switch (aggregate) {
-    case Aggregate::sum: return "sum";
-    case Aggregate::last: return "last";
-    case Aggregate::min: return "min";
-    case Aggregate::max: return "max";
+    case Aggregate::sum:
+      return "sum";
+    case Aggregate::last:
+      return "last";
+    case Aggregate::min:
+      return "min";
+    case Aggregate::max:
+      return "max";
   }
   return "?";
 }
@@ -37,8 +41,8 @@ Status RuleSet::attach(std::string_view name, DeviceKind device, const RuleKerne
       entry.kernels[static_cast<std::size_t>(device)] = &kernels;
       return {};
     }
-  return Error{Errc::unknown_name, fmt::format("no update rule '{}'{} to attach {} kernels to", name,
-                                               suggest_name(name, names()), name_of(device))};
+  return Error{Errc::unknown_name, fmt::format("no update rule '{}'{} to attach {} kernels to",
+                                               name, suggest_name(name, names()), name_of(device))};
 }
 
 std::vector<std::string_view> RuleSet::names() const {
@@ -64,11 +68,12 @@ Result<UpdateRule> RuleSet::make(const UpdateSpec& spec, DType dtype, DeviceKind
                              spec.rule, suggest_name(spec.rule, names()))};
   const auto& traits = found->kind->traits;
   if (spec.inputs != traits.inputs || spec.aggregate != traits.aggregate)
-    return Error{Errc::mismatch,
-                 fmt::format("update rule '{}' takes {} values per weight combined by {}; the table "
-                             "asks for {} by {}: program and server differ in the rule",
-                             traits.name, traits.inputs, name_of(traits.aggregate), spec.inputs,
-                             name_of(spec.aggregate))};
+    return Error{
+        Errc::mismatch,
+        fmt::format("update rule '{}' takes {} values per weight combined by {}; the table "
+                    "asks for {} by {}: program and server differ in the rule",
+                    traits.name, traits.inputs, name_of(traits.aggregate), spec.inputs,
+                    name_of(spec.aggregate))};
   const auto* table = found->kernels[static_cast<std::size_t>(device)];
   if (table == nullptr)
     return Error{Errc::unavailable,

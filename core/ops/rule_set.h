@@ -28,8 +28,8 @@ class RuleSet {
                   F::kTraits.inputs <= kInputsMax);
     return add(kRuleKind<F>);
   }
-  /// `kind` must live as long as the set and every rule made from it. A name that is already there is
-  /// remembered as the set's error; the first rule of that name stays.
+  /// `kind` must live as long as the set and every rule made from it. A name that is already there
+  /// is remembered as the set's error; the first rule of that name stays.
   RuleSet& add(const RuleKind& kind) {
     for (const auto& entry : entries_)
       if (entry.kind->traits.name == kind.traits.name) {
@@ -41,7 +41,8 @@ class RuleSet {
     entries_.push_back({&kind, {kind.host_kernels(host::cpu_has_avx2()), nullptr}});
     return *this;
   }
-  /// Gives a rule its form for another kind of device; CUDA's come from cuda/. Errors: unknown_name.
+  /// Gives a rule its form for another kind of device; CUDA's come from cuda/. Errors:
+  /// unknown_name.
   Status attach(std::string_view name, DeviceKind device, const RuleKernelTable& kernels);
 
   /// Errc::exists if an `add` met a name that was taken. Check it after the last one.

@@ -14,8 +14,9 @@
 #define SHOAL_SIMD_LOOP _Pragma("GCC ivdep")
 #endif
 
-// AVX2 without FMA: a fused multiply-add rounds once where two instructions round twice, and servers
-// with and without it would hold different bits. Out of cache the memory is the limit anyway.
+// AVX2 without FMA: a fused multiply-add rounds once where two instructions round twice, and
+// servers with and without it would hold different bits. Out of cache the memory is the limit
+// anyway.
 #if defined(__x86_64__) && defined(__GNUC__)
 #define SHOAL_HAS_AVX2_TARGET 1
 #define SHOAL_TARGET_AVX2 __attribute__((target("avx2")))

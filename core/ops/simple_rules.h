@@ -11,10 +11,8 @@ namespace shoal {
 
 /// w = x. Of repeated rows in a push the last wins.
 struct Assign {
-  static constexpr RuleTraits kTraits{.name = "assign",
-                                      .aggregate = Aggregate::last,
-                                      .integers = true,
-                                      .repeats_compose = true};
+  static constexpr RuleTraits kTraits{
+      .name = "assign", .aggregate = Aggregate::last, .integers = true, .repeats_compose = true};
   static constexpr auto parameters() { return std::array<ParameterInfo, 0>{}; }
   operator UpdateSpec() const { return update_spec(*this); }
 

@@ -42,8 +42,8 @@ Result<const ParameterInfo*> UpdateRule::find(std::string_view name) const {
     known.push_back(info.name);
   }
   if (known.empty())
-    return Error{Errc::unknown_name, fmt::format("update rule '{}' has no parameters, so no '{}'",
-                                                 this->name(), name)};
+    return Error{Errc::unknown_name,
+                 fmt::format("update rule '{}' has no parameters, so no '{}'", this->name(), name)};
   return Error{Errc::unknown_name, fmt::format("update rule '{}' has no parameter '{}'{}",
                                                this->name(), name, suggest_name(name, known))};
 }

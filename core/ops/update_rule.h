@@ -18,8 +18,9 @@ namespace shoal {
 enum class DeviceKind : std::uint8_t { host, cuda };
 inline constexpr std::size_t kDeviceKindCount = 2;
 
-/// An update rule with its parameters, bound to a dtype and a kind of device: what a table's segments
-/// are updated with. A value; made by RuleSet::make. Belongs to one loop where parameters change.
+/// An update rule with its parameters, bound to a dtype and a kind of device: what a table's
+/// segments are updated with. A value; made by RuleSet::make. Belongs to one loop where parameters
+/// change.
 class UpdateRule {
  public:
   std::string_view name() const { return kind_->traits.name; }
@@ -39,19 +40,22 @@ class UpdateRule {
   /// With all parameters' present values.
   UpdateSpec spec() const;
 
-  // The kernels: see RuleKernels. On the host they are done on return; on CUDA they run in `stream`.
+  // The kernels: see RuleKernels. On the host they are done on return; on CUDA they run in
+  // `stream`.
 
-  /// Applies pushed rows [first, first + count) of a segment. Of a rule that counts steps, the caller
-  /// has raised the segment's count.
-  void apply(const DenseRows& rows, const std::byte* inputs, RuleKernels::Stream stream = {}) const {
+  /// Applies pushed rows [first, first + count) of a segment. Of a rule that counts steps, the
+  /// caller has raised the segment's count.
+  void apply(const DenseRows& rows, const std::byte* inputs,
+             RuleKernels::Stream stream = {}) const {
     kernels_.apply_dense(functor_.data(), rows, inputs, stream);
   }
   /// Applies listed rows one after another. Rows may repeat if traits().repeats_compose.
-  void apply(const ListedRows& rows, const std::byte* inputs, RuleKernels::Stream stream = {}) const {
+  void apply(const ListedRows& rows, const std::byte* inputs,
+             RuleKernels::Stream stream = {}) const {
     kernels_.apply_rows(functor_.data(), rows, inputs, stream);
   }
-  /// Gives rows whose weights were just set (initialised, stored) the states that belong to them, and
-  /// listed rows a step count of 0.
+  /// Gives rows whose weights were just set (initialised, stored) the states that belong to them,
+  /// and listed rows a step count of 0.
   void reset(const DenseRows& rows, RuleKernels::Stream stream = {}) const {
     kernels_.reset_dense(functor_.data(), rows, stream);
   }
@@ -59,7 +63,8 @@ class UpdateRule {
     kernels_.reset_rows(functor_.data(), rows, stream);
   }
   /// Makes up for `missed` rounds without a push. Does nothing for rules without decay.
-  void catch_up(const DenseRows& rows, std::uint64_t missed, RuleKernels::Stream stream = {}) const {
+  void catch_up(const DenseRows& rows, std::uint64_t missed,
+                RuleKernels::Stream stream = {}) const {
     if (has_decay()) kernels_.catch_up_dense(functor_.data(), rows, missed, stream);
   }
   /// missed[r] rounds for listed row r; rows are distinct.
@@ -97,8 +102,9 @@ struct StateLayout {
   /// The arrays of a segment with these weights and `bytes` bytes of states, which must be zeroed
   /// (for the step counts) and then reset when the segment is made.
   SegmentArrays arrays(const UpdateRule& rule, std::byte* weights, std::byte* states) const {
-    return {weights, states,
-            rule.counts_steps() ? reinterpret_cast<std::uint32_t*>(states + steps_offset) : nullptr};
+    return {
+        weights, states,
+        rule.counts_steps() ? reinterpret_cast<std::uint32_t*>(states + steps_offset) : nullptr};
   }
 };
 

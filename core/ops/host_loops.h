@@ -1,0 +1,245 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+#include "core/ops/rule_kind.h"
+#include "core/ops/simd.h"
+
+// Loops around an update functor, as the compiler turns them into SIMD: each is inlined into an
+// entry point of host_kernels.h and takes that one's instruction set.
+
+namespace shoal::host {
+
+/// Where a run of weights, their states and inputs begin.
+template <class F, class T>
+struct Lanes {
+  T* weights;
+  std::array<T*, std::max<std::size_t>(1, F::kTraits.states)> states;
+  std::array<const std::byte*, F::kTraits.inputs> inputs;
+};
+
+template <class F>
+using StateIndices = std::make_index_sequence<F::kTraits.states>;
+template <class F>
+using InputIndices = std::make_index_sequence<F::kTraits.inputs>;
+
+template <class F>
+concept CountsSteps = requires(const F& f) {
+  f.at_step(std::uint32_t{1});
+};
+
+/// The functor for weights that are updated for the `step`-th time.
+template <class F>
+SHOAL_ALWAYS_INLINE auto at_step(const F& rule, std::uint32_t step) {
+  if constexpr (CountsSteps<F>)
+    return rule.at_step(step);
+  else
+    return rule;
+}
+
+/// One pass reads the inputs and reads and writes weight and states once.
+template <class F, class T, std::size_t Stride, class Element, std::size_t... S, std::size_t... I>
+SHOAL_ALWAYS_INLINE void apply_one(const Element& element, const Lanes<F, T>& lanes, std::size_t i,
+                                   std::index_sequence<S...>, std::index_sequence<I...>) {
+  T weight = lanes.weights[i];
+  [[maybe_unused]] T state[sizeof...(S) + 1] = {lanes.states[S][i]...};
+  element(weight, state[S]..., load<T>(lanes.inputs[I], i * Stride)...);
+  lanes.weights[i] = weight;
+  ((lanes.states[S][i] = state[S]), ...);
+}
+
+/// Blocks of a constant length vectorise at -O2 too; the tail does the same arithmetic one by one.
+template <class F, class T, std::size_t Stride, class Element>
+SHOAL_ALWAYS_INLINE void apply_run(const Element element, const Lanes<F, T> lanes, std::size_t n) {
+  std::size_t i = 0;
+  for (; i + kBlock <= n; i += kBlock) {
+    SHOAL_SIMD_LOOP
+    for (std::size_t j = 0; j < kBlock; ++j)
+      apply_one<F, T, Stride>(element, lanes, i + j, StateIndices<F>(), InputIndices<F>());
+  }
+  for (; i + kSmallBlock <= n; i += kSmallBlock) {
+    SHOAL_SIMD_LOOP
+    for (std::size_t j = 0; j < kSmallBlock; ++j)
+      apply_one<F, T, Stride>(element, lanes, i + j, StateIndices<F>(), InputIndices<F>());
+  }
+  for (; i < n; ++i)
+    apply_one<F, T, Stride>(element, lanes, i, StateIndices<F>(), InputIndices<F>());
+}
+
+/// The lanes of row `row`, without inputs.
+template <class F, class T>
+SHOAL_ALWAYS_INLINE Lanes<F, T> lanes_at(const SegmentArrays& arrays, const RowShape& shape,
+                                         std::size_t row) {
+  const auto offset = row * shape.width;
+  Lanes<F, T> lanes{reinterpret_cast<T*>(arrays.weights) + offset, {}, {}};
+  for (std::size_t s = 0; s < F::kTraits.states; ++s)
+    lanes.states[s] = reinterpret_cast<T*>(arrays.states + s * shape.state_stride) + offset;
+  return lanes;
+}
+
+/// Input k of the rows whose inputs begin at `inputs`.
+template <class F, class T>
+SHOAL_ALWAYS_INLINE void point_inputs(Lanes<F, T>& lanes, const std::byte* inputs,
+                                      std::size_t width) {
+  for (std::size_t k = 0; k < F::kTraits.inputs; ++k)
+    lanes.inputs[k] = inputs + k * width * sizeof(T);
+}
+
+template <class F, class T>
+SHOAL_ALWAYS_INLINE void apply_dense(const void* rule, const DenseRows& rows,
+                                     const std::byte* inputs) {
+  constexpr std::size_t kInputs = F::kTraits.inputs;
+  const F functor = *static_cast<const F*>(rule);
+  const auto element = at_step(functor, CountsSteps<F> ? *rows.arrays.steps : 0);
+  const std::size_t width = rows.shape.width;
+  auto lanes = lanes_at<F, T>(rows.arrays, rows.shape, rows.first);
+  if constexpr (kInputs == 1) {
+    point_inputs<F, T>(lanes, inputs, width);
+    apply_run<F, T, 1>(element, lanes, rows.count * width);
+  } else if (width == 1) {
+    point_inputs<F, T>(lanes, inputs, width);
+    apply_run<F, T, kInputs>(element, lanes, rows.count);
+  } else {
+    for (std::size_t r = 0; r < rows.count; ++r) {
+      lanes = lanes_at<F, T>(rows.arrays, rows.shape, rows.first + r);
+      point_inputs<F, T>(lanes, inputs + r * width * kInputs * sizeof(T), width);
+      apply_run<F, T, 1>(element, lanes, width);
+    }
+  }
+}
+
+template <class F, class T>
+SHOAL_ALWAYS_INLINE void prefetch_row(const ListedRows& rows, std::uint32_t position) {
+  const auto& page = rows.pages[position >> rows.shape.page_shift];
+  const auto row = position & ((1u << rows.shape.page_shift) - 1);
+  const auto lanes = lanes_at<F, T>(page, rows.shape, row);
+  const auto bytes = std::min<std::size_t>(rows.shape.width * sizeof(T), kPrefetchBytesMax);
+  for (std::size_t at = 0; at < bytes; at += kCacheLine) {
+    prefetch_for_write(reinterpret_cast<const std::byte*>(lanes.weights) + at);
+    for (std::size_t s = 0; s < F::kTraits.states; ++s)
+      prefetch_for_write(reinterpret_cast<const std::byte*>(lanes.states[s]) + at);
+  }
+  if constexpr (CountsSteps<F>)
+    if (rows.shape.steps_per_row) prefetch_for_write(page.steps + row);
+}
+
+/// Rows of one value are the common case of sparse models: `One` folds their inner loop away.
+template <class F, class T, bool One>
+SHOAL_ALWAYS_INLINE void apply_rows_of(const void* rule, const ListedRows& rows,
+                                       const std::byte* inputs) {
+  constexpr std::size_t kInputs = F::kTraits.inputs;
+  const F functor = *static_cast<const F*>(rule);
+  const auto* positions = rows.positions.data();
+  const auto count = rows.positions.size();
+  const std::size_t width = One ? 1 : rows.shape.width;
+  const auto mask = (1u << rows.shape.page_shift) - 1;
+  std::uint32_t step = 1;
+  auto element = at_step(functor, step);
+  for (std::size_t r = 0; r < count; ++r) {
+    if (r + kPrefetchRows < count) prefetch_row<F, T>(rows, positions[r + kPrefetchRows]);
+    const auto& page = rows.pages[positions[r] >> rows.shape.page_shift];
+    const auto row = positions[r] & mask;
+    if constexpr (CountsSteps<F>) {
+      const auto now = rows.shape.steps_per_row ? ++page.steps[row] : *page.steps;
+      if (now != step) element = at_step(functor, step = now);
+    }
+    auto lanes = lanes_at<F, T>(page, rows.shape, row);
+    point_inputs<F, T>(lanes, inputs + r * width * kInputs * sizeof(T), width);
+    if constexpr (One)
+      apply_one<F, T, 1>(element, lanes, 0, StateIndices<F>(), InputIndices<F>());
+    else
+      apply_run<F, T, 1>(element, lanes, width);
+  }
+}
+
+template <class F, class T>
+SHOAL_ALWAYS_INLINE void apply_rows(const void* rule, const ListedRows& rows,
+                                    const std::byte* inputs) {
+  if (rows.shape.width == 1)
+    apply_rows_of<F, T, true>(rule, rows, inputs);
+  else
+    apply_rows_of<F, T, false>(rule, rows, inputs);
+}
+
+/// Calls `f.reset(weight, state...)` for n weights; a functor without it has states of 0.
+template <class F, class T, std::size_t... S>
+void reset_run(const F functor, const Lanes<F, T> lanes, std::size_t n, std::index_sequence<S...>) {
+  for (std::size_t i = 0; i < n; ++i) {
+    [[maybe_unused]] T state[sizeof...(S) + 1] = {};
+    if constexpr (requires { functor.reset(lanes.weights[i], state[S]...); })
+      functor.reset(static_cast<const T>(lanes.weights[i]), state[S]...);
+    ((lanes.states[S][i] = state[S]), ...);
+  }
+}
+
+template <class F, class T>
+void reset_dense(const void* rule, const DenseRows& rows, void*) {
+  reset_run<F, T>(*static_cast<const F*>(rule), lanes_at<F, T>(rows.arrays, rows.shape, rows.first),
+                  rows.count * rows.shape.width, StateIndices<F>());
+}
+
+template <class F, class T>
+void reset_rows(const void* rule, const ListedRows& rows, void*) {
+  const F functor = *static_cast<const F*>(rule);
+  for (const auto position : rows.positions) {
+    const auto& page = rows.pages[position >> rows.shape.page_shift];
+    const auto row = position & ((1u << rows.shape.page_shift) - 1);
+    reset_run<F, T>(functor, lanes_at<F, T>(page, rows.shape, row), rows.shape.width,
+                    StateIndices<F>());
+    if (CountsSteps<F> && rows.shape.steps_per_row) page.steps[row] = 0;
+  }
+}
+
+template <class F, class T, std::size_t... S>
+constexpr bool decays(std::index_sequence<S...>) {
+  return requires(const F& f, T w, T s[sizeof...(S) + 1]) {
+    f.after(std::uint64_t{1})(w, s[S]...);
+  };
+}
+/// Whether rounds without a push change a row: the functor has `after(missed)`, which returns a
+/// functor that makes up for `missed` rounds.
+template <class F>
+inline constexpr bool kHasDecay = decays<F, float>(StateIndices<F>());
+
+template <class T, class F, class Missed, std::size_t... S>
+SHOAL_ALWAYS_INLINE void catch_up_run(const Missed element, const Lanes<F, T> lanes, std::size_t n,
+                                      std::index_sequence<S...>) {
+  for (std::size_t i = 0; i < n; ++i) {
+    T weight = lanes.weights[i];
+    [[maybe_unused]] T state[sizeof...(S) + 1] = {lanes.states[S][i]...};
+    element(weight, state[S]...);
+    lanes.weights[i] = weight;
+    ((lanes.states[S][i] = state[S]), ...);
+  }
+}
+
+template <class F, class T>
+void catch_up_dense(const void* rule, const DenseRows& rows, std::uint64_t missed, void*) {
+  if (missed == 0) return;
+  catch_up_run<T>(static_cast<const F*>(rule)->after(missed),
+                  lanes_at<F, T>(rows.arrays, rows.shape, rows.first),
+                  rows.count * rows.shape.width, StateIndices<F>());
+}
+
+template <class F, class T>
+void catch_up_rows(const void* rule, const ListedRows& rows, const std::uint64_t* missed, void*) {
+  const F functor = *static_cast<const F*>(rule);
+  std::uint64_t rounds = 0;
+  auto element = functor.after(rounds);
+  for (std::size_t r = 0; r < rows.positions.size(); ++r) {
+    if (missed[r] == 0) continue;
+    if (missed[r] != rounds) element = functor.after(rounds = missed[r]);
+    const auto position = rows.positions[r];
+    const auto& page = rows.pages[position >> rows.shape.page_shift];
+    const auto row = position & ((1u << rows.shape.page_shift) - 1);
+    catch_up_run<T>(element, lanes_at<F, T>(page, rows.shape, row), rows.shape.width,
+                    StateIndices<F>());
+  }
+}
+
+}  // namespace shoal::host

@@ -1,0 +1,174 @@
+#include "core/ops/rule_set.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "core/base/nearest.h"
+#include "core/ops/rules.h"
+
+namespace shoal {
+namespace {
+
+using ::testing::Test;
+
+bool mentions(const Error& error, std::string_view text) {
+  return error.what.find(text) != std::string::npos;
+}
+
+TEST(RuleSet, HoldsTheBuiltinRules) {
+  const auto rules = RuleSet::builtin();
+  EXPECT_TRUE(rules.status().ok());
+  for (const auto* name : {"assign", "add", "sgd", "momentum", "adagrad", "adam", "ftrl",
+                           "proximal", "proximal_diagonal", "min", "max"})
+    EXPECT_NE(rules.find(name), nullptr) << name;
+  EXPECT_EQ(rules.names().size(), 11u);
+  EXPECT_EQ(rules.find("nothing"), nullptr);
+}
+
+TEST(RuleSet, ASpecCarriesTheFunctorsParametersToTheRule) {
+  const UpdateSpec spec = Ftrl{.alpha = 0.5, .l1 = 1e-4f};
+  EXPECT_EQ(spec.rule, "ftrl");
+  EXPECT_EQ(spec.inputs, 1u);
+  EXPECT_EQ(spec.aggregate, Aggregate::sum);
+  auto rule = RuleSet::builtin().make(spec, DType::f32).value();
+  EXPECT_EQ(rule.name(), "ftrl");
+  EXPECT_EQ(rule.parameter("alpha").value(), 0.5);
+  EXPECT_EQ(rule.parameter("beta").value(), 1.0);
+  EXPECT_EQ(rule.parameter("l1").value(), static_cast<double>(1e-4f));
+  EXPECT_EQ(rule.spec(), spec);
+  EXPECT_EQ(UpdateSpec(ProximalDiagonal{}).inputs, 2u);
+  EXPECT_EQ(UpdateSpec(Assign{}).aggregate, Aggregate::last);
+}
+
+TEST(RuleSet, ParametersNotNamedHaveTheirDefaults) {
+  const UpdateSpec spec{"momentum", {{"nesterov", 1}}, 1, Aggregate::sum};
+  auto rule = RuleSet::builtin().make(spec, DType::f64).value();
+  EXPECT_EQ(rule.parameter("momentum").value(), Momentum{}.momentum);
+  EXPECT_EQ(rule.parameter("nesterov").value(), 1);
+}
+
+TEST(RuleSet, ExplainsWhatItDoesNotKnow) {
+  const auto rules = RuleSet::builtin();
+  const auto near = rules.make({"adagrd", {}, 1, Aggregate::sum}, DType::f32);
+  EXPECT_EQ(near.code(), Errc::unknown_name);
+  EXPECT_TRUE(mentions(near.error(), "did you mean 'adagrad'")) << near.error().what;
+  const auto far = rules.make({"shampoo-like", {}, 1, Aggregate::sum}, DType::f32);
+  EXPECT_TRUE(mentions(far.error(), "known: assign, add,")) << far.error().what;
+  EXPECT_TRUE(mentions(far.error(), "--plugin")) << far.error().what;
+  const auto parameter =
+      rules.make({"sgd", {{"learning_rte", 0.1}}, 1, Aggregate::sum}, DType::f32);
+  EXPECT_EQ(parameter.code(), Errc::unknown_name);
+  EXPECT_TRUE(mentions(parameter.error(), "did you mean 'learning_rate'"))
+      << parameter.error().what;
+  const auto none = rules.make({"add", {{"x", 1}}, 1, Aggregate::sum}, DType::f32);
+  EXPECT_TRUE(mentions(none.error(), "has no parameters")) << none.error().what;
+}
+
+TEST(RuleSet, RefusesWhatDoesNotFitTheRule) {
+  const auto rules = RuleSet::builtin();
+  EXPECT_EQ(rules.make({"proximal_diagonal", {}, 1, Aggregate::sum}, DType::f32).code(),
+            Errc::mismatch);
+  EXPECT_EQ(rules.make({"min", {}, 1, Aggregate::sum}, DType::f32).code(), Errc::mismatch);
+  const auto integers = rules.make(Sgd{}, DType::i32);
+  EXPECT_EQ(integers.code(), Errc::unavailable);
+  EXPECT_TRUE(mentions(integers.error(), "it has f32, f64")) << integers.error().what;
+  EXPECT_EQ(rules.make(Add{}, DType::bf16).code(), Errc::unavailable);
+  EXPECT_EQ(rules.make(Add{}, DType::f32, DeviceKind::cuda).code(), Errc::unavailable);
+  EXPECT_TRUE(rules.make(Add{}, DType::i64).ok());
+}
+
+TEST(UpdateRule, ParametersAreCheckedAndTakeEffect) {
+  auto rule = RuleSet::builtin().make(Sgd{.learning_rate = 1}, DType::f32).value();
+  float weight = 0;
+  const float gradient = 1;
+  const DenseRows row{{reinterpret_cast<std::byte*>(&weight), nullptr, nullptr}, {}, 0, 1};
+  rule.apply(row, reinterpret_cast<const std::byte*>(&gradient));
+  EXPECT_EQ(weight, -1.0f);
+  ASSERT_TRUE(rule.set_parameter("learning_rate", 0.25).ok());
+  rule.apply(row, reinterpret_cast<const std::byte*>(&gradient));
+  EXPECT_EQ(weight, -1.25f);
+  EXPECT_EQ(rule.set_parameter("learning", 1).code(), Errc::unknown_name);
+  for (const double bad : {-1.0, std::nan(""), std::numeric_limits<double>::infinity()}) {
+    const auto status = rule.set_parameter("learning_rate", bad);
+    EXPECT_EQ(status.code(), Errc::out_of_range);
+    EXPECT_TRUE(mentions(status.error(), "at least 0")) << status.error().what;
+  }
+  EXPECT_EQ(rule.parameter("learning_rate").value(), 0.25) << "a refused value changes nothing";
+}
+
+TEST(UpdateRule, EveryRangeIsHeld) {
+  auto momentum = RuleSet::builtin().make(Momentum{}, DType::f32).value();
+  EXPECT_TRUE(momentum.set_parameter("momentum", 0).ok());
+  EXPECT_EQ(momentum.set_parameter("momentum", 1).code(), Errc::out_of_range);
+  EXPECT_EQ(momentum.set_parameter("nesterov", 0.5).code(), Errc::out_of_range);
+  EXPECT_EQ(momentum.set_parameter("nesterov", 2).code(), Errc::out_of_range);
+  EXPECT_TRUE(momentum.set_parameter("nesterov", 0).ok());
+  auto ftrl = RuleSet::builtin().make(Ftrl{}, DType::f32).value();
+  EXPECT_EQ(ftrl.set_parameter("alpha", 0).code(), Errc::out_of_range);
+  EXPECT_TRUE(ftrl.set_parameter("l1", 0).ok());
+  EXPECT_EQ(RuleSet::builtin().make(Ftrl{.alpha = -1}, DType::f32).code(), Errc::out_of_range);
+}
+
+TEST(UpdateRule, CopiesAreIndependent) {
+  auto a = RuleSet::builtin().make(Sgd{}, DType::f32).value();
+  auto b = a;
+  ASSERT_TRUE(b.set_parameter("learning_rate", 0.5).ok());
+  EXPECT_EQ(a.parameter("learning_rate").value(), Sgd{}.learning_rate);
+}
+
+TEST(StateLayout, KeepsArraysApart) {
+  const auto rules = RuleSet::builtin();
+  const auto adam = rules.make(Adam{}, DType::f32).value();
+  const auto sparse = StateLayout::of(adam, 1000, 3, true);
+  EXPECT_GE(sparse.state_stride, 1000 * 3 * sizeof(float));
+  EXPECT_EQ(sparse.state_stride % 64, 0u);
+  EXPECT_GE(sparse.steps_offset, 2 * sparse.state_stride);
+  EXPECT_GE(sparse.bytes, sparse.steps_offset + 1000 * sizeof(std::uint32_t));
+  const auto dense = StateLayout::of(adam, 1000, 3, false);
+  EXPECT_LT(dense.bytes, sparse.bytes);
+  const auto add = rules.make(Add{}, DType::f32).value();
+  EXPECT_EQ(StateLayout::of(add, 1000, 3, true).bytes, 0u);
+  EXPECT_EQ(StateLayout::of(add, 1000, 3, true).arrays(add, nullptr, nullptr).steps, nullptr);
+}
+
+struct TwiceAdded {
+  static constexpr RuleTraits kTraits{.name = "add"};
+  static constexpr auto parameters() { return std::array<ParameterInfo, 0>{}; }
+  template <class T>
+  SHOAL_HOST_DEVICE void operator()(T& weight, T input) const {
+    weight += 2 * input;
+  }
+};
+
+TEST(RuleSet, TheFirstRuleOfANameStaysAndTheSecondIsReported) {
+  auto rules = RuleSet::builtin();
+  const auto* before = rules.find("add");
+  rules.add<TwiceAdded>();
+  EXPECT_EQ(rules.status().code(), Errc::exists);
+  EXPECT_EQ(rules.find("add"), before);
+}
+
+TEST(RuleSet, OtherDevicesAttachTheirKernels) {
+  auto rules = RuleSet::builtin();
+  const auto& table = kRuleKind<TwiceAdded>.host_kernels(false);
+  ASSERT_TRUE(rules.attach("add", DeviceKind::cuda, *table).ok());
+  EXPECT_TRUE(rules.make(Add{}, DType::f32, DeviceKind::cuda).ok());
+  const auto unknown = rules.attach("ad", DeviceKind::cuda, *table);
+  EXPECT_EQ(unknown.code(), Errc::unknown_name);
+  EXPECT_TRUE(mentions(unknown.error(), "'add'")) << unknown.error().what;
+}
+
+TEST(NearestName, FindsSlipsOnly) {
+  const std::string_view known[] = {"learning_rate", "momentum", "l1", "l2"};
+  EXPECT_EQ(nearest_name("learning-rate", known), "learning_rate");
+  EXPECT_EQ(nearest_name("mometnum", known), "momentum");
+  EXPECT_EQ(nearest_name("l3", known), "l1");
+  EXPECT_EQ(nearest_name("something else", known), "");
+  EXPECT_EQ(nearest_name(std::string(100000, 'l'), known), "");
+  EXPECT_EQ(nearest_name("x", {}), "");
+  EXPECT_EQ(suggest_name("x", {}), "");
+}
+
+}  // namespace
+}  // namespace shoal
