@@ -21,7 +21,7 @@ namespace shoal {
 ///
 ///     auto worker = shoal::Worker::connect(shoal::Config::from_env().value()).value();
 ///     auto w = worker.create_or_open<float>({.name = "weights", .rows = n,
-///                                            .update = shoal::Sgd{.rate = 0.1f}}).value();
+///                                            .update = shoal::Sgd{.learning_rate = 0.1}}).value();
 ///     auto params = worker.allocate<float>(n).value();
 ///     w.pull({0, n}, params).wait().value();
 ///     w.push({0, n}, gradients);

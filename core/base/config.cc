@@ -1,0 +1,311 @@
+#include "core/base/config.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <limits>
+#include <span>
+
+#define TOML_EXCEPTIONS 0
+#include <toml++/toml.h>
+
+#include "core/base/nearest.h"
+
+extern char** environ;
+
+namespace shoal {
+
+namespace {
+
+constexpr std::string_view kEnvironmentPrefix = "SHOAL_";
+/// Environment variables that are no options: where to find the file.
+constexpr std::string_view kConfigVariable = "SHOAL_CONFIG";
+
+template <class T>
+Result<T> parse_number(std::string_view text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size() || text.empty())
+    return Error{Errc::invalid_argument, "expected a whole number in range"};
+  return value;
+}
+
+Status parse_into(std::string& field, std::string_view text) {
+  field = text;
+  return {};
+}
+Status parse_into(std::uint32_t& field, std::string_view text) {
+  SHOAL_ASSIGN(field, parse_number<std::uint32_t>(text));
+  return {};
+}
+Status parse_into(std::int64_t& field, std::string_view text) {
+  SHOAL_ASSIGN(field, parse_number<std::int64_t>(text));
+  return {};
+}
+Status parse_into(std::size_t& field, std::string_view text) {
+  SHOAL_ASSIGN(field, parse_bytes(text));
+  return {};
+}
+Status parse_into(Duration& field, std::string_view text) {
+  SHOAL_ASSIGN(field, parse_duration(text));
+  return {};
+}
+Status parse_into(Config::Progress& field, std::string_view text) {
+  if (text != "thread" && text != "caller")
+    return Error{Errc::invalid_argument, "expected thread or caller"};
+  field = text == "thread" ? Config::Progress::thread : Config::Progress::caller;
+  return {};
+}
+
+std::string shown(const std::string& field) { return field; }
+std::string shown(std::uint32_t field) { return std::to_string(field); }
+std::string shown(std::int64_t field) { return std::to_string(field); }
+std::string shown(std::size_t field) { return bytes_to_string(field); }
+std::string shown(Duration field) { return to_string(field); }
+std::string shown(Config::Progress field) {
+  return field == Config::Progress::thread ? "thread" : "caller";
+}
+
+struct Option {
+  std::string_view name;
+  std::string_view meaning;
+  Status (*set)(Config&, std::string_view);
+  std::string (*get)(const Config&);
+};
+
+template <auto Field>
+constexpr Option option(std::string_view name, std::string_view meaning) {
+  return {name, meaning,
+          [](Config& config, std::string_view text) { return parse_into(config.*Field, text); },
+          [](const Config& config) { return shown(config.*Field); }};
+}
+
+constexpr Option kOptions[] = {
+    option<&Config::scheduler>("scheduler", "host:port of the cluster's scheduler"),
+    option<&Config::token_file>("token_file",
+                                "file with the cluster's token; must not be world-readable"),
+    option<&Config::listen>("listen", "host:port to listen on; port 0 takes a free one"),
+    option<&Config::name>("name", "what messages and 'shoal status' call this process"),
+    option<&Config::state_dir>("state_dir",
+                               "scheduler: directory of its views, for restarts; empty: none kept"),
+    option<&Config::servers>("servers", "servers that the cluster waits for at its start"),
+    option<&Config::workers>("workers", "workers that the first roster waits for"),
+    option<&Config::transports>("transports", "transports to use, best first; this build has tcp"),
+    option<&Config::join_timeout>("join_timeout", "how long to wait for the cluster to be complete"),
+    option<&Config::operation_timeout>("operation_timeout",
+                                       "deadline of pushes, pulls and calls that give none"),
+    option<&Config::cancel_grace>("cancel_grace",
+                                  "how long a loan may outlive a deadline before it ends by force"),
+    option<&Config::connect_timeout>("connect_timeout", "deadline of one try to connect"),
+    option<&Config::server_beat>("server_beat", "interval of a server's heartbeats"),
+    option<&Config::server_lease>("server_lease", "silence after which a server is suspect"),
+    option<&Config::worker_beat>("worker_beat", "interval of a worker's heartbeats"),
+    option<&Config::worker_lease>("worker_lease",
+                                  "silence after which a worker is dropped from the roster"),
+    option<&Config::lost_after>("lost_after", "silence after which a server's slots are lost"),
+    option<&Config::straggler_limit>(
+        "straggler_limit", "clocks behind the fastest after which a worker is removed; 0: never"),
+    option<&Config::progress>("progress",
+                              "who moves a worker's bytes: a thread, or the caller in wait()"),
+    option<&Config::spin>("spin", "how long to poll before sleeping"),
+    option<&Config::operations_max>("operations_max",
+                                    "unfinished operations and live tickets of a worker"),
+    option<&Config::eager_bytes_max>("eager_bytes_max",
+                                     "pushes and pulls up to this travel inside the message"),
+    option<&Config::credits>("credits", "unanswered requests of one worker at a server"),
+    option<&Config::parked_quota>("parked_quota", "parked requests of one worker at a server"),
+    option<&Config::memory_budget>("memory_budget", "bytes a server may use for rows; 0: no bound"),
+    option<&Config::landing_bytes>("landing_bytes", "a server's buffers for arriving pushes"),
+    option<&Config::copy_bytes>("copy_bytes", "a server's buffers for copies on write"),
+    option<&Config::plugins>("plugins", "shared objects with update rules, separated by commas"),
+    option<&Config::log_level>("log_level", "trace, debug, info, warn, error or off"),
+};
+
+const Option* find_option(std::string_view name) {
+  for (const auto& option : kOptions)
+    if (option.name == name) return &option;
+  return nullptr;
+}
+
+Error unknown(std::string_view name, std::string_view where) {
+  std::vector<std::string_view> names;
+  for (const auto& option : kOptions) names.push_back(option.name);
+  return {Errc::unknown_name,
+          fmt::format("{}: there is no option '{}'{}", where, name, suggest_name(name, names))};
+}
+
+Status set_option(Config& config, std::string_view name, std::string_view text,
+                  const std::string& where, const std::string& origin) {
+  const auto* option = find_option(name);
+  if (option == nullptr) return unknown(name, where);
+  if (const auto set = option->set(config, text); !set.ok())
+    return Error{Errc::invalid_argument, fmt::format("{}: {} = '{}': {}", where, name, text,
+                                                     set.error().what)};
+  config.origins[std::string(name)] = origin;
+  return {};
+}
+
+Status load_file(Config& config, const std::string& path) {
+  if (::access(path.c_str(), R_OK) != 0)
+    return Error{Errc::io, fmt::format("cannot read the configuration file {}", path), errno};
+  const auto parsed = toml::parse_file(path);
+  if (!parsed)
+    return Error{Errc::invalid_argument,
+                 fmt::format("{}:{}: {}", path, parsed.error().source().begin.line,
+                             parsed.error().description())};
+  for (const auto& [key, node] : parsed.table()) {
+    const auto where = fmt::format("{}:{}", path, node.source().begin.line);
+    std::string text;
+    if (const auto* string = node.as_string()) {
+      text = string->get();
+    } else if (const auto* number = node.as_integer()) {
+      text = std::to_string(number->get());
+    } else if (const auto* flag = node.as_boolean()) {
+      text = flag->get() ? "true" : "false";
+    } else {
+      return Error{Errc::invalid_argument,
+                   fmt::format("{}: {}: expected a string or a whole number", where, key.str())};
+    }
+    SHOAL_TRY(set_option(config, key.str(), text, where, where));
+  }
+  return {};
+}
+
+std::string lower(std::string_view text) {
+  std::string out(text);
+  std::transform(out.begin(), out.end(), out.begin(), [](unsigned char c) {
+    return c == '-' ? '_' : static_cast<char>(std::tolower(c));
+  });
+  return out;
+}
+
+}  // namespace
+
+Result<Config> Config::from_env() {
+  const auto variables = environment();
+  std::string file;
+  for (const auto& [name, value] : variables)
+    if (name == kConfigVariable) file = value;
+  return load(file, variables, {});
+}
+
+Config::Settings Config::environment() {
+  Settings settings;
+  for (char** at = environ; at != nullptr && *at != nullptr; ++at) {
+    const std::string_view entry = *at;
+    const auto equals = entry.find('=');
+    if (equals != std::string_view::npos)
+      settings.emplace_back(entry.substr(0, equals), entry.substr(equals + 1));
+  }
+  return settings;
+}
+
+Result<Config> Config::load(const std::string& file, const Settings& environment,
+                            const Settings& overrides) {
+  Config config;
+  if (!file.empty()) SHOAL_TRY(load_file(config, file));
+  for (const auto& [name, value] : environment) {
+    if (!name.starts_with(kEnvironmentPrefix) || name == kConfigVariable) continue;
+    const auto option = lower(std::string_view(name).substr(kEnvironmentPrefix.size()));
+    SHOAL_TRY(set_option(config, option, value, fmt::format("environment variable {}", name),
+                         "environment"));
+  }
+  for (const auto& [name, value] : overrides)
+    SHOAL_TRY(set_option(config, lower(name), value, fmt::format("command line, --{}", name),
+                         "command line"));
+  return config;
+}
+
+std::vector<Config::Shown> Config::show() const {
+  std::vector<Shown> all;
+  for (const auto& option : kOptions) {
+    const auto origin = origins.find(option.name);
+    all.push_back({std::string(option.name), option.get(*this),
+                   origin == origins.end() ? "default" : origin->second,
+                   std::string(option.meaning)});
+  }
+  return all;
+}
+
+Result<Duration> parse_duration(std::string_view text) {
+  struct Unit {
+    std::string_view name;
+    std::int64_t ns;
+  };
+  constexpr Unit kUnits[] = {{"ns", 1},
+                             {"us", 1'000},
+                             {"ms", 1'000'000},
+                             {"s", 1'000'000'000},
+                             {"min", 60'000'000'000},
+                             {"h", 3'600'000'000'000}};
+  std::int64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  if (error == std::errc{} && count >= 0)
+    for (const auto& known : kUnits)
+      if (unit == known.name && count <= std::numeric_limits<std::int64_t>::max() / known.ns)
+        return Duration(count * known.ns);
+  return Error{Errc::invalid_argument, "expected a duration with a unit, as in 250ms, 2s or 5min"};
+}
+
+std::string to_string(Duration duration) {
+  const auto ns = duration.count();
+  if (ns % 1'000'000'000 == 0) return fmt::format("{}s", ns / 1'000'000'000);
+  if (ns % 1'000'000 == 0) return fmt::format("{}ms", ns / 1'000'000);
+  if (ns % 1'000 == 0) return fmt::format("{}us", ns / 1'000);
+  return fmt::format("{}ns", ns);
+}
+
+Result<std::size_t> parse_bytes(std::string_view text) {
+  constexpr std::pair<std::string_view, std::size_t> kUnits[] = {
+      {"", 1}, {"B", 1}, {"KiB", 1u << 10}, {"MiB", 1u << 20}, {"GiB", 1u << 30}};
+  std::size_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  if (error == std::errc{})
+    for (const auto& [name, bytes] : kUnits)
+      if (unit == name && count <= std::numeric_limits<std::size_t>::max() / bytes)
+        return count * bytes;
+  return Error{Errc::invalid_argument, "expected a size in bytes, as in 65536, 256KiB or 1GiB"};
+}
+
+std::string bytes_to_string(std::size_t bytes) {
+  if (bytes != 0 && bytes % (1u << 30) == 0) return fmt::format("{}GiB", bytes >> 30);
+  if (bytes != 0 && bytes % (1u << 20) == 0) return fmt::format("{}MiB", bytes >> 20);
+  if (bytes != 0 && bytes % (1u << 10) == 0) return fmt::format("{}KiB", bytes >> 10);
+  return std::to_string(bytes);
+}
+
+Result<std::string> read_token(const std::string& path) {
+  if (path.empty())
+    return Error{Errc::invalid_argument,
+                 "no token file: set token_file (SHOAL_TOKEN_FILE) to a file that every process of "
+                 "the cluster has, as made by: (umask 077; openssl rand -hex 32 > token)"};
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return Error{Errc::io, fmt::format("cannot open the token file {}", path), errno};
+  struct stat status {};
+  std::string token(4096, '\0');
+  const bool known = ::fstat(fd, &status) == 0;
+  const auto got = ::read(fd, token.data(), token.size());
+  const int error = errno;
+  ::close(fd);
+  if (!known || got < 0)
+    return Error{Errc::io, fmt::format("cannot read the token file {}", path), error};
+  if ((status.st_mode & (S_IROTH | S_IWOTH)) != 0)
+    return Error{Errc::invalid_argument,
+                 fmt::format("the token file {} can be read by everybody: chmod 600 {}", path, path)};
+  token.resize(static_cast<std::size_t>(got));
+  while (!token.empty() && std::isspace(static_cast<unsigned char>(token.back()))) token.pop_back();
+  if (token.empty())
+    return Error{Errc::invalid_argument, fmt::format("the token file {} is empty", path)};
+  return token;
+}
+
+}  // namespace shoal

@@ -1,0 +1,107 @@
+#include "core/base/config.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+namespace shoal {
+namespace {
+
+class ConfigTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = (std::filesystem::temp_directory_path() / "shoal-config-XXXXXX").string();
+    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
+    directory_ = pattern;
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+  std::string file(const std::string& text) {
+    const auto path = directory_ / "shoal.toml";
+    std::ofstream(path) << text;
+    return path.string();
+  }
+  std::filesystem::path directory_;
+};
+
+TEST_F(ConfigTest, LaterSourcesWinAndAreRemembered) {
+  const auto path = file("workers = 3\nservers = 5\n\nspin = \"20us\"\n");
+  const auto config = Config::load(path, {{"SHOAL_WORKERS", "4"}, {"PATH", "/bin"}},
+                                   {{"operation-timeout", "5s"}, {"servers", "7"}});
+  ASSERT_TRUE(config.ok()) << config.error().message();
+  EXPECT_EQ(config->workers, 4u);
+  EXPECT_EQ(config->servers, 7u);
+  EXPECT_EQ(config->spin, std::chrono::microseconds(20));
+  EXPECT_EQ(config->operation_timeout, std::chrono::seconds(5));
+  EXPECT_EQ(config->origins.at("workers"), "environment");
+  EXPECT_EQ(config->origins.at("servers"), "command line");
+  EXPECT_EQ(config->origins.at("spin"), path + ":4");
+  bool found = false;
+  for (const auto& shown : config->show())
+    if (shown.name == "lost_after") {
+      found = true;
+      EXPECT_EQ(shown.value, "30s");
+      EXPECT_EQ(shown.origin, "default");
+    }
+  EXPECT_TRUE(found);
+}
+
+TEST_F(ConfigTest, UnknownNamesAreErrorsThatNameTheNearest) {
+  auto config = Config::load({}, {{"SHOAL_WORKRES", "4"}}, {});
+  ASSERT_FALSE(config.ok());
+  EXPECT_EQ(config.code(), Errc::unknown_name);
+  EXPECT_NE(config.error().what.find("SHOAL_WORKRES"), std::string::npos);
+  EXPECT_NE(config.error().what.find("workers"), std::string::npos);
+
+  config = Config::load({}, {}, {{"lost-aftr", "4s"}});
+  ASSERT_FALSE(config.ok());
+  EXPECT_NE(config.error().what.find("lost_after"), std::string::npos);
+
+  const auto path = file("\nworkerz = 1\n");
+  config = Config::load(path, {}, {});
+  ASSERT_FALSE(config.ok());
+  EXPECT_NE(config.error().what.find(path + ":2"), std::string::npos);
+  EXPECT_NE(config.error().what.find("workers"), std::string::npos);
+}
+
+TEST_F(ConfigTest, WrongValuesSayWhatWasExpected) {
+  for (const auto& [name, value, expected] :
+       {std::tuple{"spin", "20", "unit"}, {"workers", "-1", "whole number"},
+        {"workers", "99999999999", "whole number"}, {"eager_bytes_max", "16kb", "size in bytes"},
+        {"progress", "gpu", "thread or caller"}, {"spin", "99999999999999h", "unit"}}) {
+    const auto config = Config::load({}, {}, {{name, value}});
+    ASSERT_FALSE(config.ok()) << name << "=" << value;
+    EXPECT_NE(config.error().what.find(expected), std::string::npos) << config.error().what;
+  }
+  EXPECT_FALSE(Config::load("/nonexistent/shoal.toml", {}, {}).ok());
+  EXPECT_FALSE(Config::load(file("workers = [1]\n"), {}, {}).ok());
+  EXPECT_FALSE(Config::load(file("workers = = 1\n"), {}, {}).ok());
+}
+
+TEST_F(ConfigTest, UnitsRoundTrip) {
+  for (const auto* text : {"10us", "250ms", "2s", "7200s"})
+    EXPECT_EQ(to_string(parse_duration(text).value()), text);
+  EXPECT_EQ(parse_duration("2h").value(), std::chrono::hours(2));
+  for (const auto* text : {"0", "7", "256KiB", "64MiB", "3GiB"})
+    EXPECT_EQ(bytes_to_string(parse_bytes(text).value()), text);
+}
+
+TEST_F(ConfigTest, TokensMustBePrivateAndThere) {
+  const auto path = (directory_ / "token").string();
+  EXPECT_EQ(read_token(path).code(), Errc::io);
+  std::ofstream(path) << "  secret \n";
+  ::chmod(path.c_str(), 0644);
+  const auto open_to_all = read_token(path);
+  ASSERT_FALSE(open_to_all.ok());
+  EXPECT_NE(open_to_all.error().what.find("chmod 600"), std::string::npos);
+  ::chmod(path.c_str(), 0600);
+  EXPECT_EQ(read_token(path).value(), "  secret");
+  std::ofstream(path) << "\n";
+  EXPECT_EQ(read_token(path).code(), Errc::invalid_argument);
+  EXPECT_EQ(read_token("").code(), Errc::invalid_argument);
+}
+
+}  // namespace
+}  // namespace shoal
