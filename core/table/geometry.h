@@ -56,7 +56,8 @@ class Geometry {
         slots_(slots) {}
 
   static std::uint64_t rows_per_segment(const TableSpec& spec) {
-    return std::max<std::uint64_t>(1, kSegmentBytes / spec.row_bytes());
+    const auto bytes = spec.segment_bytes != 0 ? spec.segment_bytes : kSegmentBytes;
+    return std::max<std::uint64_t>(1, bytes / spec.row_bytes());
   }
   static std::uint64_t segment_count(const TableSpec& spec) {
     const auto per = rows_per_segment(spec);

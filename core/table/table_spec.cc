@@ -48,6 +48,9 @@ Status validate(const TableSpec& spec) {
   if (spec.row_bytes() > kSegmentBytes)
     return wrong(spec, fmt::format("a row of {} bytes is larger than a segment ({} bytes): use more "
                                    "and narrower rows", spec.row_bytes(), kSegmentBytes));
+  if (spec.segment_bytes > kSegmentBytes)
+    return wrong(spec, fmt::format("segments of {} bytes; at most {} are possible",
+                                   spec.segment_bytes, kSegmentBytes));
   if (spec.layout == Layout::dense && spec.rows == 0)
     return wrong(spec, "a dense table needs rows > 0");
   if (spec.layout == Layout::dense && spec.rows > kDenseRowsMax)
@@ -122,6 +125,7 @@ void encode(Writer& out, const TableSpec& spec) {
   out.put_bool(spec.deterministic);
   out.put_bool(spec.payload_checksum);
   out.put(spec.slots);
+  out.put(spec.segment_bytes);
 }
 
 TableSpec decode_table_spec(Reader& in) {
@@ -148,6 +152,7 @@ TableSpec decode_table_spec(Reader& in) {
   spec.deterministic = in.get_bool();
   spec.payload_checksum = in.get_bool();
   spec.slots = in.get<std::uint32_t>();
+  spec.segment_bytes = in.get<std::uint32_t>();
   return spec;
 }
 

@@ -71,6 +71,7 @@ struct TableSpec {
   bool deterministic = false;   ///< collective: sums in order of rank, bit for bit
   bool payload_checksum = false;  ///< XXH3-64 over every payload of this table
   std::uint32_t slots = 0;      ///< 0: chosen when the table is made
+  std::uint32_t segment_bytes = 0;  ///< at most kSegmentBytes; 0: that. Smaller ones cost speed.
 
   Apply apply_mode() const {
     return apply.value_or(staleness == 0 ? Apply::per_clock : Apply::on_arrival);
