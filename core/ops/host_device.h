@@ -47,14 +47,14 @@ SHOAL_HOST_DEVICE T lesser(T a, T b) {
   if constexpr (std::integral<T>)
     return b < a ? b : a;
   else
-    return (b < a) | (b != b) ? b : a;
+    return ((b < a) | (b != b)) ? b : a;
 }
 template <class T>
 SHOAL_HOST_DEVICE T greater(T a, T b) {
   if constexpr (std::integral<T>)
     return a < b ? b : a;
   else
-    return (a < b) | (b != b) ? b : a;
+    return ((a < b) | (b != b)) ? b : a;
 }
 
 /// Shrinks x towards 0 by `amount` >= 0 and stops there: the proximal operator of amount * |x|

@@ -71,15 +71,31 @@ SHOAL_ALWAYS_INLINE void apply_run(const Element element, const Lanes<F, T> lane
     apply_one<F, T, Stride>(element, lanes, i, StateIndices<F>(), InputIndices<F>());
 }
 
+/// Whether the states of consecutive rows follow each other like their weights.
+template <class F, class T>
+SHOAL_ALWAYS_INLINE bool packed(const RowShape& shape) {
+  return F::kTraits.states == 0 || shape.state_row_bytes == 0 ||
+         shape.state_row_bytes == shape.width * sizeof(T);
+}
+
 /// The lanes of row `row`, without inputs.
 template <class F, class T>
 SHOAL_ALWAYS_INLINE Lanes<F, T> lanes_at(const SegmentArrays& arrays, const RowShape& shape,
                                          std::size_t row) {
-  const auto offset = row * shape.width;
-  Lanes<F, T> lanes{reinterpret_cast<T*>(arrays.weights) + offset, {}, {}};
+  Lanes<F, T> lanes{reinterpret_cast<T*>(arrays.weights) + row * shape.width, {}, {}};
+  const auto row_bytes =
+      shape.state_row_bytes != 0 ? shape.state_row_bytes : shape.width * sizeof(T);
   for (std::size_t s = 0; s < F::kTraits.states; ++s)
-    lanes.states[s] = reinterpret_cast<T*>(arrays.states + s * shape.state_stride) + offset;
+    lanes.states[s] =
+        reinterpret_cast<T*>(arrays.states + s * shape.state_stride + row * row_bytes);
   return lanes;
+}
+
+/// The count of updates of a row of a page.
+SHOAL_ALWAYS_INLINE std::uint32_t* step_of(const SegmentArrays& page, const RowShape& shape,
+                                           std::size_t row) {
+  return reinterpret_cast<std::uint32_t*>(reinterpret_cast<std::byte*>(page.steps) +
+                                          row * shape.step_row_bytes);
 }
 
 /// Input k of the rows whose inputs begin at `inputs`.
@@ -98,10 +114,10 @@ SHOAL_ALWAYS_INLINE void apply_dense(const void* rule, const DenseRows& rows,
   const auto element = at_step(functor, CountsSteps<F> ? *rows.arrays.steps : 0);
   const std::size_t width = rows.shape.width;
   auto lanes = lanes_at<F, T>(rows.arrays, rows.shape, rows.first);
-  if constexpr (kInputs == 1) {
+  if (kInputs == 1 && packed<F, T>(rows.shape)) {
     point_inputs<F, T>(lanes, inputs, width);
     apply_run<F, T, 1>(element, lanes, rows.count * width);
-  } else if (width == 1) {
+  } else if (width == 1 && packed<F, T>(rows.shape)) {
     point_inputs<F, T>(lanes, inputs, width);
     apply_run<F, T, kInputs>(element, lanes, rows.count);
   } else {
@@ -125,7 +141,7 @@ SHOAL_ALWAYS_INLINE void prefetch_row(const ListedRows& rows, std::uint32_t posi
       prefetch_for_write(reinterpret_cast<const std::byte*>(lanes.states[s]) + at);
   }
   if constexpr (CountsSteps<F>)
-    if (rows.shape.steps_per_row) prefetch_for_write(page.steps + row);
+    if (rows.shape.steps_per_row) prefetch_for_write(step_of(page, rows.shape, row));
 }
 
 /// Rows of one value are the common case of sparse models: `One` folds their inner loop away.
@@ -145,7 +161,7 @@ SHOAL_ALWAYS_INLINE void apply_rows_of(const void* rule, const ListedRows& rows,
     const auto& page = rows.pages[positions[r] >> rows.shape.page_shift];
     const auto row = positions[r] & mask;
     if constexpr (CountsSteps<F>) {
-      const auto now = rows.shape.steps_per_row ? ++page.steps[row] : *page.steps;
+      const auto now = rows.shape.steps_per_row ? ++*step_of(page, rows.shape, row) : *page.steps;
       if (now != step) element = at_step(functor, step = now);
     }
     auto lanes = lanes_at<F, T>(page, rows.shape, row);
@@ -179,8 +195,10 @@ void reset_run(const F functor, const Lanes<F, T> lanes, std::size_t n, std::ind
 
 template <class F, class T>
 void reset_dense(const void* rule, const DenseRows& rows, void*) {
-  reset_run<F, T>(*static_cast<const F*>(rule), lanes_at<F, T>(rows.arrays, rows.shape, rows.first),
-                  rows.count * rows.shape.width, StateIndices<F>());
+  const F functor = *static_cast<const F*>(rule);
+  for (std::size_t r = 0; r < rows.count; ++r)
+    reset_run<F, T>(functor, lanes_at<F, T>(rows.arrays, rows.shape, rows.first + r),
+                    rows.shape.width, StateIndices<F>());
 }
 
 template <class F, class T>
@@ -191,7 +209,7 @@ void reset_rows(const void* rule, const ListedRows& rows, void*) {
     const auto row = position & ((1u << rows.shape.page_shift) - 1);
     reset_run<F, T>(functor, lanes_at<F, T>(page, rows.shape, row), rows.shape.width,
                     StateIndices<F>());
-    if (CountsSteps<F> && rows.shape.steps_per_row) page.steps[row] = 0;
+    if (CountsSteps<F> && rows.shape.steps_per_row) *step_of(page, rows.shape, row) = 0;
   }
 }
 
@@ -221,9 +239,10 @@ SHOAL_ALWAYS_INLINE void catch_up_run(const Missed element, const Lanes<F, T> la
 template <class F, class T>
 void catch_up_dense(const void* rule, const DenseRows& rows, std::uint64_t missed, void*) {
   if (missed == 0) return;
-  catch_up_run<T>(static_cast<const F*>(rule)->after(missed),
-                  lanes_at<F, T>(rows.arrays, rows.shape, rows.first),
-                  rows.count * rows.shape.width, StateIndices<F>());
+  const auto element = static_cast<const F*>(rule)->after(missed);
+  for (std::size_t r = 0; r < rows.count; ++r)
+    catch_up_run<T>(element, lanes_at<F, T>(rows.arrays, rows.shape, rows.first + r),
+                    rows.shape.width, StateIndices<F>());
 }
 
 template <class F, class T>

@@ -34,24 +34,32 @@ struct RuleTraits {
 inline constexpr std::size_t kRuleStatesMax = 8;
 inline constexpr std::size_t kRuleBytesMax = 128;
 
-/// The arrays of one segment (dense) or page (sparse): structure of arrays, so that a loop over
-/// weights is a loop over vectors. Aligned to the value's size.
+/// Where the values of one segment (dense) or page (sparse) begin. Aligned to the value's size.
+/// Weights are packed, row after row, so that they are sent as they stand; how states lie says
+/// RowShape.
 struct SegmentArrays {
   std::byte* weights = nullptr;  ///< rows x width values
-  std::byte* states = nullptr;   ///< state 0 of all weights, `state_stride` bytes on state 1, ...
+  std::byte* states = nullptr;   ///< state 0 of row 0
   std::uint32_t* steps =
       nullptr;  ///< only of a rule that counts steps: see RowShape::steps_per_row
 };
 
-/// What the segments of a table (or a slot) have in common.
+/// What the segments of a table (or a slot) have in common. StateLayout makes it. Dense segments
+/// keep each state in an array of its own, since a loop over arrays is a loop over vectors; pages
+/// of sparse rows keep a row's states and count side by side, since there a cache miss is what
+/// costs.
 struct RowShape {
   std::uint32_t width = 1;  ///< values a row
   std::uint32_t page_shift =
       0;  ///< a listed row's position is page << page_shift | row in the page
-  std::size_t state_stride = 0;  ///< bytes from a state array to the next
-  /// True (sparse): `steps` has one count per row, raised by the kernels. False (dense): `steps` is
-  /// one count of the segment, raised by the caller before it applies a push.
+  std::size_t state_stride = 0;  ///< bytes from a row's state k to its state k + 1
+  /// True (sparse): `steps` has a count for each row, raised by the kernels. False (dense): `steps`
+  /// is one count of the segment, raised by the caller before it applies a push.
   bool steps_per_row = false;
+  std::size_t state_row_bytes =
+      0;  ///< bytes from a row's states to the next row's; 0: packed arrays
+  std::size_t step_row_bytes =
+      sizeof(std::uint32_t);  ///< bytes from a row's count to the next one's
 };
 
 /// Consecutive rows of one segment.

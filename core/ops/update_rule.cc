@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "core/base/nearest.h"
@@ -21,8 +22,8 @@ std::string describe(const ParameterRange& range) {
                      range.high_included ? "at most" : "below", range.high);
 }
 
-constexpr std::size_t round_up(std::size_t bytes) {
-  return (bytes + host::kCacheLine - 1) / host::kCacheLine * host::kCacheLine;
+constexpr std::size_t round_up(std::size_t bytes, std::size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
 }
 
 }  // namespace
@@ -72,13 +73,26 @@ UpdateSpec UpdateRule::spec() const {
 
 StateLayout StateLayout::of(const UpdateRule& rule, std::size_t rows, std::size_t width,
                             bool steps_per_row) {
-  // One line more than needed: arrays whose distance is a power of two would share cache sets.
-  const auto stride = round_up(rows * width * byte_size(rule.dtype())) + host::kCacheLine;
-  const auto steps = !rule.counts_steps() ? 0 : steps_per_row ? rows : 1;
+  const auto array_bytes = width * byte_size(rule.dtype());  // of one state of one row
+  const std::size_t states = rule.traits().states;
+  const std::size_t step_bytes = rule.counts_steps() ? sizeof(std::uint32_t) : 0;
   StateLayout layout;
-  layout.state_stride = stride;
-  layout.steps_offset = rule.traits().states * stride;
-  layout.bytes = layout.steps_offset + round_up(steps * sizeof(std::uint32_t));
+  layout.steps_per_row = steps_per_row;
+  if (steps_per_row) {
+    const auto unit = std::max(byte_size(rule.dtype()), step_bytes);
+    const auto row_bytes = round_up(states * array_bytes + step_bytes, unit);
+    layout.state_stride = array_bytes;
+    layout.state_row_bytes = row_bytes;
+    layout.step_row_bytes = row_bytes;
+    layout.steps_offset = states * array_bytes;
+    layout.bytes = rows * row_bytes;
+  } else {
+    // One line more than needed: arrays whose distance is a power of two would share cache sets.
+    layout.state_stride = round_up(rows * array_bytes, host::kCacheLine) + host::kCacheLine;
+    layout.state_row_bytes = array_bytes;
+    layout.steps_offset = states * layout.state_stride;
+    layout.bytes = layout.steps_offset + round_up(step_bytes, host::kCacheLine);
+  }
   return layout;
 }
 

@@ -89,16 +89,22 @@ class UpdateRule {
   alignas(std::max_align_t) std::array<std::byte, kRuleBytesMax> functor_{};
 };
 
-/// How a segment's optimizer values lie in one buffer: the rule's states, each a cache line or more
-/// apart, then the step counts.
+/// How a segment's optimizer values lie in one buffer. See RowShape for the two ways and why.
 struct StateLayout {
-  std::size_t state_stride = 0;  ///< for RowShape
-  std::size_t steps_offset = 0;  ///< bytes; where the step counts begin
+  std::size_t state_stride = 0;  ///< for RowShape, as the next two
+  std::size_t state_row_bytes = 0;
+  std::size_t step_row_bytes = sizeof(std::uint32_t);
+  bool steps_per_row = false;
+  std::size_t steps_offset = 0;  ///< bytes; where the (first) step count is
   std::size_t bytes = 0;         ///< of the whole; 0: the rule keeps nothing
 
-  /// For segments of up to `rows` rows. `steps_per_row` as in RowShape.
+  /// For segments of up to `rows` rows. `steps_per_row`: pages of sparse rows, each row's states
+  /// side by side with its count; else dense segments, one array per state.
   static StateLayout of(const UpdateRule& rule, std::size_t rows, std::size_t width,
                         bool steps_per_row);
+  RowShape shape(std::uint32_t width, std::uint32_t page_shift) const {
+    return {width, page_shift, state_stride, steps_per_row, state_row_bytes, step_row_bytes};
+  }
   /// The arrays of a segment with these weights and `bytes` bytes of states, which must be zeroed
   /// (for the step counts) and then reset when the segment is made.
   SegmentArrays arrays(const UpdateRule& rule, std::byte* weights, std::byte* states) const {

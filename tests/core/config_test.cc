@@ -67,10 +67,12 @@ TEST_F(ConfigTest, UnknownNamesAreErrorsThatNameTheNearest) {
 }
 
 TEST_F(ConfigTest, WrongValuesSayWhatWasExpected) {
-  for (const auto& [name, value, expected] :
-       {std::tuple{"spin", "20", "unit"}, {"workers", "-1", "whole number"},
-        {"workers", "99999999999", "whole number"}, {"eager_bytes_max", "16kb", "size in bytes"},
-        {"progress", "gpu", "thread or caller"}, {"spin", "99999999999999h", "unit"}}) {
+  for (const auto& [name, value, expected] : {std::tuple{"spin", "20", "unit"},
+                                              {"workers", "-1", "whole number"},
+                                              {"workers", "99999999999", "whole number"},
+                                              {"eager_bytes_max", "16kb", "size in bytes"},
+                                              {"progress", "gpu", "thread or caller"},
+                                              {"spin", "99999999999999h", "unit"}}) {
     const auto config = Config::load({}, {}, {{name, value}});
     ASSERT_FALSE(config.ok()) << name << "=" << value;
     EXPECT_NE(config.error().what.find(expected), std::string::npos) << config.error().what;

@@ -32,21 +32,24 @@ class RawRule {
   alignas(std::max_align_t) std::byte functor_[kRuleBytesMax] = {};
 };
 
-/// Segments in ordinary vectors: pages of equal size with weights, states and step counts.
+/// Segments in ordinary vectors: pages of equal size with weights, states and step counts. As
+/// sparse pages (`by_row`) the states of a row lie side by side, with gaps that nothing may touch.
 template <class T>
 class Pages {
  public:
-  Pages(const RuleKind& kind, std::size_t pages, std::size_t rows, std::uint32_t width,
-        bool steps_per_row)
+  Pages(const RuleKind& kind, std::size_t pages, std::size_t rows, std::uint32_t width, bool by_row)
       : rows_(rows), weights_(pages), states_(pages), steps_(pages) {
+    const std::size_t states = kind.traits.states;
     shape_.width = width;
     while ((std::size_t{1} << shape_.page_shift) < rows) ++shape_.page_shift;
-    shape_.state_stride = (rows * width + 3) * sizeof(T);
-    shape_.steps_per_row = steps_per_row;
+    shape_.steps_per_row = by_row;
+    shape_.state_stride = by_row ? width * sizeof(T) : (rows * width + 3) * sizeof(T);
+    shape_.state_row_bytes = by_row ? (states * width + 1) * sizeof(T) : 0;
+    shape_.step_row_bytes = kStepStride * sizeof(std::uint32_t);
     for (std::size_t p = 0; p < pages; ++p) {
       weights_[p].resize(rows * width);
-      states_[p].resize(kind.traits.states * (rows * width + 3));
-      steps_[p].resize(steps_per_row ? rows : 1);
+      states_[p].resize(by_row ? rows * (states * width + 1) : states * (rows * width + 3));
+      steps_[p].resize(by_row ? rows * kStepStride : 1);
       arrays_.push_back({reinterpret_cast<std::byte*>(weights_[p].data()),
                          reinterpret_cast<std::byte*>(states_[p].data()), steps_[p].data()});
     }
@@ -54,8 +57,7 @@ class Pages {
   Pages(const Pages&) = delete;
   Pages& operator=(const Pages&) = delete;
 
-  RowShape& shape() { return shape_; }
-  const SegmentArrays& arrays(std::size_t page) const { return arrays_[page]; }
+  const RowShape& shape() const { return shape_; }
   DenseRows dense(std::size_t page) const { return {arrays_[page], shape_, 0, rows_}; }
   ListedRows listed(std::span<const std::uint32_t> positions) const {
     return {arrays_.data(), shape_, positions};
@@ -64,13 +66,22 @@ class Pages {
     return static_cast<std::uint32_t>(page << shape_.page_shift | row);
   }
   std::vector<T>& weights(std::size_t page) { return weights_[page]; }
-  std::vector<std::uint32_t>& steps(std::size_t page) { return steps_[page]; }
-  T& state(std::size_t page, std::size_t k, std::size_t i) {
-    return states_[page][k * shape_.state_stride / sizeof(T) + i];
+  /// The count of a row, or (dense) of the segment.
+  std::uint32_t& step(std::size_t page, std::size_t row = 0) {
+    return steps_[page][row * kStepStride];
   }
+  /// State k of weight i.
+  T& state(std::size_t page, std::size_t k, std::size_t i) {
+    const auto row_bytes =
+        shape_.state_row_bytes != 0 ? shape_.state_row_bytes : shape_.width * sizeof(T);
+    return states_[page][(k * shape_.state_stride + i / shape_.width * row_bytes) / sizeof(T) +
+                         i % shape_.width];
+  }
+  /// Gaps included.
   std::vector<T>& all_states(std::size_t page) { return states_[page]; }
 
  private:
+  static constexpr std::size_t kStepStride = 3;
   std::size_t rows_;
   RowShape shape_;
   std::vector<std::vector<T>> weights_;

@@ -2,15 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstring>
 #include <limits>
+#include <vector>
 
 #include "core/base/nearest.h"
 #include "core/ops/rules.h"
 
 namespace shoal {
 namespace {
-
-using ::testing::Test;
 
 bool mentions(const Error& error, std::string_view text) {
   return error.what.find(text) != std::string::npos;
@@ -117,19 +118,66 @@ TEST(UpdateRule, CopiesAreIndependent) {
   EXPECT_EQ(a.parameter("learning_rate").value(), Sgd{}.learning_rate);
 }
 
-TEST(StateLayout, KeepsArraysApart) {
+/// Rows updated in segments laid out by StateLayout get what single rows get, and nothing overlaps.
+TEST(StateLayout, GivesEveryRowStatesOfItsOwn) {
   const auto rules = RuleSet::builtin();
-  const auto adam = rules.make(Adam{}, DType::f32).value();
-  const auto sparse = StateLayout::of(adam, 1000, 3, true);
-  EXPECT_GE(sparse.state_stride, 1000 * 3 * sizeof(float));
-  EXPECT_EQ(sparse.state_stride % 64, 0u);
-  EXPECT_GE(sparse.steps_offset, 2 * sparse.state_stride);
-  EXPECT_GE(sparse.bytes, sparse.steps_offset + 1000 * sizeof(std::uint32_t));
-  const auto dense = StateLayout::of(adam, 1000, 3, false);
-  EXPECT_LT(dense.bytes, sparse.bytes);
-  const auto add = rules.make(Add{}, DType::f32).value();
-  EXPECT_EQ(StateLayout::of(add, 1000, 3, true).bytes, 0u);
-  EXPECT_EQ(StateLayout::of(add, 1000, 3, true).arrays(add, nullptr, nullptr).steps, nullptr);
+  constexpr std::uint32_t kRows = 10;
+  constexpr std::uint32_t kWidth = 3;
+  for (const auto dtype : {DType::f32, DType::f64})
+    for (const UpdateSpec& spec : {UpdateSpec(Add{}), UpdateSpec(Adagrad{}), UpdateSpec(Adam{}),
+                                   UpdateSpec(Ftrl{.l1 = 0.01})})
+      for (const bool by_row : {false, true}) {
+        const auto rule = rules.make(spec, dtype).value();
+        const auto layout = StateLayout::of(rule, kRows, kWidth, by_row);
+        EXPECT_EQ(layout.bytes == 0, spec.rule == "add");
+        const auto value_bytes = byte_size(dtype);
+        std::vector<double> weights(kRows * kWidth);  // room and alignment for either dtype
+        std::vector<double> states(layout.bytes / sizeof(double) + 2);
+        auto* weight_bytes = reinterpret_cast<std::byte*>(weights.data());
+        auto* state_bytes = reinterpret_cast<std::byte*>(states.data());
+        // A guard behind the last state.
+        state_bytes[layout.bytes] = std::byte{0x77};
+        const auto arrays = layout.arrays(rule, weight_bytes, state_bytes);
+        EXPECT_EQ(arrays.steps != nullptr, spec.rule == "adam");
+        const auto shape = layout.shape(kWidth, 4);
+        rule.reset(DenseRows{arrays, shape, 0, kRows});
+        // Every row gets another gradient; those of row r show what r's states hold.
+        std::vector<double> storage(kRows * kWidth);
+        auto* gradients = reinterpret_cast<std::byte*>(storage.data());
+        for (std::uint32_t i = 0; i < kRows * kWidth; ++i) {
+          const double value = 1.0 + i;
+          const auto narrow = static_cast<float>(value);
+          std::memcpy(gradients + i * value_bytes,
+                      dtype == DType::f32 ? static_cast<const void*>(&narrow) : &value,
+                      value_bytes);
+        }
+        for (int round = 0; round < 3; ++round)
+          for (std::uint32_t r = 0; r < kRows; ++r) {
+            if (arrays.steps != nullptr && !by_row && r == 0) ++*arrays.steps;
+            const auto* row = gradients + r * kWidth * value_bytes;
+            if (by_row)
+              rule.apply(ListedRows{&arrays, shape, std::span(&r, 1)}, row);
+            else
+              rule.apply(DenseRows{arrays, shape, r, 1}, row);
+          }
+        for (std::uint32_t r = 0; r < kRows; ++r) {
+          std::vector<double> alone(kWidth);
+          std::vector<double> alone_states(StateLayout::of(rule, 1, kWidth, by_row).bytes / 8 + 1);
+          const auto one = StateLayout::of(rule, 1, kWidth, by_row);
+          const auto alone_arrays = one.arrays(rule, reinterpret_cast<std::byte*>(alone.data()),
+                                               reinterpret_cast<std::byte*>(alone_states.data()));
+          const DenseRows row{alone_arrays, one.shape(kWidth, 0), 0, 1};
+          rule.reset(row);
+          for (int round = 0; round < 3; ++round) {
+            if (alone_arrays.steps != nullptr) ++*alone_arrays.steps;
+            rule.apply(row, gradients + r * kWidth * value_bytes);
+          }
+          EXPECT_EQ(0, std::memcmp(alone.data(), weight_bytes + r * kWidth * value_bytes,
+                                   kWidth * value_bytes))
+              << spec.rule << " row " << r << (by_row ? " by row" : "");
+        }
+        EXPECT_EQ(state_bytes[layout.bytes], std::byte{0x77});
+      }
 }
 
 struct TwiceAdded {

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -64,7 +65,7 @@ class UpdateRules : public ::testing::TestWithParam<Reference> {
     const double tolerance = std::is_same_v<T, float> ? 2e-5 : 1e-12;
     for (std::uint32_t t = 1; t <= 6; ++t) {
       const auto pushed = inputs<T>(random, rows, width);
-      pages.steps(0)[0] = t;
+      pages.step(0) = t;
       rule.kernels().apply_dense(rule.functor(), pages.dense(0), UnalignedBytes(pushed).data(),
                                  nullptr);
       for (std::size_t i = 0; i < rows * width; ++i) {
@@ -83,6 +84,11 @@ class UpdateRules : public ::testing::TestWithParam<Reference> {
               << reference_.rule << " state " << k;
       }
     }
+  }
+
+  template <class T>
+  static bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+    return std::ranges::equal(std::as_bytes(std::span(a)), std::as_bytes(std::span(b)));
   }
 
   bool avx2_here() const { return kind_.host_avx2 != nullptr && host::cpu_has_avx2(); }
@@ -110,16 +116,43 @@ TEST_P(UpdateRules, GiveTheSameBitsWithAndWithoutAvx2) {
     for (auto* pages : {&a, &b})
       baseline.kernels().reset_dense(baseline.functor(), pages->dense(0), nullptr);
     for (std::uint32_t t = 1; t <= 20; ++t) {
-      a.steps(0)[0] = b.steps(0)[0] = t;
+      a.step(0) = b.step(0) = t;
       const auto pushed = inputs<T>(random, kRows, 1);
       const auto* bytes = reinterpret_cast<const std::byte*>(pushed.data());
       baseline.kernels().apply_dense(baseline.functor(), a.dense(0), bytes, nullptr);
       avx2.kernels().apply_dense(avx2.functor(), b.dense(0), bytes, nullptr);
-      ASSERT_EQ(0, std::memcmp(a.weights(0).data(), b.weights(0).data(), kRows * sizeof(T)));
-      ASSERT_EQ(0, std::memcmp(a.all_states(0).data(), b.all_states(0).data(),
-                               a.all_states(0).size() * sizeof(T)));
+      ASSERT_TRUE(same_bits(a.weights(0), b.weights(0)));
+      ASSERT_TRUE(same_bits(a.all_states(0), b.all_states(0)));
     }
   });
+}
+
+/// A dense run works on either way to lay out states.
+TEST_P(UpdateRules, DenseRunsWorkOnRowWiseStates) {
+  constexpr std::size_t kRows = 37;
+  for (const std::uint32_t width : {1, 9}) {
+    RawRule rule(kind_, reference_, DType::f32, avx2_here());
+    Pages<float> arrays(kind_, 1, kRows, width, false);
+    Pages<float> by_row(kind_, 1, kRows, width, true);
+    Random random(width);
+    for (std::uint32_t t = 0; t < 3; ++t) {
+      const auto pushed = inputs<float>(random, kRows, width);
+      for (auto* pages : {&arrays, &by_row}) {
+        if (t == 0) rule.kernels().reset_dense(rule.functor(), pages->dense(0), nullptr);
+        pages->step(0) = t + 1;
+        rule.kernels().apply_dense(rule.functor(), pages->dense(0), UnalignedBytes(pushed).data(),
+                                   nullptr);
+      }
+    }
+    EXPECT_EQ(arrays.weights(0), by_row.weights(0));
+    for (std::size_t i = 0; i < kRows * width; ++i)
+      for (std::size_t k = 0; k < kind_.traits.states; ++k)
+        EXPECT_EQ(arrays.state(0, k, i), by_row.state(0, k, i));
+    for (std::size_t row = 0; row < kRows; ++row) {
+      const auto row_values = kind_.traits.states * width;
+      EXPECT_EQ(by_row.all_states(0)[row * (row_values + 1) + row_values], 0.0f) << "a gap";
+    }
+  }
 }
 
 /// A run in the middle of a segment touches nothing else.
@@ -130,7 +163,7 @@ TEST_P(UpdateRules, TouchOnlyTheirRows) {
   rule.kernels().reset_dense(rule.functor(), pages.dense(0), nullptr);
   const auto weights = pages.weights(0);
   const auto states = pages.all_states(0);
-  pages.steps(0)[0] = 1;
+  pages.step(0) = 1;
   DenseRows rows = pages.dense(0);
   rows.first = 11;
   rows.count = 17;
@@ -176,7 +209,7 @@ TEST_P(UpdateRules, ListedRowsEqualDenseRows) {
           for (std::size_t i = 0; i < positions.size(); ++i) {
             const auto page = positions[i] >> listed.shape().page_shift;
             DenseRows row = dense.dense(page);
-            dense.steps(page)[0] = t;
+            dense.step(page) = t;
             row.first = positions[i] & ((1u << listed.shape().page_shift) - 1);
             row.count = 1;
             rule.kernels().apply_dense(
@@ -185,10 +218,11 @@ TEST_P(UpdateRules, ListedRowsEqualDenseRows) {
           }
           for (std::size_t p = 0; p < kPages; ++p) {
             ASSERT_EQ(listed.weights(p), dense.weights(p)) << reference_.rule << " width " << width;
-            ASSERT_EQ(listed.all_states(p), dense.all_states(p)) << reference_.rule;
-            if (kind_.counts_steps) {
-              ASSERT_EQ(listed.steps(p), std::vector<std::uint32_t>(kRows, t));
-            }
+            for (std::size_t i = 0; i < kRows * width; ++i)
+              for (std::size_t k = 0; k < kind_.traits.states; ++k)
+                ASSERT_EQ(listed.state(p, k, i), dense.state(p, k, i)) << reference_.rule;
+            for (std::size_t r = 0; r < kRows && kind_.counts_steps; ++r)
+              ASSERT_EQ(listed.step(p, r), t);
           }
         }
       }
@@ -215,7 +249,7 @@ TEST_P(UpdateRules, RepeatedRowsAreAppliedInOrder) {
                               bytes + i * kind_.traits.inputs * sizeof(double), nullptr);
   EXPECT_EQ(together.weights(0), apart.weights(0));
   EXPECT_EQ(together.all_states(0), apart.all_states(0));
-  EXPECT_EQ(together.steps(0), apart.steps(0));
+  for (std::size_t row = 0; row < 4; ++row) EXPECT_EQ(together.step(0, row), apart.step(0, row));
 }
 
 /// Where a rule says that repeats compose, rows one after another give what their aggregate gives;
@@ -265,7 +299,7 @@ TEST_P(UpdateRules, PassNanThrough) {
         RawRule rule(kind_, reference_, DType::f32, avx2);
         Pages<float> pages(kind_, 1, 43, 1, false);
         rule.kernels().reset_dense(rule.functor(), pages.dense(0), nullptr);
-        pages.steps(0)[0] = 1;
+        pages.step(0) = 1;
         std::vector<float> pushed(43 * kind_.traits.inputs, 0.5f);
         pushed[at * kind_.traits.inputs + input] = kNan;
         rule.kernels().apply_dense(rule.functor(), pages.dense(0),
@@ -275,7 +309,7 @@ TEST_P(UpdateRules, PassNanThrough) {
               << reference_.rule << " input " << input << " weight " << i;
         // A NaN weight stays NaN, whatever comes (only an assignment heals it).
         const std::vector<float> good(43 * kind_.traits.inputs, 0.5f);
-        pages.steps(0)[0] = 2;
+        pages.step(0) = 2;
         rule.kernels().apply_dense(rule.functor(), pages.dense(0),
                                    reinterpret_cast<const std::byte*>(good.data()), nullptr);
         EXPECT_EQ(std::isnan(pages.weights(0)[at]), reference_.rule != "assign") << reference_.rule;
