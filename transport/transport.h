@@ -102,9 +102,9 @@ struct Event {
   };
   Kind kind = Kind::closed;
   Errc status = Errc::ok;
-  EndpointId endpoint;
+  EndpointId endpoint{};
   std::uint64_t context = 0;  ///< As given to send(), read() or write().
-  FrameView frame;            ///< Of a message. Valid until the next poll().
+  FrameView frame{};          ///< Of a message. Valid until the next poll().
 };
 
 /// One way to move frames and bulk bytes between processes. Belongs to one loop: every method is

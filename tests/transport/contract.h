@@ -1,0 +1,122 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/base/clock.h"
+#include "transport/transport.h"
+
+// What every transport promises (transport/transport.h), as tests over a backend of two to three
+// processes' worth of transports. A backend is handed in by some twenty lines, see
+// sim_contract_test.cc.
+
+namespace shoal::contract {
+
+/// A transport as a process of its own would have it, and where it may listen.
+struct Node {
+  std::unique_ptr<Transport> transport;
+  Address listen_at;  ///< port 0: any
+};
+
+/// The world in which one test runs: made anew for each. Outlives its transports.
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const Clock& clock() const = 0;
+  /// A new process. Without `right_token` it believes in another cluster token than the others.
+  virtual Node make(bool right_token = true) = 0;
+  /// Lets a little time pass; the test then polls. Simulation: the next event. Sockets: at most a
+  /// short wait. False: nothing can ever happen any more, or nothing happened for so long (tens of
+  /// seconds) that the test has to be called hung.
+  virtual bool advance() = 0;
+  /// An address that takes connections and then never says a word: a stopped process.
+  virtual Address silent_address() = 0;
+  /// An address on which nobody listens.
+  virtual Address dead_address() = 0;
+  /// Speaks garbage to a listening transport, as a port scanner would, and hangs up. False: there
+  /// are no bytes to forge on this network.
+  virtual bool send_garbage(const Address& /*to*/) { return false; }
+  /// Why allocations in steady state are not counted here; empty: they are.
+  virtual std::string allocates_because() const { return {}; }
+};
+
+/// How a backend is handed to the suite.
+struct BackendFactory {
+  std::string name;  ///< For the test's name: letters and digits only.
+  std::function<std::unique_ptr<Backend>()> make;
+};
+inline std::string name_of_backend(const testing::TestParamInfo<BackendFactory>& info) {
+  return info.param.name;
+}
+
+/// Heap allocations by this thread so far.
+std::uint64_t allocations();
+
+/// An event with its bytes kept beyond the next poll.
+struct Seen {
+  Event::Kind kind{};
+  Errc status = Errc::ok;
+  EndpointId endpoint;
+  std::uint64_t context = 0;
+  FrameHeader header;
+  std::vector<std::byte> meta;
+  std::vector<std::byte> payload;
+};
+
+/// A process of the test: a transport and all that it ever reported.
+struct Peer {
+  Node node;
+  std::vector<Seen> seen;
+  std::vector<EndpointId> accepted;
+
+  Transport& transport() { return *node.transport; }
+  /// One poll of at most `span` events, remembered.
+  std::size_t poll(std::size_t span = 64);
+  std::size_t count(Event::Kind kind) const;
+  std::size_t count(Event::Kind kind, std::uint64_t context) const;
+  const Seen* find(Event::Kind kind, std::uint64_t context) const;
+  const Seen* find_closed(EndpointId endpoint) const;
+  std::vector<const Seen*> messages(EndpointId endpoint) const;
+};
+
+/// The fixture: `a` connects to `b`, which listens.
+class TransportContract : public testing::TestWithParam<BackendFactory> {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  /// Polls all living peers and advances until `done`, or gives up.
+  bool until(const std::function<bool()>& done);
+  /// Lets everything under way end: `turns` turns in which nothing was reported.
+  void settle(int turns = 200);
+  /// Connects and waits for both sides: (a's endpoint, b's endpoint).
+  std::pair<EndpointId, EndpointId> connect(Peer& from, Peer& to, const Address& at);
+  std::pair<EndpointId, EndpointId> connect() { return connect(a, b, b_address); }
+  /// A round trip on both lanes, so that whatever was posted before has gone its way.
+  bool ping(EndpointId from_a, EndpointId from_b);
+  TimePoint soon() const {
+    return deadline_after(backend->clock().now(), std::chrono::seconds(20));
+  }
+  Status send(Peer& from, EndpointId to, std::uint64_t number, std::span<const std::byte> payload,
+              Transport::SendOptions options);
+  /// The process dies.
+  void kill(Peer& peer);
+
+  std::unique_ptr<Backend> backend;
+  Peer a, b;
+  Address b_address;
+  std::uint64_t pings_ = 1u << 30;
+};
+
+/// `size` bytes that follow from `seed`.
+std::vector<std::byte> pattern(std::size_t size, std::uint64_t seed);
+
+}  // namespace shoal::contract
