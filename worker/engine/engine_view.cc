@@ -40,6 +40,7 @@ void Engine::on_view() {
   if (options_.role == Role::worker && link_.joined() &&
       seen_view_->find_worker(link_.joined()->node) == nullptr)
     fenced_ = true;
+  for (auto& server : servers_) server->session->set_epoch(seen_view_->epoch);
   reroute();
   for (const auto index : std::vector<std::uint32_t>(active_)) {
     auto& op = operations_[index];
