@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -114,6 +115,28 @@ class TransportContract : public testing::TestWithParam<BackendFactory> {
   Peer a, b;
   Address b_address;
   std::uint64_t pings_ = 1u << 30;
+};
+
+/// The fixture of READ and WRITE: `a` and `b` are connected.
+class BulkContract : public TransportContract {
+ protected:
+  void SetUp() override {
+    TransportContract::SetUp();
+    if (HasFatalFailure()) return;
+    std::tie(at_a, at_b) = connect();
+  }
+  Region make_region(Peer& peer, MemoryView memory, Access access = Access::read_write) {
+    auto region = peer.transport().register_memory(memory, access);
+    EXPECT_TRUE(region.ok());
+    return region.ok() ? std::move(region).value() : Region();
+  }
+  /// The status with which an operation ended.
+  Errc ended(Peer& peer, Event::Kind kind, std::uint64_t context) {
+    EXPECT_TRUE(until([&] { return peer.find(kind, context) != nullptr; })) << "never completed";
+    const auto* found = peer.find(kind, context);
+    return found != nullptr ? found->status : Errc::corrupt;
+  }
+  EndpointId at_a, at_b;
 };
 
 /// `size` bytes that follow from `seed`.

@@ -1,0 +1,427 @@
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/random.h"
+#include "tests/transport/contract.h"
+
+// Regions, READ and WRITE, and the end of every loan.
+
+namespace shoal::contract {
+
+using Kind = Event::Kind;
+
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+MemoryView all(Bytes& bytes) { return host_view(std::span(bytes)); }
+ConstMemoryView all(const Bytes& bytes) { return {bytes.data(), bytes.size()}; }
+
+bool only(const Bytes& bytes, std::byte value) {
+  return std::all_of(bytes.begin(), bytes.end(), [&](std::byte each) { return each == value; });
+}
+
+}  // namespace
+
+TEST_P(BulkContract, WritesArriveInEverySizeAndOffset) {
+  std::uint64_t context = 0;
+  const std::vector<std::size_t> sizes = {0,      1,      2,       7,       64,        4096,
+                                          65'535, 65'536, 262'144, 262'145, 1'000'003, 8u << 20};
+  for (const auto size : sizes) {
+    for (const std::size_t offset : {0u, 1u, 13u}) {
+      Bytes source = pattern(size + offset, ++context);
+      Bytes target(size + offset + 16, std::byte{0xee});
+      auto region = make_region(b, all(target), Access::write);
+      ASSERT_TRUE(
+          a.transport()
+              .write(at_a, {source.data() + offset, size}, region.remote(offset, size), context)
+              .ok());
+      ASSERT_TRUE(send(a, at_a, context, {}, {.lane = Lane::bulk}).ok());
+      EXPECT_EQ(ended(a, Kind::write_done, context), Errc::ok);
+      ASSERT_TRUE(until([&] { return b.messages(at_b).size() == context; }));
+      ASSERT_TRUE(size == 0 ||
+                  std::memcmp(source.data() + offset, target.data() + offset, size) == 0)
+          << size << " at " << offset;
+      for (std::size_t i = 0; i < offset; ++i) ASSERT_EQ(target[i], std::byte{0xee});
+      for (std::size_t i = size + offset; i < target.size(); ++i)
+        ASSERT_EQ(target[i], std::byte{0xee}) << "beyond the end";
+    }
+  }
+}
+
+TEST_P(BulkContract, ReadsArriveInEverySizeAndOffset) {
+  std::uint64_t context = 0;
+  const std::vector<std::size_t> sizes = {0,      1,      2,       7,       64,        4096,
+                                          65'535, 65'536, 262'144, 262'145, 1'000'003, 8u << 20};
+  for (const auto size : sizes) {
+    for (const std::size_t offset : {0u, 1u, 13u}) {
+      Bytes source = pattern(size + offset + 16, ++context);
+      Bytes target(size + 32, std::byte{0xee});
+      auto region = make_region(b, all(source), Access::read);
+      ASSERT_TRUE(
+          a.transport()
+              .read(at_a, all(target).sub(offset, size), region.remote(offset, size), context)
+              .ok());
+      ASSERT_EQ(ended(a, Kind::read_done, context), Errc::ok);
+      ASSERT_TRUE(size == 0 ||
+                  std::memcmp(source.data() + offset, target.data() + offset, size) == 0);
+      for (std::size_t i = 0; i < offset; ++i) ASSERT_EQ(target[i], std::byte{0xee});
+      for (std::size_t i = size + offset; i < target.size(); ++i)
+        ASSERT_EQ(target[i], std::byte{0xee}) << "beyond the end";
+    }
+  }
+}
+
+TEST_P(BulkContract, ABulkMessageComesBehindEveryEarlierWrite) {
+  constexpr std::size_t kEach = 70'001, kWrites = 12;
+  const auto source = pattern(kEach * kWrites, 1);
+  Bytes target(source.size());
+  auto region = make_region(b, all(target), Access::write);
+  bool behind = true;
+  std::size_t arrived = 0;
+  for (std::size_t i = 0; i < kWrites; ++i) {
+    ASSERT_TRUE(
+        a.transport()
+            .write(at_a, {source.data() + i * kEach, kEach}, region.remote(i * kEach, kEach), i + 1)
+            .ok());
+    ASSERT_TRUE(send(a, at_a, i, {}, {.lane = Lane::bulk}).ok());
+  }
+  ASSERT_TRUE(until([&] {
+    for (auto got = b.messages(at_b).size(); arrived < got; ++arrived)
+      behind &= std::memcmp(target.data(), source.data(), (arrived + 1) * kEach) == 0;
+    return arrived == kWrites;
+  }));
+  EXPECT_TRUE(behind);
+}
+
+TEST_P(BulkContract, BothSidesReadAndWriteAtOnce) {
+  const auto one = pattern(600'000, 1), two = pattern(600'000, 2);
+  Bytes memory_a = one, memory_b = two, got_a(600'000), got_b(600'000), into_a(600'000),
+        into_b(600'000);
+  auto source_a = make_region(a, all(memory_a), Access::read);
+  auto source_b = make_region(b, all(memory_b), Access::read);
+  auto target_a = make_region(a, all(into_a), Access::write);
+  auto target_b = make_region(b, all(into_b), Access::write);
+  ASSERT_TRUE(a.transport().read(at_a, all(got_a), source_b.remote(), 1).ok());
+  ASSERT_TRUE(b.transport().read(at_b, all(got_b), source_a.remote(), 1).ok());
+  ASSERT_TRUE(a.transport().write(at_a, all(one), target_b.remote(), 2).ok());
+  ASSERT_TRUE(b.transport().write(at_b, all(two), target_a.remote(), 2).ok());
+  EXPECT_EQ(ended(a, Kind::read_done, 1), Errc::ok);
+  EXPECT_EQ(ended(b, Kind::read_done, 1), Errc::ok);
+  EXPECT_EQ(ended(a, Kind::write_done, 2), Errc::ok);
+  EXPECT_EQ(ended(b, Kind::write_done, 2), Errc::ok);
+  ASSERT_TRUE(ping(at_a, at_b));
+  EXPECT_EQ(got_a, two);
+  EXPECT_EQ(got_b, one);
+  EXPECT_EQ(into_b, one);
+  EXPECT_EQ(into_a, two);
+}
+
+TEST_P(BulkContract, RemoteSpansAreUsedByAnyEndpointOfTheOwner) {
+  Bytes memory = pattern(5'000, 1), got(5'000);
+  auto region = make_region(b, all(memory), Access::read);
+  const auto [other_a, other_b] = connect();
+  const auto part = region.remote().sub(100, 50).sub(10, 20);
+  ASSERT_TRUE(a.transport().read(other_a, all(got).sub(0, 20), part, 1).ok());
+  EXPECT_EQ(ended(a, Kind::read_done, 1), Errc::ok);
+  EXPECT_EQ(std::memcmp(got.data(), memory.data() + 110, 20), 0);
+}
+
+TEST_P(BulkContract, LengthsMustAgree) {
+  Bytes memory(100), mine(99);
+  auto region = make_region(b, all(memory));
+  EXPECT_FALSE(a.transport().read(at_a, all(mine), region.remote(), 1).ok());
+  EXPECT_FALSE(a.transport().write(at_a, all(std::as_const(mine)), region.remote(), 2).ok());
+  ASSERT_TRUE(ping(at_a, at_b));
+  settle();
+  EXPECT_EQ(a.count(Kind::read_done) + a.count(Kind::write_done), 0u);
+}
+
+// --- What a region does not allow.
+
+TEST_P(BulkContract, WhatARegionDoesNotAllowTouchesNothing) {
+  constexpr std::size_t kSize = 10'000;
+  Bytes readable(kSize, std::byte{1}), writable(kSize, std::byte{1}), mine(kSize, std::byte{2});
+  Bytes former(kSize, std::byte{1});
+  auto source = make_region(b, all(readable), Access::read);
+  auto target = make_region(b, all(writable), Access::write);
+  auto gone = make_region(b, all(former));
+  const auto stale = gone.remote();
+  gone.revoke();
+  auto beyond_read = source.remote();
+  beyond_read.address += 1;
+  auto beyond_write = target.remote();
+  beyond_write.address += 1;
+  auto wrapping = target.remote();
+  wrapping.address = ~std::uint64_t{0} - kSize / 2;
+  auto invented = target.remote();
+  invented.region ^= 0x5555'0000'0000;
+  std::uint64_t context = 0;
+  for (const auto& span : {source.remote(), stale, beyond_write, wrapping, invented,
+                           RemoteSpan{0, 0, kSize}, RemoteSpan{~0ull, ~0ull, kSize}}) {
+    ASSERT_TRUE(a.transport().write(at_a, all(std::as_const(mine)), span, ++context).ok());
+    const auto status = ended(a, Kind::write_done, context);
+    EXPECT_TRUE(status == Errc::ok || status == Errc::revoked);
+  }
+  for (const auto& span : {target.remote(), stale, beyond_read, wrapping, invented,
+                           RemoteSpan{0, 0, kSize}, RemoteSpan{~0ull, ~0ull, kSize}}) {
+    ASSERT_TRUE(a.transport().read(at_a, all(mine), span, ++context).ok());
+    EXPECT_EQ(ended(a, Kind::read_done, context), Errc::revoked);
+  }
+  ASSERT_TRUE(ping(at_a, at_b)) << "a refused span costs the operation, not the connection";
+  EXPECT_TRUE(only(readable, std::byte{1}));
+  EXPECT_TRUE(only(writable, std::byte{1}));
+  EXPECT_TRUE(only(former, std::byte{1}));
+  EXPECT_TRUE(only(mine, std::byte{2})) << "bytes of what may not be read";
+}
+
+TEST_P(BulkContract, AStaleNameDoesNotReachTheNextRegion) {
+  Bytes memory(4'000, std::byte{1});
+  const Bytes mine(4'000, std::byte{2});
+  std::vector<RemoteSpan> names;
+  for (int i = 0; i < 50; ++i) {
+    auto region = make_region(b, all(memory));
+    names.push_back(region.remote());
+  }
+  auto region = make_region(b, all(memory));
+  std::uint64_t context = 0;
+  for (const auto& name : names) {
+    EXPECT_FALSE(name == region.remote());
+    ASSERT_TRUE(a.transport().write(at_a, all(mine), name, ++context).ok());
+    ASSERT_TRUE(until([&] { return a.find(Kind::write_done, context) != nullptr; }));
+  }
+  ASSERT_TRUE(ping(at_a, at_b));
+  EXPECT_TRUE(only(memory, std::byte{1}));
+}
+
+TEST_P(BulkContract, RevokeIsIdempotentAndMoves) {
+  Bytes memory(100);
+  auto region = make_region(b, all(memory));
+  Region other = std::move(region);
+  EXPECT_FALSE(region.valid());  // NOLINT(bugprone-use-after-move)
+  EXPECT_TRUE(other.valid());
+  EXPECT_EQ(other.memory().data, memory.data());
+  region.revoke();
+  other.revoke();
+  other.revoke();
+  EXPECT_FALSE(other.valid());
+}
+
+TEST_P(BulkContract, ManyRegionsOrOverloaded) {
+  Bytes memory(64);
+  std::vector<Region> regions;
+  for (std::size_t i = 0; i < 100'000; ++i) {
+    auto region = b.transport().register_memory(all(memory), Access::read);
+    if (!region.ok()) {
+      EXPECT_EQ(region.code(), Errc::overloaded);
+      break;
+    }
+    regions.push_back(std::move(region).value());
+  }
+  EXPECT_GE(regions.size(), 256u);
+  regions.pop_back();
+  EXPECT_TRUE(b.transport().register_memory(all(memory), Access::read).ok());
+}
+
+// --- Loans end.
+
+TEST_P(BulkContract, NoByteLandsAfterRevoke) {
+  const Bytes source(4u << 20, std::byte{2});
+  for (std::uint64_t round = 1; round <= 24; ++round) {
+    Bytes target(source.size(), std::byte{1});
+    auto region = make_region(b, all(target), Access::write);
+    ASSERT_TRUE(a.transport().write(at_a, all(source), region.remote(), round).ok());
+    for (std::uint64_t turn = 0; turn < round * 3; ++turn) {
+      a.poll(1);
+      b.poll(1);
+      backend->advance();
+    }
+    region.revoke();
+    std::fill(target.begin(), target.end(), std::byte{7});
+    ASSERT_TRUE(until([&] { return a.find(Kind::write_done, round) != nullptr; }));
+    ASSERT_TRUE(ping(at_a, at_b)) << "a swallowed write leaves the connection as it was";
+    ASSERT_TRUE(only(target, std::byte{7})) << "late bytes, round " << round;
+  }
+}
+
+TEST_P(BulkContract, NoByteLeavesAfterRevoke) {
+  for (std::uint64_t round = 1; round <= 24; ++round) {
+    Bytes source(4u << 20, std::byte{1}), target(source.size());
+    auto region = make_region(b, all(source), Access::read);
+    ASSERT_TRUE(a.transport().read(at_a, all(target), region.remote(), round).ok());
+    for (std::uint64_t turn = 0; turn < round * 3; ++turn) {
+      a.poll(1);
+      b.poll(1);
+      backend->advance();
+    }
+    region.revoke();
+    std::fill(source.begin(), source.end(), std::byte{7});
+    const auto status = ended(a, Kind::read_done, round);
+    EXPECT_EQ(std::count(target.begin(), target.end(), std::byte{7}), 0)
+        << "bytes of its successor";
+    if (status == Errc::ok) {
+      EXPECT_TRUE(only(target, std::byte{1}));
+    } else {
+      EXPECT_TRUE(status == Errc::revoked || status == Errc::peer_lost) << name_of(status);
+    }
+    if (status != Errc::ok && status != Errc::revoked) {
+      // A frame was half out: its connection went with it, on both sides.
+      ASSERT_TRUE(
+          until([&] { return a.find_closed(at_a) != nullptr && b.find_closed(at_b) != nullptr; }));
+      std::tie(at_a, at_b) = connect();
+    }
+  }
+}
+
+TEST_P(BulkContract, CloseEndsTheLoansOfReadsAndWrites) {
+  for (std::uint64_t round = 1; round <= 16; ++round) {
+    Bytes remote(3u << 20, std::byte{1}), into(remote.size()), from(remote.size(), std::byte{2});
+    auto region = make_region(b, all(remote), Access::read_write);
+    ASSERT_TRUE(a.transport().read(at_a, all(into), region.remote(), round).ok());
+    ASSERT_TRUE(a.transport().write(at_a, all(std::as_const(from)), region.remote(), round).ok());
+    for (std::uint64_t turn = 0; turn < round * 3; ++turn) {
+      a.poll(1);
+      b.poll(1);
+      backend->advance();
+    }
+    a.transport().close(at_a);
+    std::fill(into.begin(), into.end(), std::byte{7});
+    std::fill(from.begin(), from.end(), std::byte{9});
+    const auto read = ended(a, Kind::read_done, round);
+    const auto write = ended(a, Kind::write_done, round);
+    EXPECT_TRUE(read == Errc::ok || read == Errc::closed);
+    EXPECT_TRUE(write == Errc::ok || write == Errc::closed);
+    ASSERT_TRUE(until([&] { return b.find_closed(at_b) != nullptr; }));
+    settle(50);
+    ASSERT_EQ(a.count(Kind::read_done, round), 1u);
+    ASSERT_EQ(a.count(Kind::write_done, round), 1u);
+    ASSERT_TRUE(only(into, std::byte{7})) << "late bytes, round " << round;
+    EXPECT_EQ(std::count(remote.begin(), remote.end(), std::byte{9}), 0) << "left after close";
+    std::tie(at_a, at_b) = connect();
+  }
+}
+
+TEST_P(BulkContract, APeerThatVanishesEndsTheLoans) {
+  Bytes remote(2u << 20), into(remote.size());
+  {
+    auto region = make_region(b, all(remote), Access::read_write);
+    ASSERT_TRUE(a.transport().read(at_a, all(into), region.remote(), 1).ok());
+    ASSERT_TRUE(a.transport().write(at_a, all(std::as_const(into)), region.remote(), 2).ok());
+    a.poll();
+  }
+  kill(b);
+  const auto read = ended(a, Kind::read_done, 1);
+  EXPECT_TRUE(read == Errc::peer_lost || read == Errc::revoked) << name_of(read);
+  ended(a, Kind::write_done, 2);
+  ASSERT_TRUE(until([&] { return a.find_closed(at_a) != nullptr; }));
+  std::fill(into.begin(), into.end(), std::byte{7});
+  settle();
+  EXPECT_TRUE(only(into, std::byte{7}));
+  Bytes other(16);
+  EXPECT_EQ(a.transport().read(at_a, all(other), {1, 0, 16}, 3).code(), Errc::closed);
+  EXPECT_EQ(a.transport().write(at_a, all(std::as_const(other)), {1, 0, 16}, 4).code(),
+            Errc::closed);
+}
+
+TEST_P(BulkContract, ReadsAreBoundedAndRecover) {
+  Bytes remote = pattern(1'000, 1), into(1'000);
+  auto region = make_region(b, all(remote), Access::read);
+  std::uint64_t posted = 0;
+  Status status;
+  while (posted < 100'000) {
+    status = a.transport().read(at_a, all(into), region.remote(), posted + 1);
+    if (!status.ok()) break;
+    ++posted;
+  }
+  ASSERT_EQ(status.code(), Errc::overloaded);
+  ASSERT_TRUE(until([&] { return a.count(Kind::read_done) == posted; }));
+  ASSERT_TRUE(a.transport().read(at_a, all(into), region.remote(), posted + 1).ok());
+  EXPECT_EQ(ended(a, Kind::read_done, posted + 1), Errc::ok);
+  EXPECT_EQ(into, remote);
+}
+
+TEST_P(BulkContract, WritesAreBoundedAndRecover) {
+  Bytes remote(100'000);
+  const auto from = pattern(100'000, 1);
+  auto region = make_region(b, all(remote), Access::write);
+  std::uint64_t posted = 0;
+  Status status;
+  while (posted < 100'000) {
+    status = a.transport().write(at_a, all(from), region.remote(), posted + 1);
+    if (!status.ok()) break;
+    ++posted;
+  }
+  ASSERT_EQ(status.code(), Errc::overloaded);
+  ASSERT_TRUE(until([&] { return a.count(Kind::write_done) == posted; }));
+  ASSERT_TRUE(ping(at_a, at_b));
+  EXPECT_EQ(remote, from);
+}
+
+// --- Random operations against a model.
+
+TEST_P(BulkContract, RandomOperationsKeepTheContract) {
+  constexpr std::size_t kCells = 8, kCell = 30'000;
+  const std::uint64_t seed = 0x5a0a1 + testing::UnitTest::GetInstance()->random_seed();
+  SCOPED_TRACE(testing::Message() << "--gtest_random_seed, seed " << seed);
+  Random random(seed);
+  // b's memory in cells, each written by one operation at a time; what it must hold then.
+  Bytes memory(kCells * kCell);
+  std::array<std::uint64_t, kCells> holds{};
+  for (std::size_t cell = 0; cell < kCells; ++cell) {
+    const auto first = pattern(kCell, cell);
+    std::copy(first.begin(), first.end(), memory.begin() + static_cast<long>(cell * kCell));
+    holds[cell] = cell;
+  }
+  auto region = make_region(b, all(memory));
+  std::uint64_t context = 0, messages = b.messages(at_b).size();
+  for (int round = 0; round < 60; ++round) {
+    std::vector<Bytes> lent;
+    std::vector<std::tuple<std::uint64_t, std::size_t, std::size_t>> reads;  // context, lent, cell
+    std::array<bool, kCells> used{};
+    const auto before = context;
+    for (int i = 0; i < 6; ++i) {
+      const auto cell = static_cast<std::size_t>(random.below(kCells));
+      const auto action = random.below(3);
+      if (action == 0) {
+        lent.push_back(pattern(static_cast<std::size_t>(random.below(50'000)), context));
+        ASSERT_TRUE(
+            send(a, at_a, context, lent.back(),
+                 {.lane = random.chance(0.5) ? Lane::bulk : Lane::message, .context = ++context})
+                .ok());
+        ++messages;
+        continue;
+      }
+      if (std::exchange(used[cell], true)) continue;
+      const auto span = region.remote(cell * kCell, kCell);
+      if (action == 1) {
+        lent.push_back(pattern(kCell, holds[cell] = 1'000 + ++context));
+        ASSERT_TRUE(a.transport().write(at_a, all(std::as_const(lent.back())), span, context).ok());
+      } else {
+        lent.emplace_back(kCell);
+        reads.emplace_back(++context, lent.size() - 1, cell);
+        ASSERT_TRUE(a.transport().read(at_a, all(lent.back()), span, context).ok());
+      }
+    }
+    const auto done = [&] {
+      return a.count(Kind::sent) + a.count(Kind::read_done) + a.count(Kind::write_done) == context;
+    };
+    ASSERT_TRUE(until(done)) << "round " << round;
+    ASSERT_TRUE(ping(at_a, at_b));
+    messages += 2;
+    EXPECT_EQ(b.messages(at_b).size(), messages);
+    for (auto each = before + 1; each <= context; ++each)
+      ASSERT_EQ(a.count(Kind::sent, each) + a.count(Kind::read_done, each) +
+                    a.count(Kind::write_done, each),
+                1u);
+    for (const auto& [number, index, cell] : reads)
+      ASSERT_EQ(lent[index], pattern(kCell, holds[cell]));
+    for (std::size_t cell = 0; cell < kCells; ++cell) {
+      const auto expected = pattern(kCell, holds[cell]);
+      ASSERT_EQ(std::memcmp(memory.data() + cell * kCell, expected.data(), kCell), 0);
+    }
+  }
+}
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(BulkContract);
+
+}  // namespace shoal::contract

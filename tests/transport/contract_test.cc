@@ -1,0 +1,519 @@
+#include "tests/transport/contract.h"
+
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <set>
+
+#include "core/base/random.h"
+
+// Connections and messages. Bulk transfer is in contract_bulk_test.cc.
+
+namespace shoal::contract {
+
+using Kind = Event::Kind;
+
+namespace {
+
+std::vector<std::byte> joined(std::initializer_list<std::span<const std::byte>> parts) {
+  std::vector<std::byte> all;
+  for (const auto part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
+}
+
+bool lost_or_closed(Errc status) { return status == Errc::peer_lost || status == Errc::closed; }
+
+}  // namespace
+
+// --- Connecting.
+
+TEST_P(TransportContract, ConnectsAndTellsBothSides) {
+  const auto [at_a, at_b] = connect();
+  EXPECT_NE(at_a.value, 0u);
+  EXPECT_NE(at_b.value, 0u);
+  EXPECT_EQ(a.count(Kind::connected), 1u);
+  EXPECT_EQ(a.count(Kind::accepted), 0u);
+  EXPECT_EQ(b.count(Kind::accepted), 1u);
+  EXPECT_EQ(b.count(Kind::connected), 0u);
+  EXPECT_EQ(a.transport().peer_of(at_a), b_address.to_string());
+  EXPECT_FALSE(b.transport().peer_of(at_b).empty());
+  EXPECT_FALSE(a.transport().explain(at_a).empty());
+  EXPECT_TRUE(a.transport().peer_of(EndpointId(0xdeadbeef)).empty());
+}
+
+TEST_P(TransportContract, PortInUseNamesTheAddress) {
+  Peer c{backend->make(), {}, {}};
+  auto at = b_address;
+  auto again = b.transport().listen(at);
+  ASSERT_FALSE(again.ok());
+  EXPECT_EQ(again.code(), Errc::io);
+  EXPECT_EQ(again.error().native, EADDRINUSE);
+  EXPECT_NE(again.error().message().find(at.to_string()), std::string::npos);
+}
+
+TEST_P(TransportContract, AnyPortGivesDistinctPorts) {
+  auto one = a.transport().listen(a.node.listen_at);
+  auto two = a.transport().listen(a.node.listen_at);
+  ASSERT_TRUE(one.ok() && two.ok());
+  EXPECT_NE(one->port, two->port);
+}
+
+TEST_P(TransportContract, ConnectToAClosedPortIsRefused) {
+  auto endpoint = a.transport().connect(backend->dead_address(), soon());
+  ASSERT_TRUE(endpoint.ok());
+  ASSERT_TRUE(until([&] { return a.find_closed(*endpoint) != nullptr; }));
+  EXPECT_EQ(a.find_closed(*endpoint)->status, Errc::refused);
+  EXPECT_EQ(a.count(Kind::connected), 0u);
+}
+
+TEST_P(TransportContract, ConnectToASilentPeerTimesOutAtTheDeadline) {
+  const auto deadline = deadline_after(backend->clock().now(), std::chrono::milliseconds(50));
+  auto endpoint = a.transport().connect(backend->silent_address(), deadline);
+  ASSERT_TRUE(endpoint.ok());
+  EXPECT_EQ(send(a, *endpoint, 1, {}, {}).code(), Errc::closed) << "not connected yet";
+  ASSERT_TRUE(until([&] { return a.find_closed(*endpoint) != nullptr; }));
+  EXPECT_EQ(a.find_closed(*endpoint)->status, Errc::timed_out);
+  EXPECT_GE(backend->clock().now(), deadline);
+}
+
+TEST_P(TransportContract, AWrongTokenIsRefusedAndNeverAccepted) {
+  Peer stranger{backend->make(false), {}, {}};
+  auto endpoint = stranger.transport().connect(b_address, soon());
+  ASSERT_TRUE(endpoint.ok());
+  ASSERT_TRUE(until([&] {
+    stranger.poll();
+    return stranger.find_closed(*endpoint) != nullptr;
+  }));
+  EXPECT_EQ(stranger.find_closed(*endpoint)->status, Errc::refused);
+  EXPECT_TRUE(b.seen.empty());
+  connect();  // and b still serves others
+}
+
+TEST_P(TransportContract, GarbageOnThePortHarmsNobody) {
+  const auto [at_a, at_b] = connect();
+  if (!backend->send_garbage(b_address)) GTEST_SKIP() << "no bytes to forge on this network";
+  settle();
+  EXPECT_EQ(b.count(Kind::accepted), 1u);
+  EXPECT_EQ(b.count(Kind::closed), 0u);
+  EXPECT_TRUE(ping(at_a, at_b));
+}
+
+TEST_P(TransportContract, CloseWhileConnectingEndsInSilence) {
+  auto endpoint = a.transport().connect(b_address, soon());
+  ASSERT_TRUE(endpoint.ok());
+  a.transport().close(*endpoint);
+  settle();
+  EXPECT_EQ(a.count(Kind::connected), 0u);
+  EXPECT_EQ(a.count(Kind::closed), 0u);
+  for (const auto accepted : b.accepted) EXPECT_NE(b.find_closed(accepted), nullptr);
+}
+
+TEST_P(TransportContract, ManyEndpointsKeepApart) {
+  constexpr std::size_t kMany = 48;
+  std::vector<std::pair<EndpointId, EndpointId>> pairs;
+  for (std::size_t i = 0; i < kMany; ++i) pairs.push_back(connect());
+  std::set<std::uint64_t> ids;
+  for (std::size_t i = 0; i < kMany; ++i) {
+    ids.insert(pairs[i].first.value);
+    const auto bytes = pattern(100 + i, i);
+    ASSERT_TRUE(send(a, pairs[i].first, i, bytes, {.copy_payload = true}).ok());
+  }
+  EXPECT_EQ(ids.size(), kMany);
+  ASSERT_TRUE(until([&] { return b.count(Kind::message) == kMany; }));
+  for (std::size_t i = 0; i < kMany; ++i) {
+    const auto got = b.messages(pairs[i].second);
+    ASSERT_EQ(got.size(), 1u);
+    EXPECT_EQ(got[0]->header.request.value, i);
+    EXPECT_EQ(got[0]->payload, pattern(100 + i, i));
+  }
+}
+
+// --- Messages.
+
+TEST_P(TransportContract, AMessageArrivesWholeInEverySize) {
+  const auto [at_a, at_b] = connect();
+  const FrameLimits limits;
+  const std::vector<std::size_t> metas = {0, 1, 63, 64, 1000, 65'537, limits.meta_bytes_max};
+  const std::vector<std::size_t> payloads = {
+      0, 1, 3, 64, 4095, 65'536, 65'537, 300'001, limits.payload_bytes_max};
+  std::uint64_t number = 0;
+  for (const auto meta_size : metas) {
+    for (const auto payload_size : payloads) {
+      ++number;
+      const auto meta = pattern(meta_size, number);
+      const auto payload = pattern(payload_size, ~number);
+      FrameHeader header;
+      header.kind = FrameKind::pull;
+      header.request = RequestId(number);
+      header.epoch = 0x0102030405060708;
+      header.clock = WorkerClock(-7);
+      header.table = TableId(9);
+      header.flags = frame_flag::kStore;
+      header.status = 3;
+      header.credits = 5;
+      const ConstMemoryView view(payload.data(), payload.size());
+      ASSERT_TRUE(a.transport().send(at_a, header, meta, {&view, 1}, {.context = number}).ok());
+      ASSERT_TRUE(until([&] {
+        return b.messages(at_b).size() == number && a.count(Kind::sent, number) == 1;
+      })) << meta_size
+          << " + " << payload_size;
+      const auto& got = *b.messages(at_b).back();
+      EXPECT_EQ(got.meta, meta);
+      EXPECT_EQ(got.payload, payload);
+      EXPECT_EQ(got.header.kind, FrameKind::pull);
+      EXPECT_EQ(got.header.request.value, number);
+      EXPECT_EQ(got.header.epoch, 0x0102030405060708u);
+      EXPECT_EQ(got.header.clock.value, -7);
+      EXPECT_EQ(got.header.table.value, 9u);
+      EXPECT_EQ(got.header.flags, frame_flag::kStore);
+      EXPECT_EQ(got.header.status, 3);
+      EXPECT_EQ(got.header.credits, 5u);
+      EXPECT_EQ(got.header.meta_bytes, meta_size);
+      EXPECT_EQ(got.header.payload_bytes, payload_size);
+      EXPECT_TRUE(verify(got.header, got.meta).ok());
+    }
+    for (auto& old : b.seen) old.meta = old.payload = {};
+  }
+}
+
+TEST_P(TransportContract, PayloadIsGatheredFromUpToFourViews) {
+  const auto [at_a, at_b] = connect();
+  const auto one = pattern(10, 1), two = pattern(0, 2), three = pattern(70'000, 3),
+             four = pattern(1, 4);
+  const std::array<ConstMemoryView, 5> views = {
+      ConstMemoryView(one.data(), one.size()), ConstMemoryView(two.data(), two.size()),
+      ConstMemoryView(three.data(), three.size()), ConstMemoryView(four.data(), four.size()),
+      ConstMemoryView(one.data(), one.size())};
+  FrameHeader header;
+  header.kind = FrameKind::push;
+  const std::array expected = {joined({one}), joined({one, two}), joined({one, two, three}),
+                               joined({one, two, three, four})};
+  for (std::size_t n = 1; n <= 4; ++n) {
+    for (const bool small : {false, true}) {
+      if (small && n > 2) continue;  // beyond what may be copied
+      ASSERT_TRUE(a.transport()
+                      .send(at_a, header, {}, std::span(views).first(n), {.copy_payload = small})
+                      .ok());
+      const auto sent = b.messages(at_b).size() + 1;
+      ASSERT_TRUE(until([&] { return b.messages(at_b).size() == sent; }));
+      EXPECT_EQ(b.messages(at_b).back()->payload, expected[n - 1]);
+    }
+  }
+  EXPECT_EQ(a.transport().send(at_a, header, {}, views, {}).code(), Errc::out_of_range);
+}
+
+TEST_P(TransportContract, TooMuchIsOutOfRange) {
+  const auto [at_a, at_b] = connect();
+  const FrameLimits limits;
+  const std::vector<std::byte> large(limits.payload_bytes_max + 1);
+  FrameHeader header;
+  header.kind = FrameKind::push;
+  EXPECT_EQ(a.transport().send(at_a, header, large, {}, {}).code(), Errc::out_of_range);
+  EXPECT_EQ(send(a, at_a, 1, large, {}).code(), Errc::out_of_range);
+  EXPECT_EQ(
+      send(a, at_a, 1, std::span(large).first(Transport::kCopyMax + 1), {.copy_payload = true})
+          .code(),
+      Errc::out_of_range);
+  EXPECT_TRUE(ping(at_a, at_b));
+  EXPECT_EQ(a.count(Kind::sent), 0u);
+}
+
+TEST_P(TransportContract, CopiedPayloadMayBeReusedAtOnce) {
+  const auto [at_a, at_b] = connect();
+  auto bytes = pattern(Transport::kCopyMax, 5);
+  auto meta = pattern(100, 6);
+  FrameHeader header;
+  header.kind = FrameKind::push;
+  const ConstMemoryView view(bytes.data(), bytes.size());
+  ASSERT_TRUE(a.transport().send(at_a, header, meta, {&view, 1}, {.copy_payload = true}).ok());
+  std::fill(bytes.begin(), bytes.end(), std::byte{0});
+  std::fill(meta.begin(), meta.end(), std::byte{0});
+  ASSERT_TRUE(until([&] { return b.count(Kind::message) == 1; }));
+  EXPECT_EQ(b.messages(at_b)[0]->payload, pattern(Transport::kCopyMax, 5));
+  EXPECT_EQ(b.messages(at_b)[0]->meta, pattern(100, 6));
+}
+
+TEST_P(TransportContract, EachLaneKeepsItsOrder) {
+  const auto [at_a, at_b] = connect();
+  Random random(GetParam().name.size());
+  const auto bytes = pattern(40'000, 1);
+  std::array<std::uint64_t, 2> posted = {0, 0};
+  const std::uint64_t kEach = 300;
+  std::uint64_t tries = 0;
+  while (posted[0] < kEach || posted[1] < kEach) {
+    const auto lane = static_cast<std::size_t>(random.below(2));
+    const auto size = static_cast<std::size_t>(random.below(3) == 0 ? random.below(40'000) : 8);
+    const auto status = send(a, at_a, (posted[lane] << 1) | lane, std::span(bytes).first(size),
+                             {.lane = static_cast<Lane>(lane),
+                              .copy_payload = random.chance(0.5),
+                              .context = random.chance(0.5) ? ++tries : 0});
+    if (status.ok()) {
+      ++posted[lane];
+    } else {
+      ASSERT_EQ(status.code(), Errc::overloaded);
+      until([&] { return true; });
+      backend->advance();
+    }
+  }
+  ASSERT_TRUE(until([&] { return b.messages(at_b).size() == posted[0] + posted[1]; }));
+  std::array<std::uint64_t, 2> next = {0, 0};
+  for (const auto* message : b.messages(at_b)) {
+    const auto lane = message->header.request.value & 1;
+    EXPECT_EQ(message->header.request.value >> 1, next[lane]++);
+    EXPECT_TRUE(std::equal(message->payload.begin(), message->payload.end(), bytes.begin()));
+  }
+}
+
+TEST_P(TransportContract, BothDirectionsAtOnce) {
+  const auto [at_a, at_b] = connect();
+  const auto bytes = pattern(50'000, 3);
+  for (std::uint64_t i = 1; i <= 20; ++i) {
+    ASSERT_TRUE(send(a, at_a, i, bytes, {.context = i}).ok());
+    ASSERT_TRUE(send(b, at_b, i, bytes, {.context = i}).ok());
+  }
+  ASSERT_TRUE(until([&] {
+    return a.count(Kind::message) == 20 && b.count(Kind::message) == 20 &&
+           a.count(Kind::sent) == 20 && b.count(Kind::sent) == 20;
+  }));
+  for (const auto* message : a.messages(at_a)) EXPECT_EQ(message->payload, bytes);
+  for (const auto* message : b.messages(at_b)) EXPECT_EQ(message->payload, bytes);
+}
+
+TEST_P(TransportContract, ContextsCompleteExactlyOnceAndZeroNever) {
+  const auto [at_a, at_b] = connect();
+  const auto bytes = pattern(5'000, 3);
+  for (std::uint64_t i = 0; i < 60; ++i)
+    ASSERT_TRUE(send(a, at_a, i, bytes,
+                     {.lane = i % 3 == 0 ? Lane::bulk : Lane::message,
+                      .copy_payload = i % 5 == 0,
+                      .context = i % 2 == 0 ? 0 : i})
+                    .ok());
+  ASSERT_TRUE(until([&] { return b.messages(at_b).size() == 60; }));
+  ASSERT_TRUE(ping(at_a, at_b));
+  settle();
+  for (std::uint64_t i = 0; i < 60; ++i) EXPECT_EQ(a.count(Kind::sent, i), i % 2) << i;
+  for (const auto& what : a.seen) EXPECT_EQ(what.status, Errc::ok);
+}
+
+TEST_P(TransportContract, OneEventAtATime) {
+  const auto [at_a, at_b] = connect();
+  const auto bytes = pattern(3'000, 1);
+  for (std::uint64_t i = 1; i <= 30; ++i) ASSERT_TRUE(send(a, at_a, i, bytes, {.context = i}).ok());
+  a.transport().flush();
+  while (b.messages(at_b).size() < 30 || a.count(Kind::sent) < 30) {
+    const auto one = a.poll(1), other = b.poll(1);
+    EXPECT_LE(one, 1u);
+    EXPECT_LE(other, 1u);
+    if (one + other == 0) {
+      ASSERT_TRUE(backend->advance());
+    }
+  }
+  EXPECT_EQ(b.poll(0), 0u);
+  for (std::uint64_t i = 1; i <= 30; ++i)
+    EXPECT_EQ(b.messages(at_b)[i - 1]->header.request.value, i);
+}
+
+TEST_P(TransportContract, AFullQueueIsOverloadedAndRecovers) {
+  const auto [at_a, at_b] = connect();
+  const auto bytes = pattern(Transport::kCopyMax, 1);
+  for (const auto lane : {Lane::message, Lane::bulk}) {
+    const auto before = b.messages(at_b).size();
+    std::uint64_t posted = 0;
+    Status status;
+    while (posted < 100'000) {  // b does not poll
+      status = send(a, at_a, posted, bytes, {.lane = lane});
+      if (!status.ok()) break;
+      ++posted;
+      a.poll();
+    }
+    ASSERT_EQ(status.code(), Errc::overloaded) << "a queue without a bound";
+    ASSERT_TRUE(until([&] { return b.messages(at_b).size() == before + posted; }))
+        << "messages that were accepted got lost";
+    for (std::uint64_t i = 0; i < posted; ++i)
+      ASSERT_EQ(b.messages(at_b)[before + i]->header.request.value, i);
+    b.seen.clear();
+    ASSERT_TRUE(ping(at_a, at_b)) << "no recovery";
+  }
+}
+
+TEST_P(TransportContract, AMessageDoesNotWaitBehindBulk) {
+  const auto [at_a, at_b] = connect();
+  auto source = pattern(32u << 20, 1);
+  std::vector<std::byte> target(source.size());
+  auto region = b.transport().register_memory(host_view(std::span(target)), Access::write);
+  ASSERT_TRUE(region.ok());
+  const auto source_view = host_view(std::span<const std::byte>(source));
+  ASSERT_TRUE(a.transport().write(at_a, source_view, region->remote(), 1).ok());
+  ASSERT_TRUE(send(a, at_a, 2, {}, {.lane = Lane::bulk}).ok());
+  ASSERT_TRUE(send(a, at_a, 3, {}, {}).ok());
+  ASSERT_TRUE(until([&] { return b.messages(at_b).size() == 2; }));
+  EXPECT_EQ(b.messages(at_b)[0]->header.request.value, 3u);
+  EXPECT_EQ(b.messages(at_b)[1]->header.request.value, 2u);
+}
+
+// --- Ends.
+
+TEST_P(TransportContract, CloseIsSilentHereAndSeenThere) {
+  const auto [at_a, at_b] = connect();
+  a.transport().close(at_a);
+  EXPECT_EQ(send(a, at_a, 1, {}, {}).code(), Errc::closed);
+  ASSERT_TRUE(until([&, at_b = at_b] { return b.find_closed(at_b) != nullptr; }));
+  EXPECT_TRUE(lost_or_closed(b.find_closed(at_b)->status));
+  settle();
+  EXPECT_EQ(a.count(Kind::closed), 0u);
+  EXPECT_EQ(b.count(Kind::closed), 1u);
+  EXPECT_EQ(send(b, at_b, 1, {}, {}).code(), Errc::closed);
+  a.transport().close(at_a);  // again, and of what was never there: harmless
+  a.transport().close(EndpointId(123'456));
+}
+
+TEST_P(TransportContract, CloseCompletesWhatWasPostedWithClosed) {
+  const auto [at_a, at_b] = connect();
+  const auto bytes = pattern(Transport::kCopyMax, 1);
+  std::uint64_t posted = 0;
+  while (posted < 100'000 && send(a, at_a, posted, bytes, {.context = posted + 1}).ok()) ++posted;
+  ASSERT_GT(posted, 0u);
+  a.transport().close(at_a);
+  ASSERT_TRUE(until([&] { return a.count(Kind::sent) >= posted; }));
+  settle();
+  std::size_t closed = 0;
+  for (std::uint64_t i = 1; i <= posted; ++i) {
+    ASSERT_EQ(a.count(Kind::sent, i), 1u);
+    const auto status = a.find(Kind::sent, i)->status;
+    EXPECT_TRUE(status == Errc::ok || status == Errc::closed);
+    closed += status == Errc::closed ? 1 : 0;
+  }
+  EXPECT_GT(closed, 0u) << "a full queue cannot have left all at once";
+}
+
+TEST_P(TransportContract, AKilledPeerIsNoticedAfterItsLastMessages) {
+  const auto [at_a, at_b] = connect();
+  for (std::uint64_t i = 0; i < 10; ++i) ASSERT_TRUE(send(b, at_b, i, {}, {}).ok());
+  b.transport().flush();
+  kill(b);
+  ASSERT_TRUE(until([&, at_a = at_a] { return a.find_closed(at_a) != nullptr; }));
+  EXPECT_TRUE(lost_or_closed(a.find_closed(at_a)->status));
+  const auto got = a.messages(at_a);
+  for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i]->header.request.value, i);
+  EXPECT_EQ(a.seen.back().kind, Kind::closed);
+  // And its port refuses.
+  auto again = a.transport().connect(b_address, soon());
+  ASSERT_TRUE(again.ok());
+  ASSERT_TRUE(until([&] { return a.find_closed(*again) != nullptr; }));
+  EXPECT_EQ(a.find_closed(*again)->status, Errc::refused);
+}
+
+TEST_P(TransportContract, ClosedComesAfterTheCompletions) {
+  const auto [at_a, at_b] = connect();
+  std::vector<std::byte> memory(1 << 20);
+  auto region = b.transport().register_memory(host_view(std::span(memory)), Access::read_write);
+  ASSERT_TRUE(region.ok());
+  const auto bytes = pattern(50'000, 1);
+  std::vector<std::byte> target(1 << 20);
+  for (std::uint64_t i = 1; i <= 8; ++i) {
+    ASSERT_TRUE(send(a, at_a, i, bytes, {.context = i}).ok());
+    ASSERT_TRUE(a.transport().read(at_a, host_view(std::span(target)), region->remote(), i).ok());
+    ASSERT_TRUE(a.transport()
+                    .write(at_a, ConstMemoryView(bytes.data(), bytes.size()),
+                           region->remote(1, bytes.size()), i)
+                    .ok());
+  }
+  region->revoke();
+  kill(b);
+  ASSERT_TRUE(until([&, at_a = at_a] { return a.find_closed(at_a) != nullptr; }));
+  settle();
+  EXPECT_EQ(a.count(Kind::sent), 8u);
+  EXPECT_EQ(a.count(Kind::read_done), 8u);
+  EXPECT_EQ(a.count(Kind::write_done), 8u);
+  EXPECT_EQ(a.seen.back().kind, Kind::closed);
+}
+
+TEST_P(TransportContract, OldEndpointIdsAreHarmless) {
+  const auto [old_a, old_b] = connect();
+  a.transport().close(old_a);
+  ASSERT_TRUE(until([&, old_b = old_b] { return b.find_closed(old_b) != nullptr; }));
+  const auto [new_a, new_b] = connect();
+  EXPECT_NE(old_a, new_a);
+  EXPECT_NE(old_b, new_b);
+  EXPECT_EQ(send(a, old_a, 1, {}, {}).code(), Errc::closed);
+  EXPECT_EQ(send(b, old_b, 1, {}, {}).code(), Errc::closed);
+  a.transport().close(old_a);
+  b.transport().close(old_b);
+  EXPECT_TRUE(ping(new_a, new_b));
+}
+
+TEST_P(TransportContract, ReconnectsAgainAndAgain) {
+  for (int i = 0; i < 30; ++i) {
+    const auto [at_a, at_b] = connect();
+    ASSERT_TRUE(ping(at_a, at_b)) << i;
+    if (i % 2 == 0) {
+      a.transport().close(at_a);
+      ASSERT_TRUE(until([&, at_b = at_b] { return b.find_closed(at_b) != nullptr; }));
+    } else {
+      b.transport().close(at_b);
+      ASSERT_TRUE(until([&, at_a = at_a] { return a.find_closed(at_a) != nullptr; }));
+    }
+  }
+}
+
+// --- Waiting.
+
+TEST_P(TransportContract, ArmsAndWakes) {
+  const auto [at_a, at_b] = connect();
+  settle();
+  if (b.transport().wait_fd() < 0) GTEST_SKIP() << "simulated: its clock waits for nobody";
+  while (!b.transport().arm()) b.poll();
+  ASSERT_TRUE(send(a, at_a, 1, {}, {}).ok());
+  a.transport().flush();
+  pollfd waiting{b.transport().wait_fd(), POLLIN, 0};
+  constexpr int kHungAfterMs = 20'000;
+  EXPECT_EQ(::poll(&waiting, 1, kHungAfterMs), 1) << "the descriptor did not become readable";
+  ASSERT_TRUE(until([&] { return b.count(Kind::message) == 1; }));
+}
+
+// --- Cost.
+
+TEST_P(TransportContract, NothingIsAllocatedInSteadyState) {
+  if (const auto why = backend->allocates_because(); !why.empty()) GTEST_SKIP() << why;
+  const auto [at_a, at_b] = connect();
+  auto source = pattern(100'000, 1);
+  std::vector<std::byte> target(source.size());
+  auto region = b.transport().register_memory(host_view(std::span(target)), Access::read_write);
+  ASSERT_TRUE(region.ok());
+  std::array<Event, 16> events;
+  const auto turn = [&](std::uint64_t number) {
+    FrameHeader header;
+    header.kind = FrameKind::push;
+    header.request = RequestId(number);
+    const ConstMemoryView lent(source.data(), 20'000);
+    const ConstMemoryView copied(source.data(), 100);
+    bool ok = true;
+    ok &= a.transport()
+              .send(at_a, header, {source.data(), 64}, {&copied, 1}, {.copy_payload = true})
+              .ok();
+    ok &= a.transport().send(at_a, header, {}, {&lent, 1}, {.context = 1}).ok();
+    ok &= a.transport()
+              .write(at_a, host_view(std::span<const std::byte>(source)), region->remote(), 2)
+              .ok();
+    ok &= a.transport().read(at_a, host_view(std::span(source)), region->remote(), 3).ok();
+    ok &= b.transport().send(at_b, header, {}, {}, {.lane = Lane::bulk}).ok();
+    for (int left = 6; ok && left > 0;) {
+      const auto n = a.transport().poll(events) + b.transport().poll(events);
+      left -= static_cast<int>(n);
+      if (n == 0) ok = backend->advance();
+    }
+    return ok;
+  };
+  for (std::uint64_t i = 0; i < 200; ++i) ASSERT_TRUE(turn(i));
+  const auto before = allocations();
+  bool ok = true;
+  for (std::uint64_t i = 0; ok && i < 200; ++i) ok = turn(i);
+  EXPECT_EQ(allocations() - before, 0u);
+  EXPECT_TRUE(ok);
+}
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TransportContract);
+
+}  // namespace shoal::contract
