@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <thread>
@@ -34,38 +35,52 @@ class Waker {
   /// Any thread.
   void wake();
   int fd() const { return fd_; }
-  /// Owner: says that it is about to sleep; false if a wake came since the last clear().
+  /// Owner: says that it is about to sleep; false if a wake came since the last clear(). What a
+  /// waker wrote before wake() is seen by whoever looks after the clear() that follows.
   bool arm();
   void clear();
 
  private:
+  enum State : int { kAwake, kAsleep, kWoken };
   explicit Waker(int fd) : fd_(fd) {}
   int fd_ = -1;
-  std::atomic<int> state_{0};  // 0 awake, 1 asleep, 2 woken
+  bool armed_ = false;  ///< The owner's: somebody may have written to fd_ since.
+  std::atomic<int> state_{kAwake};
 };
 
-/// Blocks until the transport or the waker has something, or `until`. Call when a turn found nothing
-/// and the spin time is over.
+/// Blocks until the transport or the waker (null: nobody) has something, a timer of the object or
+/// of its transport is due, or `until`. Call when a turn found nothing and the spin time is over;
+/// `now` is that turn's. Returns early at a signal.
 void wait_for_work(Pollable& object, Waker* waker, TimePoint now, TimePoint until);
 
-/// Spin, then arm: runs `object` in the calling thread until `stop` is true. Spins for `spin` after
-/// the last turn that did something, then blocks.
-void run_loop(Pollable& object, Waker& waker, const Clock& clock, Duration spin,
-              const std::atomic<bool>& stop);
+/// Even an idle loop turns this often, so that its count tells a live loop from a hung one.
+inline constexpr Duration kIdleTurn = std::chrono::milliseconds(100);
 
-/// run_loop on a thread of its own. Destroying it stops and joins.
+/// Spin, then arm: runs `object` in the calling thread until `stop` is true (set it, then wake).
+/// Spins for `spin` after the last turn that did something, then blocks for at most kIdleTurn. Adds
+/// each turn to `turns`, if given.
+void run_loop(Pollable& object, Waker& waker, const Clock& clock, Duration spin,
+              const std::atomic<bool>& stop, std::atomic<std::uint64_t>* turns = nullptr);
+
+/// run_loop on a thread of its own. Destroying it stops and joins. `object` and `clock` outlive it.
 class LoopThread {
  public:
+  /// `name` is what top and gdb show, cut to 15 bytes. Errors: io (no descriptor, no thread).
   static Result<std::unique_ptr<LoopThread>> start(std::string name, Pollable& object,
                                                    const Clock& clock, Duration spin);
   ~LoopThread();
+  /// Any thread.
   void wake() { waker_.wake(); }
+  /// Returns when the loop has left its last turn. Idempotent; not from the loop itself.
   void stop();
+  /// Turns so far. Any thread.
+  const std::atomic<std::uint64_t>& turns() const { return turns_; }
 
  private:
-  LoopThread(Waker waker) : waker_(std::move(waker)) {}
+  explicit LoopThread(Waker waker) : waker_(std::move(waker)) {}
   Waker waker_;
   std::atomic<bool> stop_{false};
+  std::atomic<std::uint64_t> turns_{0};
   std::thread thread_;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,9 +14,15 @@
 
 namespace shoal {
 
-/// A node's side of the scheduler: joins, keeps the view and G up to date, tells the scheduler what it
-/// has to know, survives the scheduler's restart. Servers, workers and observers share it. Belongs to
-/// its node's loop. See docs/design/protocol.md, "Views".
+/// A node's side of the scheduler: joins, keeps the view and G up to date, tells the scheduler what
+/// it has to know, survives the scheduler's restart. Servers, workers and observers share it.
+/// Belongs to its node's loop. See docs/design/protocol.md, "Views", and docs/design/sessions.md,
+/// "The link".
+///
+/// Of the scheduler it expects: a view (header.epoch, flag kDelta) or G by notice; an answer to
+/// get_view whose meta is a view newer than header.epoch of the request, or empty with
+/// Errc::unchanged if there is none; a refusal's sentence as the payload. Where nothing was heard
+/// for a third of `silence` it sends get_view to hear something.
 class SchedulerLink {
  public:
   struct Options {
@@ -29,7 +36,7 @@ class SchedulerLink {
 
   /// The answer to join(): not there until it came. An Error: refused for good.
   const std::optional<Joined>& joined() const;
-  /// The newest view; never null once joined.
+  /// The newest view, full; never older than before, and never null once joined.
   const ViewPtr& view() const;
   /// G as the scheduler sent it last, under a view that we have; the view's own at first.
   WorkerClock global_clock() const;
@@ -40,8 +47,9 @@ class SchedulerLink {
   /// Asks for a newer view: somebody's epoch is ahead of ours.
   void want_view(Epoch at_least);
   void tick(const Tick& tick);  ///< newest wins; repeated after reconnects until superseded
+  /// Repeated after reconnects until a view comes without that node.
   void report_lost(const ReportLost& report);
-  /// Requests of the user's API. The answers come by `next_answer`.
+  /// Requests of the user's API. The answers come as Change::answer. Errors: Session::request's.
   Result<RequestId> request(FrameKind kind, TableId table, std::span<const std::byte> meta,
                             std::uint64_t context);
 
@@ -55,8 +63,8 @@ class SchedulerLink {
     bool view = false;
     bool global_clock = false;
     bool answered = false;
-    Incoming answer;  ///< frame is valid until the transport's next poll
-    Errc refused = Errc::ok;  ///< join was refused for good, with `why`
+    Incoming answer;          ///< frame is valid until the transport's next poll
+    Errc refused = Errc::ok;  ///< join was refused for good, or we are not known any more; `why`
     std::string why;
   };
   bool handle(const Event& event, TimePoint now, Change& change);
@@ -67,9 +75,10 @@ class SchedulerLink {
   std::unique_ptr<State> state_;
 };
 
-/// The heartbeats of one node: an object of its own, with a transport and (on sockets) a thread of its
-/// own, so that a long kernel or a caller-driven loop costs no lease. `turns` is the main loop's
-/// counter, read with relaxed order.
+/// The heartbeats of one node: an object of its own, with a transport and (on sockets) a thread of
+/// its own, so that a long kernel or a caller-driven loop costs no lease. `turns` is the main
+/// loop's counter, read with relaxed order. Its hello names no node, so that the scheduler finds
+/// only the link under the NodeId. One heartbeat at a time is unanswered.
 class Heart final : public Pollable {
  public:
   struct Options {
