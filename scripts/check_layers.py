@@ -1,5 +1,9 @@
 #!/usr/bin/python3
-"""Checks the direction of includes: docs/architecture.md, "Modules". Exits 1 with every breach."""
+"""Checks the direction of includes: modules form a DAG, subfolders are private, headers stay light.
+
+docs/architecture.md, section 2, is the law; the tables below are its wording for a program.
+Prints file:line for every violation and exits with 1 if there is one.
+"""
 
 import pathlib
 import re
@@ -7,68 +11,135 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
-# What a module may include besides itself.
-ALLOWED = {
-    "core/base": [],
-    "core/memory": ["core/base"],
-    "core/wire": ["core/base", "core/memory"],
-    "core/table": ["core/base", "core/memory", "core/wire"],
-    "core/metrics": ["core/base", "core/memory", "core/wire"],
-    "core/ops": ["core/base", "core/memory", "core/wire", "core/table"],
-    "core/cluster": ["core/base", "core/memory", "core/wire", "core/table"],
-    "core/consistency": ["core/base", "core/memory", "core/wire", "core/table", "core/cluster"],
-    "core/filter": ["core/base", "core/memory", "core/wire", "core/table"],
+# Which parts of core each part may include.
+CORE = {
+    "base": [],
+    "memory": ["base"],
+    "wire": ["base", "memory"],
+    "metrics": ["base", "memory", "wire"],
+    "table": ["base", "memory", "wire"],
+    "cluster": ["base", "memory", "wire", "table"],
+    "consistency": ["base", "memory", "wire", "table", "cluster"],
+    "filter": ["base", "memory", "wire", "table"],
+    "ops": ["base", "memory", "wire", "table"],
+}
+# Which modules each module may include besides itself.
+MODULES = {
+    "core": [],
     "transport": ["core"],
+    "cuda": ["core"],
     "server": ["core", "transport"],
     "worker": ["core", "transport"],
-    "cuda": ["core"],
 }
-# Programs and the one library that joins server and worker.
-ROOTS = ("examples/", "tests/", "perf/", "server/main.cc", "server/cli/", "server/local_cluster")
-# A backend's folder is private to it, but for its public header; so is a module's subfolder.
-PUBLIC_IN_SUBFOLDER = {"transport/tcp/tcp.h", "transport/sim/sim.h", "transport/sim/driver.h"}
-INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
+# Programs, tests, and the one library that joins server and worker may include everything.
+ROOTS = ("server/main.cc", "server/cli/", "server/local_cluster", "worker/capi", "worker/python", "examples/",
+         "tests/", "perf/")
+# Libraries that no header may pull in, and in how many sources they may stand.
+HEAVY = {"spdlog/": 1, "nlohmann/": None, "CLI/": 1, "toml++/": 1, "openssl/": None, "gtest/": None}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]')
 
 
-def module_of(path):
-    for module in sorted(ALLOWED, key=len, reverse=True):
-        if path.startswith(module + "/"):
-            return module
+def sources():
+    for top in [*MODULES, "examples", "tests", "perf"]:
+        for path in sorted((ROOT / top).rglob("*")):
+            if path.suffix in (".h", ".cc", ".cu", ".cuh"):
+                yield path.relative_to(ROOT).as_posix()
+
+
+def is_root(path):
+    return path.startswith(ROOTS)
+
+
+def may_include(path, target):
+    """None, or why `path` must not include `target`."""
+    if is_root(path):
+        return None
+    if is_root(target) and target.split(".")[0] != path.split(".")[0]:
+        return f"{target} belongs to a program; a module does not include it"
+    module, parts = path.split("/")[0], target.split("/")
+    if parts[0] != module and parts[0] not in MODULES[module]:
+        return f"{module} may include only {', '.join([module, *MODULES[module]])}"
+    if module == "core":
+        own, other = path.split("/")[1], parts[1]
+        if own not in CORE:
+            return f"core/{own} has no place in the order of scripts/check_layers.py"
+        if other != own and other not in CORE[own]:
+            return f"core/{own} may include only {', '.join(CORE[own]) or 'itself'}"
+        return None
+    if len(parts) < 3 or parts[0] == "core":
+        return None
+    folder = "/".join(parts[:-1]) + "/"
+    if path.startswith(folder):
+        return None
+    factory = parts[0] == "transport" and parts[2] == parts[1] + ".h"
+    if parts[0] != module:
+        return None if factory else f"{folder} is private to {parts[0]}"
+    if parts[0] == "transport":
+        return f"a backend is private to {folder}"
+    if path.count("/") == 1 and path.endswith(".h"):
+        return f"{path} is installed, {folder} is not"
     return None
 
 
-def breach(path, included):
-    if path.startswith(ROOTS):
-        return None
-    module, other = module_of(path), module_of(included)
-    if module is None or other is None:
-        return None
-    same = module == other
-    if not same and not any(other == a or other.startswith(a + "/") for a in ALLOWED[module]):
-        return f"{module} may not include {other}"
-    folder = str(pathlib.PurePosixPath(included).parent)
-    if not folder.startswith("core/") and "/" in folder and included not in PUBLIC_IN_SUBFOLDER:
-        if not path.startswith(folder + "/") and not (same and folder.count("/") == 1 and
-                                                      not folder.startswith("transport/")):
-            return f"{folder} is private"
-    return None
+def check_file(path, problems, heavy, graph):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    if path.endswith(".h") and "#pragma once" not in text:
+        problems.append(f"{path}:1: no #pragma once")
+    for number, line in enumerate(text.splitlines(), 1):
+        match = INCLUDE.match(line)
+        if not match:
+            continue
+        where, (kind, target) = f"{path}:{number}", match.groups()
+        for library in HEAVY:
+            if target.startswith(library):
+                heavy.setdefault(library, set()).add(path)
+                if path.endswith(".h") and not path.startswith("tests/"):
+                    problems.append(f"{where}: <{target}> does not belong into a header")
+        if kind == "<":
+            continue
+        if not (ROOT / target).is_file():
+            problems.append(f"{where}: {target}: not found from the root of the repository")
+            continue
+        graph.setdefault(path, []).append(target)
+        why = may_include(path, target)
+        if why:
+            problems.append(f"{where}: includes {target}: {why}")
+
+
+def find_cycles(graph, problems):
+    done = set()
+
+    def visit(path, trail):
+        if path in trail:
+            problems.append("cycle: " + " -> ".join(trail[trail.index(path):] + [path]))
+            return
+        if path in done:
+            return
+        for target in graph.get(path, []):
+            visit(target, trail + [path])
+        done.add(path)
+
+    for path in sorted(graph):
+        visit(path, [])
 
 
 def main():
-    breaches, files = [], 0
-    for top in ("core", "transport", "server", "worker", "cuda"):
-        for source in sorted((ROOT / top).rglob("*")):
-            if source.suffix not in (".h", ".cc", ".cu", ".cuh"):
-                continue
-            files += 1
-            path = source.relative_to(ROOT).as_posix()
-            for included in INCLUDE.findall(source.read_text()):
-                if not (ROOT / included).exists():
-                    breaches.append(f"{path}: \"{included}\" is not a path from the root")
-                elif why := breach(path, included):
-                    breaches.append(f"{path} includes {included}: {why}")
-    print("\n".join(breaches) if breaches else f"{files} files: every include points downwards")
-    return 1 if breaches else 0
+    problems, heavy, graph, count = [], {}, {}, 0
+    for path in sources():
+        check_file(path, problems, heavy, graph)
+        count += 1
+    find_cycles(graph, problems)
+    for library, limit in HEAVY.items():
+        users = sorted(p for p in heavy.get(library, ()) if not p.startswith("tests/"))
+        if limit is not None and len(users) > limit:
+            problems.append(f"<{library}...> stands in {len(users)} sources, not {limit}: "
+                            + ", ".join(users))
+    for problem in problems:
+        print(problem)
+    print(f"{count} files, {len(problems)} problems")
+    return 1 if problems else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+# `cmake --install`: headers, libraries, the program, a CMake package and a pkg-config file.
+include(CMakePackageConfigHelpers)
+
+get_property(libraries GLOBAL PROPERTY SHOAL_LIBRARIES)
+install(TARGETS ${libraries} EXPORT shoalTargets
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+if(TARGET shoal)
+  install(TARGETS shoal RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+
+# The headers of a module's root are its API; its subfolders are private, but for core's.
+foreach(module core transport server worker)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} ${module}/*.h)
+  if(NOT module STREQUAL core)
+    list(FILTER headers INCLUDE REGEX "^${module}/[^/]+\\.h$")
+  endif()
+  foreach(header ${headers})
+    get_filename_component(folder ${header} DIRECTORY)
+    install(FILES ${header} DESTINATION include/shoal/${folder})
+  endforeach()
+endforeach()
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/shoal)
+install(EXPORT shoalTargets NAMESPACE shoal:: DESTINATION ${package_dir})
+configure_package_config_file(cmake/shoalConfig.cmake.in shoalConfig.cmake
+                              INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(shoalConfigVersion.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/shoalConfig.cmake
+              ${CMAKE_CURRENT_BINARY_DIR}/shoalConfigVersion.cmake DESTINATION ${package_dir})
+
+# Users before what they use, as a static link wants it.
+set(pkgconfig_libs)
+foreach(library ${libraries})
+  string(PREPEND pkgconfig_libs "-l${library} ")
+endforeach()
+set(pkgconfig_private)
+if(BUILD_SHARED_LIBS)
+  set(pkgconfig_private .private)
+endif()
+configure_file(cmake/shoal.pc.in shoal.pc @ONLY)
+install(FILES ${CMAKE_CURRENT_BINARY_DIR}/shoal.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
