@@ -26,10 +26,11 @@ void SimDriver::detach(SimNodeId node) {
 void SimDriver::turn(SimNodeId node) {
   auto* process = node.value < processes_.size() ? processes_[node.value] : nullptr;
   if (process == nullptr) return;
+  const bool busy = process->poll(network_.now());
   // A turn that found work is followed by another one, after a little time in which others run.
-  if (process->poll(network_.now())) return network_.wake(node);
+  if (busy) network_.wake(node);
   const auto next = process->next_timer();
-  network_.set_timer(node, next == kNever ? kNever : std::max(next, network_.now() + kTimerGrain));
+  network_.set_timer(node, next > network_.now() ? next : network_.now() + kTimerGrain);
 }
 
 bool SimDriver::step() {

@@ -18,6 +18,10 @@ inline constexpr std::size_t kPieceMin = 16;
 inline constexpr std::size_t kPieceMax = 256u << 10;
 /// Lent memory leaves up to this long after the post, so that whoever reuses it early is seen.
 inline constexpr Duration kDepartMax = std::chrono::microseconds(5);
+/// Now and then a piece leaves this much later than the one before it, so that memory can change in
+/// between: the chance, and how long.
+inline constexpr double kGapChance = 0.125;
+inline constexpr Duration kGapMax = std::chrono::microseconds(200);
 /// A peer that does not answer a connect is asked again, as TCP repeats its SYN. Far shorter than
 /// TCP's second, so that runs of simulated milliseconds see it.
 inline constexpr Duration kConnectRetry = std::chrono::milliseconds(20);

@@ -34,7 +34,7 @@ struct SimLink {
 
 struct SimOptions {
   std::uint64_t seed = 1;
-  SimLink link;
+  SimLink link{};
   /// Between something to report and the poll that reports it: a process has other work to do.
   Duration poll_delay_max = std::chrono::microseconds(20);
   Duration bulk_time_per_mib = std::chrono::microseconds(200);

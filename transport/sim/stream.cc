@@ -117,6 +117,7 @@ void World::depart_bulk(std::uint32_t index, std::uint8_t id, Post& post) {
   const double cost = static_cast<double>(options.bulk_time_per_mib.count()) *
                       static_cast<double>(bytes) / (1 << 20) * nodes[side.node]->slowness;
   stream.busy_until = now() + Duration(static_cast<std::int64_t>(cost));
+  if (!last && random.chance(kGapChance)) stream.busy_until += up_to(kGapMax);
   if (last) {
     if (!answers)
       report(side.node, {.event = {.kind = Event::Kind::write_done,

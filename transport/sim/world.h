@@ -41,7 +41,7 @@ struct Post {
   std::array<ConstMemoryView, Transport::kPayloadViewsMax> lent{};
   std::size_t lent_count = 0;
   std::size_t done = 0;  ///< Bytes that have left.
-  RemoteSpan remote{};     ///< The peer's span; of a read_answer: our own.
+  RemoteSpan remote{};   ///< The peer's span; of a read_answer: our own.
 };
 
 /// Bytes between two processes.
