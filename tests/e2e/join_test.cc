@@ -1,0 +1,159 @@
+// Joining: what a process that cannot become part of the cluster is told, and when.
+
+#include <gtest/gtest.h>
+
+#include "tests/e2e/cluster.h"
+#include "tests/e2e/stranger.h"
+
+namespace shoal::e2e {
+namespace {
+
+using Join = EndToEnd;
+
+TEST_F(Join, SchedulerThatRefusesConnectionsIsNamedAtTheDeadline) {
+  write_file("token", token(), 0600);
+  const DeadPort nobody;
+  auto& worker =
+      start_worker({{"SHOAL_SCHEDULER", nobody.address()}, {"SHOAL_JOIN_TIMEOUT", "300ms"}});
+  EXPECT_FAILED(worker.call("connect"), "timed_out", nobody.address());
+}
+
+TEST_F(Join, SchedulerThatSaysNothingIsNamedAtTheDeadline) {
+  write_file("token", token(), 0600);
+  const Listener silent;
+  auto& worker =
+      start_worker({{"SHOAL_SCHEDULER", silent.address()}, {"SHOAL_JOIN_TIMEOUT", "300ms"}});
+  EXPECT_FAILED(worker.call("connect"), "timed_out", silent.address());
+}
+
+TEST_F(Join, AWorkerCanWaitForASchedulerThatComesLater) {
+  start_cluster({.servers = 1, .workers = 0});
+  scheduler().kill();
+  auto& worker = start_worker({{"SHOAL_WORKERS", "1"}});
+  worker.send("connect");
+  restart_scheduler();
+  start_server();
+  EXPECT_OK(worker.reply());
+}
+
+TEST_F(Join, SchedulerOfAnotherVersionIsToldApart) {
+  write_file("token", token(), 0600);
+  Listener listener;
+  auto& worker =
+      start_worker({{"SHOAL_SCHEDULER", listener.address()}, {"SHOAL_JOIN_TIMEOUT", "20s"}});
+  worker.send("connect");
+  auto peer = listener.accept();
+  ASSERT_TRUE(peer);
+  const Nonce nonce = fresh_nonce();
+  FrameHeader challenge;
+  challenge.version = 99;
+  challenge.kind = FrameKind::auth_challenge;
+  peer->send(frame_bytes(challenge, nonce));
+  EXPECT_FAILED(worker.reply(), "version", "99");
+}
+
+TEST_F(Join, SomethingElseAtTheSchedulersAddressIsNoEndlessWait) {
+  write_file("token", token(), 0600);
+  Listener listener;
+  auto& worker =
+      start_worker({{"SHOAL_SCHEDULER", listener.address()}, {"SHOAL_JOIN_TIMEOUT", "500ms"}});
+  worker.send("connect");
+  auto peer = listener.accept();
+  ASSERT_TRUE(peer);
+  peer->send("220 mail.example.org ESMTP ready, and a few more words to fill a header\r\n");
+  const auto reply = worker.reply();
+  EXPECT_FALSE(reply.ok);
+  EXPECT_TRUE(reply.code == "protocol" || reply.code == "timed_out") << reply.text;
+  EXPECT_TRUE(reply.says(listener.address())) << reply.text;
+}
+
+TEST_F(Join, WrongTokenIsRefusedAndTheClusterGoesOn) {
+  start_cluster();
+  auto& stranger = start_worker({{"SHOAL_TOKEN_FILE", write_file("other", "no idea", 0600)}});
+  EXPECT_FAILED(stranger.call("connect"), "refused", "token");
+  EXPECT_OK(worker(0).call("open t rows=4"));
+  EXPECT_OK(worker(0).call("train t 3 rows=0:4"));
+}
+
+TEST_F(Join, ServerWithTheWrongTokenEndsAndSaysWhy) {
+  start_cluster({.servers = 0, .workers = 0});
+  auto& server = start_shoal({"server", "--listen", "127.0.0.1:0"},
+                             {{"SHOAL_TOKEN_FILE", write_file("other", "no idea", 0600)}});
+  const auto status = server.wait_exit();
+  ASSERT_TRUE(status) << "it still runs";
+  EXPECT_NE(*status, 0);
+  EXPECT_TRUE(server.logged("token"));
+}
+
+TEST_F(Join, TokenThatOthersMayReadIsRefused) {
+  auto& worker = start_worker({{"SHOAL_SCHEDULER", "127.0.0.1:1"},
+                               {"SHOAL_TOKEN_FILE", write_file("open", "secret", 0644)}});
+  EXPECT_FAILED(worker.call("connect"), "invalid_argument", "chmod");
+}
+
+TEST_F(Join, TokenFileThatIsNotThereIsNamed) {
+  const auto path = (directory() / "nowhere").string();
+  auto& worker = start_worker({{"SHOAL_SCHEDULER", "127.0.0.1:1"}, {"SHOAL_TOKEN_FILE", path}});
+  EXPECT_FAILED(worker.call("connect"), "io", path);
+}
+
+TEST_F(Join, MisspeltSettingIsAnErrorThatNamesTheNearest) {
+  auto& worker = start_worker({{"SHOAL_WORKER_LEESE", "1s"}});
+  EXPECT_FAILED(worker.call("connect"), "unknown_name", "worker_lease");
+}
+
+TEST_F(Join, IncompleteRosterIsAnErrorThatSaysHowManyAreMissing) {
+  start_cluster({.servers = 1,
+                 .workers = 0,
+                 .settings = {{"SHOAL_WORKERS", "3"}, {"SHOAL_JOIN_TIMEOUT", "1s"}}});
+  auto& first = start_worker();
+  auto& second = start_worker();
+  first.send("connect");
+  second.send("connect");
+  const auto reply = first.reply();
+  EXPECT_FAILED(reply, "timed_out", "worker");
+  EXPECT_TRUE(reply.says("1") || reply.says("2 of 3")) << reply.text;
+  EXPECT_FAILED(second.reply(), "timed_out");
+}
+
+TEST_F(Join, PortInUseNamesTheOptionToChange) {
+  start_cluster({.servers = 0, .workers = 0});
+  const Listener taken;
+  for (const auto* what : {"scheduler", "server"}) {
+    auto& process = start_shoal({what, "--listen", taken.address()});
+    const auto status = process.wait_exit();
+    ASSERT_TRUE(status) << what << " still runs";
+    EXPECT_NE(*status, 0) << what;
+    EXPECT_TRUE(process.logged("--listen")) << process.log();
+    EXPECT_TRUE(process.logged(taken.address())) << process.log();
+  }
+}
+
+TEST_F(Join, UnwritableStateDirectoryIsNamed) {
+  write_file("token", token(), 0600);
+  // A file where a directory should be: not writable for root either.
+  const auto path = write_file("file", "", 0600) + "/state";
+  auto& process = start_shoal({"scheduler", "--listen", "127.0.0.1:0", "--state-dir", path});
+  const auto status = process.wait_exit();
+  ASSERT_TRUE(status) << "it still runs";
+  EXPECT_NE(*status, 0);
+  EXPECT_TRUE(process.logged(path)) << process.log();
+}
+
+TEST_F(Join, ObserverPullsButNeverPushes) {
+  start_cluster();
+  EXPECT_OK(worker(0).call("open t rows=4 rule=add staleness=unbounded"));
+  EXPECT_OK(worker(0).call("push p t rows=0:4 value=2"));
+  EXPECT_OK(worker(0).call("wait p"));
+  auto& observer = start_worker_connected({}, "observer");
+  EXPECT_OK(observer.call("open t rows=4 rule=add staleness=unbounded"));
+  EXPECT_OK(observer.call("pull a t rows=0:4"));
+  EXPECT_OK(observer.call("wait a"));
+  EXPECT_EQ(observer.call("values a").number("sum"), 8);
+  EXPECT_OK(observer.call("push b t rows=0:4"));
+  EXPECT_FAILED(observer.call("wait b"), "invalid_argument", "observer");
+  EXPECT_EQ(worker(0).call("clock").number("workers"), 1);
+}
+
+}  // namespace
+}  // namespace shoal::e2e

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace shoal::e2e {
+
+/// How long a test waits for something that must come. Generous: a bound on hanging, not a verdict
+/// on speed.
+inline constexpr std::chrono::seconds kPatience(30);
+
+/// A directory of its own, removed with all that is in it.
+class TempDir {
+ public:
+  TempDir();
+  ~TempDir();
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// A child process whose output is read line by line. It dies with the test (PR_SET_PDEATHSIG), is
+/// killed by the destructor, and never blocks on a full pipe: a thread reads all that it writes.
+class Process {
+ public:
+  using Environment = std::map<std::string, std::string>;
+
+  /// Starts argv[0] with this environment on top of the test's own, less its SHOAL_ variables.
+  Process(std::string name, std::vector<std::string> argv, const Environment& environment);
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  pid_t pid() const { return pid_; }
+  const std::string& name() const { return name_; }
+
+  void send(const std::string& line);
+  /// The next line of its standard output. Empty: none within `patience`, or it has ended.
+  std::optional<std::string> read_line(std::chrono::nanoseconds patience = kPatience);
+  /// Reads lines until one contains `text`. Empty: none did within `patience`.
+  std::optional<std::string> read_until(const std::string& text,
+                                        std::chrono::nanoseconds patience = kPatience);
+  /// Waits until something that it wrote to standard error contains `text`.
+  bool logged(const std::string& text, std::chrono::nanoseconds patience = kPatience);
+  /// All that it wrote, both outputs, for messages of failed tests.
+  std::string log();
+
+  void signal(int number);
+  /// SIGSTOP, and waits until the kernel says that it has stopped.
+  void stop();
+  /// SIGCONT.
+  void go_on();
+  /// kill -9, and waits until it is gone.
+  void kill();
+  /// Waits for its end: the exit status, or 128 + the signal. Empty: it still runs.
+  std::optional<int> wait_exit(std::chrono::nanoseconds patience = kPatience);
+
+ private:
+  void read_all(int out, int err);
+
+  const std::string name_;
+  pid_t pid_ = -1;
+  int in_ = -1;
+  std::thread reader_;
+  std::optional<int> status_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<std::string> lines_;
+  std::size_t next_line_ = 0;
+  std::string partial_, errors_, all_;
+  bool ended_ = false;
+};
+
+/// Processes whose environment holds `mark`: what somebody left behind.
+std::vector<std::string> processes_with(const std::string& mark);
+
+}  // namespace shoal::e2e
