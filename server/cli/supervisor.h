@@ -1,0 +1,93 @@
+#pragma once
+
+#include <csignal>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/base/clock.h"
+#include "core/base/result.h"
+
+namespace shoal::cli {
+
+/// A process to start.
+struct ProcessSpec {
+  std::string label;  ///< what its lines begin with, in brackets
+  std::vector<std::string> command;
+  /// Set on top of this process's own environment.
+  std::vector<std::pair<std::string, std::string>> environment;
+};
+
+/// Starts processes, forwards their output line by line with their labels, notices signals and
+/// exits, and ends with every one of them gone, their own children included:
+///  - each has a process group of its own, which is killed when its first process has ended;
+///  - this process adopts what left its group (PR_SET_CHILD_SUBREAPER) and kills it at the end;
+///  - a killed launcher takes its direct children with it (PR_SET_PDEATHSIG).
+/// One at a time in a process, from its only thread: it takes SIGINT, SIGTERM, SIGHUP and SIGCHLD
+/// for itself while it lives.
+class Supervisor {
+ public:
+  struct Options {
+    int out = 1;  ///< where the processes' standard output goes
+    int err = 2;
+    std::size_t lines_kept = 20;                ///< of each process, for the report of a failure
+    Duration grace = std::chrono::seconds(10);  ///< between SIGTERM and SIGKILL in stop_all()
+  };
+  using Index = std::size_t;  ///< a process, in the order of start()
+
+  /// Errors: io (signalfd), exists (there is one already).
+  static Result<std::unique_ptr<Supervisor>> create(Options options, const Clock& clock);
+  ~Supervisor();  ///< kills what still runs
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  /// Errors: io, when the program cannot be executed or there is no process left to make.
+  Result<Index> start(const ProcessSpec& spec);
+  /// Waits until something happened, at most until `until`: output was forwarded, a process ended,
+  /// a signal came, or `extra_fd` (-1: none) became readable.
+  void turn(TimePoint until, int extra_fd = -1);
+
+  bool running(Index process) const;
+  bool any_running() const;
+  /// The exit code, 128 + number for a signal; empty while it runs.
+  std::optional<int> exit_code(Index process) const;
+  /// "exited with code 3", "was killed by signal 9 (Killed)".
+  std::string how_it_ended(Index process) const;
+  /// The process that failed first while nobody had asked it to end.
+  std::optional<Index> first_failure() const;
+  const std::vector<std::string>& last_lines(Index process) const;
+  const std::string& label(Index process) const;
+
+  /// The signal that this process got since the last call, or 0.
+  int take_signal();
+  /// To the process's whole group. An end after it is no failure.
+  void send(Index process, int signal);
+  /// Ends all that run: SIGTERM, and SIGKILL after the grace, or at a signal to this process.
+  /// Returns when all are gone.
+  void stop_all();
+
+ private:
+  struct Process;
+  struct Stream;
+  Supervisor(Options options, const Clock& clock);
+  void read_stream(Process& process, Stream& stream);
+  void read_available(Process& process, Stream& stream);
+  void forward(Process& process, Stream& stream, std::string_view piece);
+  void drain_signals();
+  void reap();
+  void kill_strays();
+
+  Options options_;
+  const Clock& clock_;
+  int signal_fd_ = -1;
+  int signal_ = 0;
+  sigset_t mask_before_{};
+  std::vector<std::unique_ptr<Process>> processes_;
+  std::optional<Index> first_failure_;
+};
+
+}  // namespace shoal::cli
