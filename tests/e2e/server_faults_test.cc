@@ -1,0 +1,181 @@
+// Servers that are killed or stopped: every ticket ends, no loan outlives its ticket, nothing is
+// counted twice, and what does not need the server goes on.
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "tests/e2e/cluster.h"
+
+namespace shoal::e2e {
+namespace {
+
+/// A table with one slot on each server: which is where, is tried.
+class ServerFaults : public EndToEnd {
+ protected:
+  /// Opens a table with one slot at each of the two servers: "on0" and "on1".
+  void open_one_table_on_each(const std::string& options) {
+    start_cluster({.servers = 2, .workers = 1});
+    EXPECT_OK(worker(0).call("open a slots=1 " + options));
+    EXPECT_OK(worker(0).call("open b slots=1 " + options));
+    // A stopped server answers nothing: that tells which table lives there.
+    server(0).stop();
+    EXPECT_OK(worker(0).call("pull probe a rows=0:1 timeout=300ms"));
+    const bool a_answers = worker(0).call("wait probe").ok;
+    EXPECT_OK(worker(0).call("pull probe b rows=0:1 timeout=300ms"));
+    const bool b_answers = worker(0).call("wait probe").ok;
+    server(0).go_on();
+    ASSERT_NE(a_answers, b_answers) << "two tables of one slot are placed on two servers";
+    on_first_ = a_answers ? "b" : "a";
+    on_second_ = a_answers ? "a" : "b";
+    for (const auto& table : {on_first_, on_second_}) {
+      EXPECT_OK(worker(0).call("pull probe " + table + " rows=0:1"));
+      EXPECT_OK(worker(0).call("wait probe"));
+    }
+  }
+  /// All tickets of a flood ended, in one of these ways.
+  void expect_ends(const Reply& drained, double count, const std::set<std::string>& ways) {
+    EXPECT_OK(drained);
+    double seen = 0;
+    for (const auto& way : ways)
+      if (drained.says(" " + way + "=")) seen += drained.number(way);
+    EXPECT_EQ(seen, count) << drained.text;
+  }
+  std::string on_first_, on_second_;
+};
+
+constexpr const char* kBigRows = "rows=0:1048576";  // 4 MiB
+constexpr const char* kBigTable = "rows=1048576 rule=add staleness=unbounded";
+
+TEST_F(ServerFaults, KilledMidPushEveryTicketEndsAndTheOtherServerGoesOn) {
+  open_one_table_on_each(kBigTable);
+  worker(0).send("flood 12 push " + on_first_ + " " + kBigRows + " own=1");
+  EXPECT_EQ(worker(0).reply().number("taken"), 12);
+  server(0).kill();
+  expect_ends(worker(0).call("drain"), 12, {"ok", "slot_lost", "peer_lost"});
+  EXPECT_OK(worker(0).call("push p " + on_first_ + " rows=0:10"));
+  EXPECT_FAILED(worker(0).call("wait p"), "slot_lost", "'" + on_first_ + "'");
+  EXPECT_OK(worker(0).call("train " + on_second_ + " 3 rows=0:1000"));
+}
+
+TEST_F(ServerFaults, KilledMidPullEveryTicketEndsAndItsBufferIsLeftAlone) {
+  open_one_table_on_each(kBigTable);
+  EXPECT_OK(worker(0).call("pull p " + on_first_ + " " + kBigRows + " own=1"));
+  worker(0).send("flood 12 pull " + on_first_ + " " + kBigRows + " own=1");
+  EXPECT_EQ(worker(0).reply().number("taken"), 12);
+  server(0).kill();
+  expect_ends(worker(0).call("drain"), 12, {"ok", "slot_lost", "peer_lost"});
+  worker(0).call("wait p");
+  EXPECT_OK(worker(0).call("fill p 85"));
+  EXPECT_OK(worker(0).call("train " + on_second_ + " 3 rows=0:1000"));
+  EXPECT_EQ(worker(0).call("unchanged p 85").number("changed"), 0);
+}
+
+TEST_F(ServerFaults, KilledServersOtherTablesDoNotHang) {
+  open_one_table_on_each(kBigTable);
+  EXPECT_OK(worker(0).call("open both slots=2 segment_bytes=4096 rows=4096 staleness=unbounded"));
+  server(0).kill();
+  EXPECT_OK(worker(0).call("pull p both rows=0:4096"));
+  EXPECT_FAILED(worker(0).call("wait p"), "slot_lost");
+  EXPECT_OK(worker(0).call("push p both rows=0:4096"));
+  EXPECT_FAILED(worker(0).call("wait p"), "slot_lost");
+  EXPECT_OK(worker(0).call("flush"));
+  EXPECT_OK(worker(0).call("leave"));
+}
+
+TEST_F(ServerFaults, StoppedLongerThanTheDeadlineLosesNothingAndTouchesNothingLate) {
+  start_cluster();
+  EXPECT_OK(worker(0).call(std::string("open t ") + kBigTable));
+  EXPECT_OK(worker(0).call(std::string("push a t ") + kBigRows + " value=1"));
+  EXPECT_OK(worker(0).call("wait a"));
+  for (const std::string own : {" own=0", " own=1"}) {
+    server(0).stop();
+    EXPECT_OK(worker(0).call(std::string("pull p t timeout=200ms ") + kBigRows + own));
+    EXPECT_OK(worker(0).call("pull q t timeout=200ms rows=0:64" + own));
+    for (const std::string ticket : {"p", "q"}) {
+      const auto reply = worker(0).call("wait " + ticket);
+      EXPECT_FALSE(reply.ok);
+      EXPECT_TRUE(reply.code == "timed_out" || reply.code == "peer_lost") << reply.text;
+      EXPECT_OK(worker(0).call("fill " + ticket + " 85"));
+    }
+    server(0).go_on();
+    // The server has work on it again and answers what came late; nothing of it may land.
+    EXPECT_OK(worker(0).call(std::string("pull r t ") + kBigRows));
+    EXPECT_OK(worker(0).call("wait r"));
+    EXPECT_EQ(worker(0).call("values r").number("sum"), 1048576);
+    EXPECT_EQ(worker(0).call("unchanged p 85").number("changed"), 0);
+    EXPECT_EQ(worker(0).call("unchanged q 85").number("changed"), 0);
+  }
+}
+
+TEST_F(ServerFaults, PushThatTimedOutWasAppliedAtMostOnce) {
+  start_cluster();
+  EXPECT_OK(worker(0).call(std::string("open t ") + kBigTable));
+  double low = 0, high = 0;
+  for (const std::string rows : {"rows=0:64", "rows=0:1048576"}) {
+    server(0).stop();
+    EXPECT_OK(worker(0).call("push p t timeout=200ms " + rows + " own=1"));
+    const auto reply = worker(0).call("wait p");
+    EXPECT_TRUE(reply.code == "timed_out" || reply.code == "peer_lost") << reply.text;
+    server(0).go_on();
+    EXPECT_OK(worker(0).call("flush"));
+    EXPECT_OK(worker(0).call("push q t rows=0:64"));
+    EXPECT_OK(worker(0).call("wait q"));
+    low += 1;
+    high += 2;
+    EXPECT_OK(worker(0).call("pull r t rows=0:64"));
+    EXPECT_OK(worker(0).call("wait r"));
+    const auto values = worker(0).call("values r");
+    EXPECT_GE(values.number("min"), low);
+    EXPECT_LE(values.number("max"), high);
+    EXPECT_EQ(values.number("distinct"), 1) << "the part was applied whole, or not";
+    low = high = values.number("min");
+  }
+}
+
+TEST_F(ServerFaults, PushesAreCountedOnceThroughConnectionsThatAreCutOff) {
+  start_cluster();
+  EXPECT_OK(worker(0).call(std::string("open t ") + kBigTable));
+  constexpr int kCycles = 4;
+  for (int i = 0; i < kCycles; ++i) {
+    server(0).stop();
+    EXPECT_OK(worker(0).call("push small t rows=0:64"));
+    EXPECT_OK(worker(0).call(std::string("push big t ") + kBigRows));
+    // This one's end by force closes the connection under the pushes, which are sent again.
+    EXPECT_OK(worker(0).call("pull p t timeout=50ms rows=0:64 own=1"));
+    EXPECT_FALSE(worker(0).call("wait p").ok);
+    server(0).go_on();
+    EXPECT_OK(worker(0).call("wait small"));
+    EXPECT_OK(worker(0).call("wait big"));
+  }
+  EXPECT_OK(worker(0).call(std::string("pull r t ") + kBigRows));
+  EXPECT_OK(worker(0).call("wait r"));
+  const auto values = worker(0).call("values r");
+  EXPECT_EQ(values.number("max"), 2 * kCycles);
+  EXPECT_EQ(values.number("min"), kCycles);
+  EXPECT_EQ(values.number("sum"), kCycles * (1048576.0 + 64));
+}
+
+TEST_F(ServerFaults, BoundedTrainingIsExactThroughStops) {
+  start_cluster({.servers = 2, .workers = 2});
+  all("open t rows=4096 segment_bytes=4096 rule=add staleness=2");
+  for (int i = 0; i < 2; ++i) worker(i).send("train t 40 rows=0:4096");
+  for (int cycle = 1; cycle <= 3; ++cycle) {
+    ASSERT_TRUE(worker(0).read_until("round " + std::to_string(10 * cycle) + " "));
+    auto& stopped = server(static_cast<std::size_t>(cycle % 2));
+    stopped.stop();
+    scheduler().stop();
+    scheduler().go_on();
+    stopped.go_on();
+  }
+  for (int i = 0; i < 2; ++i) EXPECT_OK(worker(i).reply());
+  all("barrier");
+  EXPECT_OK(worker(0).call("pull p t rows=0:4096 ahead=0"));
+  EXPECT_OK(worker(0).call("wait p"));
+  const auto values = worker(0).call("values p");
+  EXPECT_EQ(values.number("min"), 80);
+  EXPECT_EQ(values.number("max"), 80);
+}
+
+}  // namespace
+}  // namespace shoal::e2e
