@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -29,6 +30,8 @@ class FakeTransport final : public Transport {
   std::vector<EndpointId> connected;  ///< by connect(), in order
   std::vector<EndpointId> closed;     ///< by close(), in order
   Errc connect_fails = Errc::ok;
+  bool armable = true;          ///< what arm() says
+  std::vector<Event> incoming;  ///< what the next poll() reports
 
   std::size_t sent_count() const { return count_; }
   const Sent& sent(std::size_t i) const { return log_.at(i); }
@@ -89,10 +92,15 @@ class FakeTransport final : public Transport {
   Status write(EndpointId, ConstMemoryView, const RemoteSpan&, std::uint64_t) override {
     return Error{Errc::unavailable, "no regions"};
   }
-  std::size_t poll(std::span<Event>) override { return 0; }
+  std::size_t poll(std::span<Event> events) override {
+    const auto count = std::min(events.size(), incoming.size());
+    std::copy_n(incoming.begin(), count, events.begin());
+    incoming.erase(incoming.begin(), incoming.begin() + static_cast<std::ptrdiff_t>(count));
+    return count;
+  }
   void flush() override {}
   int wait_fd() const override { return -1; }
-  bool arm() override { return true; }
+  bool arm() override { return armable; }
   TimePoint next_timer() const override { return kNever; }
 
  private:
