@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
+#include <ostream>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -53,6 +53,8 @@ class Backend {
 struct BackendFactory {
   std::string name;  ///< For the test's name: letters and digits only.
   std::function<std::unique_ptr<Backend>()> make;
+
+  friend void PrintTo(const BackendFactory& factory, std::ostream* out) { *out << factory.name; }
 };
 inline std::string name_of_backend(const testing::TestParamInfo<BackendFactory>& info) {
   return info.param.name;
@@ -138,6 +140,11 @@ class BulkContract : public TransportContract {
   }
   EndpointId at_a, at_b;
 };
+
+/// Where the seeds of this run's random tests begin: --gtest_random_seed=N replays N's.
+inline std::uint64_t first_seed() {
+  return static_cast<std::uint64_t>(GTEST_FLAG_GET(random_seed)) * 1'000'000 + 1;
+}
 
 /// `size` bytes that follow from `seed`.
 std::vector<std::byte> pattern(std::size_t size, std::uint64_t seed);

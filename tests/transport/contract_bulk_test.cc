@@ -361,8 +361,8 @@ TEST_P(BulkContract, WritesAreBoundedAndRecover) {
 
 TEST_P(BulkContract, RandomOperationsKeepTheContract) {
   constexpr std::size_t kCells = 8, kCell = 30'000;
-  const std::uint64_t seed = 0x5a0a1 + testing::UnitTest::GetInstance()->random_seed();
-  SCOPED_TRACE(testing::Message() << "--gtest_random_seed, seed " << seed);
+  const auto seed = first_seed();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
   Random random(seed);
   // b's memory in cells, each written by one operation at a time; what it must hold then.
   Bytes memory(kCells * kCell);
