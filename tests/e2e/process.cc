@@ -56,6 +56,22 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
   return out;
 }
 
+/// Whether the process has ended, or does so before `end`: a pidfd turns that into something that
+/// poll(2) can wait for with a deadline.
+bool has_ended(pid_t pid, SteadyTime end) {
+  const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+  if (fd < 0) return true;
+  pollfd ended{fd, POLLIN, 0};
+  int count = 0;
+  do {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        end - std::chrono::steady_clock::now());
+    count = ::poll(&ended, 1, static_cast<int>(std::max<std::int64_t>(left.count(), 0)));
+  } while (count < 0 && errno == EINTR);
+  ::close(fd);
+  return count == 1;
+}
+
 }  // namespace
 
 TempDir::TempDir() {
@@ -198,19 +214,7 @@ void Process::kill() {
 
 std::optional<int> Process::wait_exit(std::chrono::nanoseconds patience) {
   if (status_) return status_;
-  // A pidfd turns 'the child has ended' into something that poll(2) can wait for with a deadline.
-  const int fd = static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0));
-  SHOAL_ASSERT(fd >= 0, "pidfd_open");
-  pollfd ended{fd, POLLIN, 0};
-  const auto end = after(patience);
-  int count = 0;
-  do {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-        end - std::chrono::steady_clock::now());
-    count = ::poll(&ended, 1, static_cast<int>(std::max<std::int64_t>(left.count(), 0)));
-  } while (count < 0 && errno == EINTR);
-  ::close(fd);
-  if (count == 0) return std::nullopt;
+  if (!has_ended(pid_, after(patience))) return std::nullopt;
   int status = 0;
   while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
   }
@@ -233,6 +237,22 @@ std::vector<std::string> processes_with(const std::string& mark) {
     found.push_back(name + " " + what);
   }
   return found;
+}
+
+bool wait_until_gone(const std::string& mark, std::chrono::nanoseconds patience) {
+  const auto end = after(patience);
+  for (;;) {
+    const auto found = processes_with(mark);
+    if (found.empty()) return true;
+    if (!has_ended(std::stoi(found.front()), end)) return false;
+  }
+}
+
+std::string command_line(const std::string& pid) {
+  std::ifstream file("/proc/" + pid + "/cmdline", std::ios::binary);
+  std::string words{std::istreambuf_iterator<char>(file), {}};
+  std::replace(words.begin(), words.end(), '\0', ' ');
+  return words;
 }
 
 }  // namespace shoal::e2e

@@ -85,6 +85,11 @@ class Process {
 };
 
 /// Processes whose environment holds `mark`: what somebody left behind.
+/// Each is its pid and its name.
 std::vector<std::string> processes_with(const std::string& mark);
+/// Waits until there are none. False: some remain.
+bool wait_until_gone(const std::string& mark, std::chrono::nanoseconds patience = kPatience);
+/// The words of a process's command line, separated by blanks.
+std::string command_line(const std::string& pid);
 
 }  // namespace shoal::e2e

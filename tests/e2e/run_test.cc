@@ -1,0 +1,124 @@
+// `shoal run`: a whole cluster around a program, and nothing of it left behind.
+
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "tests/e2e/cluster.h"
+
+namespace shoal::e2e {
+namespace {
+
+class Run : public EndToEnd {
+ protected:
+  /// `shoal run` of a shell command. All its processes carry a mark in their environment.
+  Process& run(const std::vector<std::string>& options, const std::string& script) {
+    mark_ = "E2E_MARK=" + directory().string();
+    std::vector<std::string> arguments{"run"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    arguments.insert(arguments.end(), {"--", "/bin/sh", "-c", script});
+    return start_shoal(arguments, {{"E2E_MARK", directory().string()},
+                                   {"TEST_WORKER", SHOAL_TEST_WORKER},
+                                   {"TMPDIR", temporary_.path().string()},
+                                   {"SHOAL_SCHEDULER", ""},
+                                   {"SHOAL_TOKEN_FILE", ""},
+                                   {"SHOAL_SERVERS", ""},
+                                   {"SHOAL_WORKERS", ""}});
+  }
+  /// Neither a process nor a file. For an orderly end at once; after kill -9, when it has been
+  /// seen.
+  void expect_nothing_left() {
+    EXPECT_EQ(processes_with(mark_), std::vector<std::string>());
+    EXPECT_TRUE(std::filesystem::is_empty(temporary_.path()));
+  }
+  std::string mark_;
+  TempDir temporary_;
+};
+
+TEST_F(Run, TrainsAndLeavesNothing) {
+  auto& process = run({"--servers", "2", "--workers", "2"},
+                      "printf 'connect\\nopen t rows=100 rule=add\\ntrain t 5 rows=0:100\\n"
+                      "barrier\\nleave\\nquit\\n' | $TEST_WORKER");
+  EXPECT_EQ(process.wait_exit(), 0);
+  const auto log = process.log();
+  for (const auto* label : {"[worker 0] ok clock=5", "[worker 1] ok clock=5"})
+    EXPECT_NE(log.find(label), std::string::npos) << label << "\n" << log;
+  expect_nothing_left();
+}
+
+TEST_F(Run, FirstFailureIsReportedWithItsLastWordsAndEndsAll) {
+  // Worker 1 fails while worker 0, and a child of its own, would go on for ever.
+  auto& process =
+      run({"--servers", "1", "--workers", "2"},
+          "if [ \"$SHOAL_NAME\" = 'worker 1' ]; then echo 'last words' >&2; exit 3; fi; "
+          "tail -f /dev/null & exec tail -f /dev/null");
+  EXPECT_EQ(process.wait_exit(), 3);
+  EXPECT_TRUE(process.logged("worker 1 exited with code 3")) << process.log();
+  EXPECT_TRUE(process.logged("    last words")) << process.log();
+  expect_nothing_left();
+}
+
+TEST_F(Run, InterruptIsPassedOnAndEndsAll) {
+  auto& process = run({"--servers", "1", "--workers", "2"},
+                      "trap 'echo interrupted; exit 0' INT; echo up; tail -f /dev/null & wait");
+  ASSERT_TRUE(process.read_until("up"));
+  ASSERT_TRUE(process.read_until("up"));
+  process.signal(SIGINT);
+  EXPECT_TRUE(process.read_until("interrupted"));
+  EXPECT_TRUE(process.read_until("interrupted"));
+  EXPECT_EQ(process.wait_exit(), 128 + SIGINT);
+  expect_nothing_left();
+}
+
+TEST_F(Run, SecondInterruptKillsThoseWhoDoNotListen) {
+  auto& process =
+      run({"--servers", "1", "--workers", "1"},
+          "trap 'echo not yet' INT; echo up; while :; do tail -f /dev/null & wait; done");
+  ASSERT_TRUE(process.read_until("up"));
+  process.signal(SIGINT);
+  ASSERT_TRUE(process.read_until("not yet"));
+  process.signal(SIGINT);
+  EXPECT_EQ(process.wait_exit(), 128 + SIGINT);
+  expect_nothing_left();
+}
+
+TEST_F(Run, ServerThatIsKilledIsReported) {
+  auto& process = run({"--servers", "1", "--workers", "1"}, "echo up; exec tail -f /dev/null");
+  ASSERT_TRUE(process.read_until("up"));
+  // The server is the only process of the cluster called with this word.
+  pid_t server = 0;
+  for (const auto& entry : processes_with(mark_)) {
+    const auto pid = entry.substr(0, entry.find(' '));
+    if (command_line(pid).find("server") != std::string::npos) server = std::stoi(pid);
+  }
+  ASSERT_NE(server, 0);
+  ::kill(server, SIGKILL);
+  EXPECT_EQ(process.wait_exit(), 128 + SIGKILL);
+  EXPECT_TRUE(process.logged("server 0 was killed by signal 9")) << process.log();
+  expect_nothing_left();
+}
+
+TEST_F(Run, KilledItselfItTakesItsProcessesAlong) {
+  auto& process = run({"--servers", "1", "--workers", "1"},
+                      "echo 'connect\nclock' | $TEST_WORKER; exec tail -f /dev/null");
+  ASSERT_TRUE(process.read_until("ok clock="));
+  process.kill();
+  EXPECT_TRUE(wait_until_gone(mark_));
+}
+
+TEST_F(Run, ProgramThatIsNotThereIsNamed) {
+  auto& process = start_shoal({"run", "--", "/no/such/program"},
+                              {{"SHOAL_SCHEDULER", ""}, {"SHOAL_TOKEN_FILE", ""}});
+  EXPECT_EQ(process.wait_exit(), 127);
+  EXPECT_TRUE(process.logged("/no/such/program")) << process.log();
+}
+
+TEST_F(Run, MisspeltOptionNamesTheNearest) {
+  auto& process = start_shoal({"run", "--wrokers", "2", "--", "true"},
+                              {{"SHOAL_SCHEDULER", ""}, {"SHOAL_TOKEN_FILE", ""}});
+  EXPECT_EQ(process.wait_exit(), 2);
+  EXPECT_TRUE(process.logged("--workers")) << process.log();
+}
+
+}  // namespace
+}  // namespace shoal::e2e
