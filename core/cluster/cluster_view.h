@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,6 +18,16 @@
 // docs/design/protocol.md, "Views".
 
 namespace shoal {
+
+/// What a view may hold; beyond it the scheduler answers Errc::overloaded, and a reader refuses.
+inline constexpr std::size_t kNodesMax = 16384;
+inline constexpr std::size_t kTablesMax = 4096;
+inline constexpr std::size_t kViewSlotsMax = kSlotsMax;  ///< of all tables together
+inline constexpr std::size_t kParameterChangesMax = 4096;  ///< of one table
+/// No honest worker reaches it; leaves room for sums of clocks and windows.
+inline constexpr WorkerClock kClockMax{std::int64_t{1} << 62};
+inline constexpr std::size_t kNodeNameBytesMax = 128;
+inline constexpr std::size_t kNodeAddressBytesMax = 280;
 
 enum class Role : std::uint8_t {
   server = 0,
@@ -112,8 +123,14 @@ struct ClusterView {
 
 using ViewPtr = std::shared_ptr<const ClusterView>;
 
-/// Encodes the full view; the buffer grows as needed (views are not on the message path).
+/// Errc::protocol unless the view makes sense: ids sorted, unique and within the limits above, chains
+/// of known servers, a roster of known workers. Every decoded view has passed it.
+Status check(const ClusterView& view);
+
+/// Encodes the full view; the buffer grows as needed (views are not on the message path). Equal views
+/// have equal bytes.
 std::vector<std::byte> encode_view(const ClusterView& view);
+/// Errc::protocol for bytes that no encode_view makes.
 Result<ClusterView> decode_view(std::span<const std::byte> bytes);
 
 /// What changed from `from` to `to`: nodes and tables that are new, changed or gone, runs of changed

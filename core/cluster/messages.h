@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,8 @@ struct Joined {
   Duration beat{0};    ///< How often to send heartbeats.
   // followed by the full view
 };
+/// Where the view begins in the answer to a join.
+inline constexpr std::size_t kJoinedBytes = 32;
 
 /// FrameKind::heartbeat, on a connection of its own; answered with an empty answer whose header.epoch
 /// is the scheduler's.
@@ -56,13 +59,17 @@ struct Heartbeat {
 };
 
 /// FrameKind::tick, one way, newest wins: every push of the worker from clocks below `reported` has
-/// ended. Also carries what `shoal status` shows of a worker.
+/// ended. Also carries what `shoal status` shows of a worker; a server sends it for that alone, once a
+/// beat, with clocks 0.
 struct Tick {
   NodeId node;
   WorkerClock reported;
   WorkerClock local;
-  std::uint64_t bytes_pushed = 0;
+  std::uint64_t bytes_pushed = 0;  ///< since the process began, as are all four counts
   std::uint64_t bytes_pulled = 0;
+  std::uint64_t pushes = 0;  ///< requests
+  std::uint64_t pulls = 0;
+  std::uint64_t parked = 0;  ///< requests that wait now
 };
 
 /// FrameKind::global_clock, one way, newest wins; header.epoch is the view it was computed under and
@@ -72,9 +79,13 @@ struct GlobalClock {
   std::uint32_t roster = 0;
 };
 
-/// FrameKind::open_table: meta is a TableSpec -> answer with the TableId in header.table, after the
-/// view that has it was sent on the same connection.
+/// FrameKind::open_table: meta is a TableSpec, header.clock the opener's local clock -> answer with the
+/// TableId in header.table, after the view that has it was sent on the same connection.
 /// FrameKind::drop_table: header.table.
+/// FrameKind::get_view: header.epoch is the view that the asker has -> answer whose meta is a newer
+/// view (frame_flag::kDelta: a delta from the asker's; none: there is no newer one).
+/// FrameKind::status: answered with a JSON text as payload.
+/// A refused request's answer has the Errc in header.status and a sentence for people as payload.
 
 /// FrameKind::set_parameter, header.table.
 struct SetParameter {
@@ -100,6 +111,9 @@ struct ReportLost {
   Incarnation incarnation;
 };
 
+/// The largest encoding of any of them, Join apart: for buffers on the stack.
+inline constexpr std::size_t kSmallMessageBytesMax = 64;
+
 void encode(Writer& out, const Hello& m);
 void encode(Writer& out, const Welcome& m);
 void encode(Writer& out, const Join& m);
@@ -112,7 +126,8 @@ void encode(Writer& out, const Barrier& m);
 void encode(Writer& out, const Leave& m);
 void encode(Writer& out, const ReportLost& m);
 
-/// Reads an M that is all of `bytes` (`Joined`: their beginning; the view is the rest).
+/// Reads an M that is all of `bytes` (`Joined`: their beginning; the view is the rest). Errc::protocol
+/// for anything that no encode makes. M is one of the above.
 template <class M>
 Result<M> decode(std::span<const std::byte> bytes);
 

@@ -13,6 +13,9 @@
 
 namespace shoal {
 
+/// Parts of one request: 64 GiB of rows, and half a frame of codes in its answer.
+inline constexpr std::uint32_t kPartsMax = 1u << 18;
+
 /// Bytes in the memory of a worker, as a transport's RemoteSpan travels.
 struct WireSpan {
   std::uint64_t region = 0;

@@ -1,0 +1,153 @@
+#include "core/table/messages.h"
+
+#include <fmt/core.h>
+
+#include <cstring>
+#include <limits>
+
+namespace shoal {
+
+namespace {
+
+constexpr std::size_t kAnswerAlignment = 8;
+constexpr auto kLastErrc = static_cast<std::uint16_t>(Errc::unchanged);
+
+Error malformed(const char* what, const char* why) {
+  return {Errc::protocol, fmt::format("malformed {}: {}", what, why)};
+}
+
+bool adds_up(std::uint64_t a, std::uint64_t b, std::uint64_t max) {
+  return a <= max && b <= max - a;
+}
+
+/// The prefix, and the runs in place. The rest of the checks need them.
+template <class Parts>
+Status read_lists(std::span<const std::byte> meta, const char* what, Parts& parts) {
+  using Run = typename decltype(parts.runs)::element_type;
+  if (meta.size() < sizeof parts.prefix) return malformed(what, "it is too short");
+  std::memcpy(&parts.prefix, meta.data(), sizeof parts.prefix);
+  const auto rest = meta.subspan(sizeof parts.prefix);
+  if (parts.prefix.run_count == 0) return malformed(what, "it has no runs");
+  if (rest.size() / sizeof(Run) != parts.prefix.run_count || rest.size() % sizeof(Run) != 0)
+    return malformed(what, "its length does not match its number of runs");
+  if (reinterpret_cast<std::uintptr_t>(rest.data()) % alignof(Run) != 0)
+    return malformed(what, "its runs are not aligned");
+  parts.runs = {reinterpret_cast<const Run*>(rest.data()), parts.prefix.run_count};
+  return {};
+}
+
+/// What all runs must fulfil: rows, parts, no sum that overflows, keys inside the list that was sent.
+template <class Run>
+Status check_runs(std::span<const Run> runs, std::uint64_t keys, const char* what) {
+  constexpr auto kMax = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
+  std::uint64_t parts = 0;
+  for (const auto& run : runs) {
+    if (run.part_count == 0 || run.row_count < run.part_count)
+      return malformed(what, "a run without rows or parts");
+    if (!adds_up(run.row_begin, run.row_count, keys) || run.offset > kMax)
+      return malformed(what, "a run beyond its end");
+    parts += run.part_count;
+  }
+  if (parts > kPartsMax) return malformed(what, "too many parts");
+  return {};
+}
+
+bool is_empty(const WireSpan& span) { return span.bytes == 0; }
+
+/// How far runs may reach: to the end of the key list, as it was sent or is to be READ.
+Result<std::uint64_t> key_limit(const FrameView& frame, const WireSpan& keys, const char* what) {
+  constexpr auto kRowsMax = std::numeric_limits<std::uint64_t>::max() / 2;
+  if ((frame.header.flags & frame_flag::kKeyList) == 0) {
+    if (!is_empty(keys)) return malformed(what, "keys of a range");
+    return kRowsMax;
+  }
+  const auto bytes = is_empty(keys) ? frame.payload.size() : keys.bytes;
+  if (bytes % sizeof(Key) != 0 && !is_empty(keys)) return malformed(what, "half a key");
+  return bytes / sizeof(Key);
+}
+
+Status check_push(const FrameView& frame, const PushParts& push) {
+  const auto flags = frame.header.flags;
+  const auto& meta = push.prefix;
+  const bool burnt = (flags & frame_flag::kBurnt) != 0;
+  const bool rendezvous = (flags & frame_flag::kRendezvous) != 0;
+  if (meta.inputs == 0 || meta.inputs > kInputsMax) return malformed("push", "its inputs");
+  if (burnt && rendezvous) return malformed("push", "burnt parts have no bytes to fetch");
+  if (burnt || rendezvous) {
+    if (!frame.payload.empty()) return malformed("push", "a payload that nothing needs");
+  } else if (frame.payload.empty() || !is_empty(meta.keys) || !is_empty(meta.values)) {
+    return malformed("push", "an eager push has its rows in the message");
+  }
+  if (burnt && !(is_empty(meta.keys) && is_empty(meta.values)))
+    return malformed("push", "burnt parts have no bytes to fetch");
+  if (rendezvous && is_empty(meta.values)) return malformed("push", "nothing to fetch");
+  if (rendezvous && (flags & frame_flag::kKeyList) != 0 && is_empty(meta.keys))
+    return malformed("push", "no keys to fetch");
+  auto keys = std::numeric_limits<std::uint64_t>::max() / 2;
+  if (!burnt) {
+    SHOAL_ASSIGN(keys, key_limit(frame, meta.keys, "push"));
+  }
+  SHOAL_TRY(check_runs(push.runs, keys, "push"));
+  const auto bytes = rendezvous ? meta.values.bytes : frame.payload.size();
+  for (const auto& run : push.runs) {
+    if (run.first_q.value == 0 ||
+        !adds_up(run.first_q.value, run.part_count, std::numeric_limits<std::uint64_t>::max()))
+      return malformed("push", "a sequence number");
+    if (!burnt && run.offset >= bytes) return malformed("push", "values beyond their end");
+  }
+  return {};
+}
+
+Status check_pull(const FrameView& frame, const PullParts& pull) {
+  const auto& meta = pull.prefix;
+  const bool by_keys = (frame.header.flags & frame_flag::kKeyList) != 0;
+  if (!frame.payload.empty() && (!by_keys || !is_empty(meta.keys)))
+    return malformed("pull", "a payload that nothing needs");
+  if (by_keys && is_empty(meta.keys) && frame.payload.size() % sizeof(Key) != 0)
+    return malformed("pull", "half a key");
+  SHOAL_ASSIGN(const auto keys, key_limit(frame, meta.keys, "pull"));
+  SHOAL_TRY(check_runs(pull.runs, keys, "pull"));
+  for (const auto& run : pull.runs)
+    if (!is_empty(meta.destination) && run.offset >= meta.destination.bytes)
+      return malformed("pull", "a destination beyond its end");
+  return {};
+}
+
+}  // namespace
+
+Result<PushParts> parse_push(const FrameView& frame) {
+  PushParts parts;
+  SHOAL_TRY(read_lists(frame.meta, "push", parts));
+  SHOAL_TRY(check_push(frame, parts));
+  return parts;
+}
+
+Result<PullParts> parse_pull(const FrameView& frame) {
+  PullParts parts;
+  SHOAL_TRY(read_lists(frame.meta, "pull", parts));
+  SHOAL_TRY(check_pull(frame, parts));
+  return parts;
+}
+
+Result<AnswerParts> parse_answer(const FrameView& frame) {
+  AnswerParts parts;
+  const auto meta = frame.meta;
+  if (frame.header.status > kLastErrc) return malformed("answer", "an unknown status");
+  if (meta.size() < sizeof parts.prefix) return malformed("answer", "it is too short");
+  std::memcpy(&parts.prefix, meta.data(), sizeof parts.prefix);
+  const std::size_t count = parts.prefix.part_count;
+  const auto padded = (count * sizeof(std::uint16_t) + kAnswerAlignment - 1) & ~(kAnswerAlignment - 1);
+  const auto rest = meta.subspan(sizeof parts.prefix);
+  if (count > kPartsMax || padded > rest.size()) return malformed("answer", "its number of parts");
+  if (reinterpret_cast<std::uintptr_t>(rest.data()) % alignof(std::uint16_t) != 0)
+    return malformed("answer", "its part codes are not aligned");
+  parts.part_codes = {reinterpret_cast<const std::uint16_t*>(rest.data()), count};
+  for (const auto code : parts.part_codes)
+    if (code > kLastErrc) return malformed("answer", "an unknown code of a part");
+  parts.rest = rest.subspan(padded);
+  if (!parts.rest.empty() && frame.header.status != static_cast<std::uint16_t>(Errc::stale_view))
+    return malformed("answer", "bytes after its end");
+  return parts;
+}
+
+}  // namespace shoal

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "core/base/result.h"
+#include "core/cluster/cluster_view.h"
+
+namespace shoal {
+
+/// What a scheduler has to find again after a restart: the last view it sent, and the ids that must
+/// not be given twice.
+struct StoredView {
+  ClusterView view;
+  std::uint32_t next_node = 1;
+  std::uint32_t next_table = 1;
+};
+
+/// Where views are kept. A view is stored before anyone hears of it.
+class ViewStore {
+ public:
+  virtual ~ViewStore() = default;
+  /// Returns when it is on stable storage; a failed save leaves the previous one. Errors: io.
+  virtual Status save(const StoredView& stored) = 0;
+  /// Nothing: the cluster starts anew. Errors: io, corrupt (says which file, and what to do).
+  virtual Result<std::optional<StoredView>> load() = 0;
+};
+
+/// Keeps views in memory: for a scheduler without a state directory, and for the simulation, where
+/// it outlives the scheduler.
+class MemoryViewStore final : public ViewStore {
+ public:
+  Status save(const StoredView& stored) override {
+    stored_ = stored;
+    return {};
+  }
+  Result<std::optional<StoredView>> load() override { return stored_; }
+
+ private:
+  std::optional<StoredView> stored_;
+};
+
+/// Keeps the view in a file of a directory: written beside it, synced, renamed over it, and the
+/// directory synced, so that a crash leaves the old one or the new one. Checked by a checksum.
+class FileViewStore final : public ViewStore {
+ public:
+  /// Makes the directory if it is not there, and takes a lock in it, so that two schedulers never
+  /// share one. Errors: io, exists (another scheduler uses it).
+  static Result<FileViewStore> open(const std::string& directory);
+  FileViewStore(FileViewStore&& other) noexcept;
+  ~FileViewStore() override;
+  Status save(const StoredView& stored) override;
+  Result<std::optional<StoredView>> load() override;
+
+ private:
+  FileViewStore(std::string directory, int lock) : directory_(std::move(directory)), lock_(lock) {}
+  std::string directory_;
+  int lock_ = -1;
+};
+
+}  // namespace shoal
