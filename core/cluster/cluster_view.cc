@@ -68,9 +68,8 @@ Status check_table(const ClusterView& view, const TableInfo& table) {
   if (const auto valid = validate(table.spec); !valid.ok()) return nonsense(valid.error().what);
   if (table.start.value < 0 || table.start > kClockMax) return nonsense("a table's start");
   if (table.slots.empty()) return nonsense("a table without slots");
-  if (table.spec.layout == Layout::dense
-          ? table.slots.size() > Geometry::segment_count(table.spec)
-          : !std::has_single_bit(table.slots.size()))
+  if (table.spec.layout == Layout::dense ? table.slots.size() > Geometry::segment_count(table.spec)
+                                         : !std::has_single_bit(table.slots.size()))
     return nonsense("a table's number of slots");
   if (table.parameters.size() > kParameterChangesMax) return nonsense("too many parameter changes");
   const SlotChain* checked = nullptr;
@@ -264,7 +263,8 @@ Result<ClusterView> decode_view(std::span<const std::byte> bytes) {
   view_codec::get_head(in, view);
   // Each item takes bytes, so that a forged count ends with the frame.
   const auto nodes = get_varint(in, kNodesMax);
-  for (std::uint64_t i = 0; i < nodes && in.ok(); ++i) view.nodes.push_back(view_codec::get_node(in));
+  for (std::uint64_t i = 0; i < nodes && in.ok(); ++i)
+    view.nodes.push_back(view_codec::get_node(in));
   const auto tables = get_varint(in, kTablesMax);
   std::size_t slots_left = kViewSlotsMax;
   for (std::uint64_t i = 0; i < tables && in.ok(); ++i)
@@ -308,7 +308,8 @@ Result<ClusterView> apply_delta(const ClusterView& from, std::span<const std::by
   remove_gone(in, view.nodes, node_key);
   std::vector<NodeInfo> nodes;
   const auto node_count = get_varint(in, kNodesMax);
-  for (std::uint64_t i = 0; i < node_count && in.ok(); ++i) nodes.push_back(view_codec::get_node(in));
+  for (std::uint64_t i = 0; i < node_count && in.ok(); ++i)
+    nodes.push_back(view_codec::get_node(in));
   merge(in, view.nodes, nodes, node_key);
   get_tables_delta(in, view);
   remove_gone(in, view.roster, rank_key);

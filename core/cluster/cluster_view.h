@@ -14,15 +14,15 @@
 #include "core/table/table_spec.h"
 #include "core/wire/codec.h"
 
-// Who is in the cluster and what is where: immutable, epoch-stamped, made by the scheduler only. See
-// docs/design/protocol.md, "Views".
+// Who is in the cluster and what is where: immutable, epoch-stamped, made by the scheduler only.
+// See docs/design/protocol.md, "Views".
 
 namespace shoal {
 
 /// What a view may hold; beyond it the scheduler answers Errc::overloaded, and a reader refuses.
 inline constexpr std::size_t kNodesMax = 16384;
 inline constexpr std::size_t kTablesMax = 4096;
-inline constexpr std::size_t kViewSlotsMax = kSlotsMax;  ///< of all tables together
+inline constexpr std::size_t kViewSlotsMax = kSlotsMax;    ///< of all tables together
 inline constexpr std::size_t kParameterChangesMax = 4096;  ///< of one table
 /// No honest worker reaches it; leaves room for sums of clocks and windows.
 inline constexpr WorkerClock kClockMax{std::int64_t{1} << 62};
@@ -90,7 +90,9 @@ struct TableInfo {
 
   Geometry geometry() const { return {spec, static_cast<std::uint32_t>(slots.size())}; }
   /// The staleness bound + 2: a push at clock >= G + window is parked unread.
-  std::int64_t window() const { return spec.staleness == unbounded ? unbounded : spec.staleness + 2; }
+  std::int64_t window() const {
+    return spec.staleness == unbounded ? unbounded : spec.staleness + 2;
+  }
   friend bool operator==(const TableInfo&, const TableInfo&) = default;
 };
 
@@ -107,11 +109,11 @@ struct RosterEntry {
 /// An immutable picture of the cluster, shared by pointer: `std::shared_ptr<const ClusterView>`.
 struct ClusterView {
   Epoch epoch;
-  WorkerClock global_clock;     ///< G when the view was made.
-  std::int64_t window = 2;      ///< W: the largest window there ever was.
-  bool formed = false;          ///< The first roster has been made.
-  std::vector<NodeInfo> nodes;  ///< By id.
-  std::vector<TableInfo> tables;  ///< By id.
+  WorkerClock global_clock;         ///< G when the view was made.
+  std::int64_t window = 2;          ///< W: the largest window there ever was.
+  bool formed = false;              ///< The first roster has been made.
+  std::vector<NodeInfo> nodes;      ///< By id.
+  std::vector<TableInfo> tables;    ///< By id.
   std::vector<RosterEntry> roster;  ///< By rank.
 
   const NodeInfo* find_node(NodeId id) const;
@@ -123,18 +125,18 @@ struct ClusterView {
 
 using ViewPtr = std::shared_ptr<const ClusterView>;
 
-/// Errc::protocol unless the view makes sense: ids sorted, unique and within the limits above, chains
-/// of known servers, a roster of known workers. Every decoded view has passed it.
+/// Errc::protocol unless the view makes sense: ids sorted, unique and within the limits above,
+/// chains of known servers, a roster of known workers. Every decoded view has passed it.
 Status check(const ClusterView& view);
 
-/// Encodes the full view; the buffer grows as needed (views are not on the message path). Equal views
-/// have equal bytes.
+/// Encodes the full view; the buffer grows as needed (views are not on the message path). Equal
+/// views have equal bytes.
 std::vector<std::byte> encode_view(const ClusterView& view);
 /// Errc::protocol for bytes that no encode_view makes.
 Result<ClusterView> decode_view(std::span<const std::byte> bytes);
 
-/// What changed from `from` to `to`: nodes and tables that are new, changed or gone, runs of changed
-/// slots, the roster if it changed. 0.7 KB when a server of a thousand dies.
+/// What changed from `from` to `to`: nodes and tables that are new, changed or gone, runs of
+/// changed slots, the roster if it changed. 0.7 KB when a server of a thousand dies.
 std::vector<std::byte> encode_delta(const ClusterView& from, const ClusterView& to);
 /// Applies a delta. Errc::stale_view if it does not start at `from`'s epoch: ask for the full view.
 Result<ClusterView> apply_delta(const ClusterView& from, std::span<const std::byte> delta);

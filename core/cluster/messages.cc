@@ -198,7 +198,8 @@ void encode(Writer& out, const ReportLost& m) {
 
 template <class M>
 Result<M> decode(std::span<const std::byte> bytes) {
-  if constexpr (std::is_same_v<M, Joined>) bytes = bytes.first(std::min(bytes.size(), kJoinedBytes));
+  if constexpr (std::is_same_v<M, Joined>)
+    bytes = bytes.first(std::min(bytes.size(), kJoinedBytes));
   Reader in(bytes);
   M m;
   read(in, m);

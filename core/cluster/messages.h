@@ -18,17 +18,17 @@ struct Hello {
   NodeId node;              ///< Who connects; 0 before it has joined.
   Incarnation incarnation;  ///< Of who connects.
   Role role = Role::worker;
-  NodeId expected;          ///< Whom it means to reach; 0: whoever is there (the scheduler).
+  NodeId expected;  ///< Whom it means to reach; 0: whoever is there (the scheduler).
   Incarnation expected_incarnation;
 };
 
-/// FrameKind::welcome; header.status says ok, or why not (peer_lost: another process answers at this
-/// address now; version; refused).
+/// FrameKind::welcome; header.status says ok, or why not (peer_lost: another process answers at
+/// this address now; version; refused).
 struct Welcome {
   NodeId node;
   Incarnation incarnation;
-  std::uint32_t credits = 0;         ///< How many requests may be unanswered at once.
-  std::uint32_t parked_quota = 0;    ///< How many of them the server will park beside.
+  std::uint32_t credits = 0;       ///< How many requests may be unanswered at once.
+  std::uint32_t parked_quota = 0;  ///< How many of them the server will park beside.
 };
 
 /// FrameKind::join -> answer with Joined, once the roster is formed (workers) or at once (servers,
@@ -41,17 +41,17 @@ struct Join {
 };
 struct Joined {
   NodeId node;
-  Rank rank;           ///< Workers.
-  WorkerClock start;   ///< Workers: the first clock.
-  Duration lease{0};   ///< Silence longer than this makes the node suspect.
-  Duration beat{0};    ///< How often to send heartbeats.
+  Rank rank;          ///< Workers.
+  WorkerClock start;  ///< Workers: the first clock.
+  Duration lease{0};  ///< Silence longer than this makes the node suspect.
+  Duration beat{0};   ///< How often to send heartbeats.
   // followed by the full view
 };
 /// Where the view begins in the answer to a join.
 inline constexpr std::size_t kJoinedBytes = 32;
 
-/// FrameKind::heartbeat, on a connection of its own; answered with an empty answer whose header.epoch
-/// is the scheduler's.
+/// FrameKind::heartbeat, on a connection of its own; answered with an empty answer whose
+/// header.epoch is the scheduler's.
 struct Heartbeat {
   NodeId node;
   Incarnation incarnation;
@@ -59,8 +59,8 @@ struct Heartbeat {
 };
 
 /// FrameKind::tick, one way, newest wins: every push of the worker from clocks below `reported` has
-/// ended. Also carries what `shoal status` shows of a worker; a server sends it for that alone, once a
-/// beat, with clocks 0.
+/// ended. Also carries what `shoal status` shows of a worker; a server sends it for that alone,
+/// once a beat, with clocks 0.
 struct Tick {
   NodeId node;
   WorkerClock reported;
@@ -72,15 +72,15 @@ struct Tick {
   std::uint64_t parked = 0;  ///< requests that wait now
 };
 
-/// FrameKind::global_clock, one way, newest wins; header.epoch is the view it was computed under and
-/// header.clock is G.
+/// FrameKind::global_clock, one way, newest wins; header.epoch is the view it was computed under
+/// and header.clock is G.
 struct GlobalClock {
-  NodeId holder;           ///< A worker that holds G back.
+  NodeId holder;  ///< A worker that holds G back.
   std::uint32_t roster = 0;
 };
 
-/// FrameKind::open_table: meta is a TableSpec, header.clock the opener's local clock -> answer with the
-/// TableId in header.table, after the view that has it was sent on the same connection.
+/// FrameKind::open_table: meta is a TableSpec, header.clock the opener's local clock -> answer with
+/// the TableId in header.table, after the view that has it was sent on the same connection.
 /// FrameKind::drop_table: header.table.
 /// FrameKind::get_view: header.epoch is the view that the asker has -> answer whose meta is a newer
 /// view (frame_flag::kDelta: a delta from the asker's; none: there is no newer one).
@@ -126,8 +126,8 @@ void encode(Writer& out, const Barrier& m);
 void encode(Writer& out, const Leave& m);
 void encode(Writer& out, const ReportLost& m);
 
-/// Reads an M that is all of `bytes` (`Joined`: their beginning; the view is the rest). Errc::protocol
-/// for anything that no encode makes. M is one of the above.
+/// Reads an M that is all of `bytes` (`Joined`: their beginning; the view is the rest).
+/// Errc::protocol for anything that no encode makes. M is one of the above.
 template <class M>
 Result<M> decode(std::span<const std::byte> bytes);
 

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <limits>
 
+#include "core/table/geometry.h"
+
 namespace shoal {
 
 namespace {
@@ -36,7 +38,8 @@ Status read_lists(std::span<const std::byte> meta, const char* what, Parts& part
   return {};
 }
 
-/// What all runs must fulfil: rows, parts, no sum that overflows, keys inside the list that was sent.
+/// What all runs must fulfil: rows, parts, no sum that overflows, keys inside the list that was
+/// sent.
 template <class Run>
 Status check_runs(std::span<const Run> runs, std::uint64_t keys, const char* what) {
   constexpr auto kMax = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
@@ -136,7 +139,8 @@ Result<AnswerParts> parse_answer(const FrameView& frame) {
   if (meta.size() < sizeof parts.prefix) return malformed("answer", "it is too short");
   std::memcpy(&parts.prefix, meta.data(), sizeof parts.prefix);
   const std::size_t count = parts.prefix.part_count;
-  const auto padded = (count * sizeof(std::uint16_t) + kAnswerAlignment - 1) & ~(kAnswerAlignment - 1);
+  const auto padded =
+      (count * sizeof(std::uint16_t) + kAnswerAlignment - 1) & ~(kAnswerAlignment - 1);
   const auto rest = meta.subspan(sizeof parts.prefix);
   if (count > kPartsMax || padded > rest.size()) return malformed("answer", "its number of parts");
   if (reinterpret_cast<std::uintptr_t>(rest.data()) % alignof(std::uint16_t) != 0)

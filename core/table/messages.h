@@ -8,8 +8,8 @@
 #include "core/wire/codec.h"
 #include "core/wire/frame.h"
 
-// What workers and servers tell each other about rows: the meta of push, pull and answer frames. All
-// are wire structs without padding, read in place. See docs/design/wire_format.md.
+// What workers and servers tell each other about rows: the meta of push, pull and answer frames.
+// All are wire structs without padding, read in place. See docs/design/wire_format.md.
 
 namespace shoal {
 
@@ -24,12 +24,12 @@ struct WireSpan {
 };
 
 /// The parts of one slot in a push: consecutive sequence numbers first_q, first_q + 1, ...
-/// Dense ranges: rows [row_begin, row_begin + row_count) of the table, all in this slot, one part for
-/// each segment touched; their values stand at `offset` of the values.
-/// Key lists: `row_count` keys, one part for each rows_per_segment of them; their keys begin at key
-/// `row_begin` of the keys and their values at `offset` of the values. On a dense table the keys are
-/// rows; part boundaries are the same count (parts of a dense key list may touch several segments,
-/// each applied whole).
+/// Dense ranges: rows [row_begin, row_begin + row_count) of the table, all in this slot, one part
+/// for each segment touched; their values stand at `offset` of the values. Key lists: `row_count`
+/// keys, one part for each rows_per_segment of them; their keys begin at key `row_begin` of the
+/// keys and their values at `offset` of the values. On a dense table the keys are rows; part
+/// boundaries are the same count (parts of a dense key list may touch several segments, each
+/// applied whole).
 struct PushRun {
   SlotIndex slot;
   std::uint32_t part_count = 0;
@@ -45,9 +45,9 @@ static_assert(sizeof(PushRun) == 48 && std::has_unique_object_representations_v<
 /// Eager: payload = keys (u64 each; key lists only), then values.
 /// Rendezvous (frame_flag::kRendezvous): no payload; `keys` and `values` are READ by the server.
 /// Burnt (frame_flag::kBurnt): no payload, no spans. So does a worker's tick() complete its
-/// contribution to the segments of a collective table that it did not push: burnt parts over the rows
-/// of those segments. A collective contribution of a worker to a segment is complete when the rows of
-/// its parts at that clock, burnt ones included, add up to at least the segment's rows.
+/// contribution to the segments of a collective table that it did not push: burnt parts over the
+/// rows of those segments. A collective contribution of a worker to a segment is complete when the
+/// rows of its parts at that clock, burnt ones included, add up to at least the segment's rows.
 struct PushMeta {
   std::uint32_t run_count = 0;
   std::uint32_t inputs = 1;     ///< values that the rule takes per weight
@@ -58,7 +58,8 @@ struct PushMeta {
 };
 static_assert(sizeof(PushMeta) == 72);
 
-/// The rows of one slot in a pull. Fields as in PushRun; the values go to `offset` of the destination.
+/// The rows of one slot in a pull. Fields as in PushRun; the values go to `offset` of the
+/// destination.
 struct PullRun {
   SlotIndex slot;
   std::uint32_t part_count = 0;
@@ -90,10 +91,10 @@ static_assert(sizeof(PullMeta) == 72);
 /// A `stale_view` answer has the receiver's view after it, full or as a delta (frame_flag::kDelta).
 struct AnswerMeta {
   std::uint32_t part_count = 0;
-  NodeId holder;            ///< a worker that holds G back, for messages to people
+  NodeId holder;  ///< a worker that holds G back, for messages to people
   std::uint32_t roster = 0;
   std::uint32_t reserved = 0;
-  WorkerClock oldest;       ///< pull: oldest and newest version in the answer
+  WorkerClock oldest;  ///< pull: oldest and newest version in the answer
   WorkerClock newest;
 };
 static_assert(sizeof(AnswerMeta) == 32);
@@ -103,7 +104,8 @@ struct CancelMeta {
   std::uint64_t reserved = 0;
 };
 
-/// A parsed meta: `prefix` by value, `runs` in place in the frame (8-byte aligned by the transports).
+/// A parsed meta: `prefix` by value, `runs` in place in the frame (8-byte aligned by the
+/// transports).
 template <class Prefix, class Run>
 struct PartList {
   Prefix prefix;
