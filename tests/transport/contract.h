@@ -116,6 +116,7 @@ class TransportContract : public testing::TestWithParam<BackendFactory> {
   std::unique_ptr<Backend> backend;
   Peer a, b;
   Address b_address;
+  EndpointId at_a, at_b;  ///< Of the connection between the two, once a test has made it.
   std::uint64_t pings_ = 1u << 30;
 };
 
@@ -138,7 +139,6 @@ class BulkContract : public TransportContract {
     const auto* found = peer.find(kind, context);
     return found != nullptr ? found->status : Errc::corrupt;
   }
-  EndpointId at_a, at_b;
 };
 
 /// Where the seeds of this run's random tests begin: --gtest_random_seed=N replays N's.

@@ -383,10 +383,10 @@ TEST_P(BulkContract, RandomOperationsKeepTheContract) {
       const auto cell = static_cast<std::size_t>(random.below(kCells));
       const auto action = random.below(3);
       if (action == 0) {
-        lent.push_back(pattern(static_cast<std::size_t>(random.below(50'000)), context));
+        lent.push_back(pattern(static_cast<std::size_t>(random.below(50'000)), ++context));
         ASSERT_TRUE(
             send(a, at_a, context, lent.back(),
-                 {.lane = random.chance(0.5) ? Lane::bulk : Lane::message, .context = ++context})
+                 {.lane = random.chance(0.5) ? Lane::bulk : Lane::message, .context = context})
                 .ok());
         ++messages;
         continue;

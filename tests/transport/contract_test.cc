@@ -30,7 +30,7 @@ bool lost_or_closed(Errc status) { return status == Errc::peer_lost || status ==
 // --- Connecting.
 
 TEST_P(TransportContract, ConnectsAndTellsBothSides) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   EXPECT_NE(at_a.value, 0u);
   EXPECT_NE(at_b.value, 0u);
   EXPECT_EQ(a.count(Kind::connected), 1u);
@@ -92,7 +92,7 @@ TEST_P(TransportContract, AWrongTokenIsRefusedAndNeverAccepted) {
 }
 
 TEST_P(TransportContract, GarbageOnThePortHarmsNobody) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   if (!backend->send_garbage(b_address)) GTEST_SKIP() << "no bytes to forge on this network";
   settle();
   EXPECT_EQ(b.count(Kind::accepted), 1u);
@@ -133,7 +133,7 @@ TEST_P(TransportContract, ManyEndpointsKeepApart) {
 // --- Messages.
 
 TEST_P(TransportContract, AMessageArrivesWholeInEverySize) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   const FrameLimits limits;
   const std::vector<std::size_t> metas = {0, 1, 63, 64, 1000, 65'537, limits.meta_bytes_max};
   const std::vector<std::size_t> payloads = {
@@ -179,7 +179,7 @@ TEST_P(TransportContract, AMessageArrivesWholeInEverySize) {
 }
 
 TEST_P(TransportContract, PayloadIsGatheredFromUpToFourViews) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   const auto one = pattern(10, 1), two = pattern(0, 2), three = pattern(70'000, 3),
              four = pattern(1, 4);
   const std::array<ConstMemoryView, 5> views = {
@@ -205,7 +205,7 @@ TEST_P(TransportContract, PayloadIsGatheredFromUpToFourViews) {
 }
 
 TEST_P(TransportContract, TooMuchIsOutOfRange) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   const FrameLimits limits;
   const std::vector<std::byte> large(limits.payload_bytes_max + 1);
   FrameHeader header;
@@ -221,7 +221,7 @@ TEST_P(TransportContract, TooMuchIsOutOfRange) {
 }
 
 TEST_P(TransportContract, CopiedPayloadMayBeReusedAtOnce) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   auto bytes = pattern(Transport::kCopyMax, 5);
   auto meta = pattern(100, 6);
   FrameHeader header;
@@ -236,7 +236,7 @@ TEST_P(TransportContract, CopiedPayloadMayBeReusedAtOnce) {
 }
 
 TEST_P(TransportContract, EachLaneKeepsItsOrder) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   const auto seed = first_seed();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
   Random random(seed);
@@ -270,7 +270,7 @@ TEST_P(TransportContract, EachLaneKeepsItsOrder) {
 }
 
 TEST_P(TransportContract, BothDirectionsAtOnce) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   const auto bytes = pattern(50'000, 3);
   for (std::uint64_t i = 1; i <= 20; ++i) {
     ASSERT_TRUE(send(a, at_a, i, bytes, {.context = i}).ok());
@@ -285,7 +285,7 @@ TEST_P(TransportContract, BothDirectionsAtOnce) {
 }
 
 TEST_P(TransportContract, ContextsCompleteExactlyOnceAndZeroNever) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   const auto bytes = pattern(5'000, 3);
   for (std::uint64_t i = 0; i < 60; ++i)
     ASSERT_TRUE(send(a, at_a, i, bytes,
@@ -301,7 +301,7 @@ TEST_P(TransportContract, ContextsCompleteExactlyOnceAndZeroNever) {
 }
 
 TEST_P(TransportContract, OneEventAtATime) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   const auto bytes = pattern(3'000, 1);
   for (std::uint64_t i = 1; i <= 30; ++i) ASSERT_TRUE(send(a, at_a, i, bytes, {.context = i}).ok());
   a.transport().flush();
@@ -319,7 +319,7 @@ TEST_P(TransportContract, OneEventAtATime) {
 }
 
 TEST_P(TransportContract, AFullQueueIsOverloadedAndRecovers) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   const auto bytes = pattern(Transport::kCopyMax, 1);
   for (const auto lane : {Lane::message, Lane::bulk}) {
     const auto before = b.messages(at_b).size();
@@ -342,7 +342,7 @@ TEST_P(TransportContract, AFullQueueIsOverloadedAndRecovers) {
 }
 
 TEST_P(TransportContract, AMessageDoesNotWaitBehindBulk) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   auto source = pattern(32u << 20, 1);
   std::vector<std::byte> target(source.size());
   auto region = b.transport().register_memory(host_view(std::span(target)), Access::write);
@@ -359,10 +359,10 @@ TEST_P(TransportContract, AMessageDoesNotWaitBehindBulk) {
 // --- Ends.
 
 TEST_P(TransportContract, CloseIsSilentHereAndSeenThere) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   a.transport().close(at_a);
   EXPECT_EQ(send(a, at_a, 1, {}, {}).code(), Errc::closed);
-  ASSERT_TRUE(until([&, at_b = at_b] { return b.find_closed(at_b) != nullptr; }));
+  ASSERT_TRUE(until([&] { return b.find_closed(at_b) != nullptr; }));
   EXPECT_TRUE(lost_or_closed(b.find_closed(at_b)->status));
   settle();
   EXPECT_EQ(a.count(Kind::closed), 0u);
@@ -373,7 +373,7 @@ TEST_P(TransportContract, CloseIsSilentHereAndSeenThere) {
 }
 
 TEST_P(TransportContract, CloseCompletesWhatWasPostedWithClosed) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   const auto bytes = pattern(Transport::kCopyMax, 1);
   std::uint64_t posted = 0;
   while (posted < 100'000 && send(a, at_a, posted, bytes, {.context = posted + 1}).ok()) ++posted;
@@ -392,11 +392,11 @@ TEST_P(TransportContract, CloseCompletesWhatWasPostedWithClosed) {
 }
 
 TEST_P(TransportContract, AKilledPeerIsNoticedAfterItsLastMessages) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   for (std::uint64_t i = 0; i < 10; ++i) ASSERT_TRUE(send(b, at_b, i, {}, {}).ok());
   b.transport().flush();
   kill(b);
-  ASSERT_TRUE(until([&, at_a = at_a] { return a.find_closed(at_a) != nullptr; }));
+  ASSERT_TRUE(until([&] { return a.find_closed(at_a) != nullptr; }));
   EXPECT_TRUE(lost_or_closed(a.find_closed(at_a)->status));
   const auto got = a.messages(at_a);
   for (std::size_t i = 0; i < got.size(); ++i) EXPECT_EQ(got[i]->header.request.value, i);
@@ -409,7 +409,7 @@ TEST_P(TransportContract, AKilledPeerIsNoticedAfterItsLastMessages) {
 }
 
 TEST_P(TransportContract, ClosedComesAfterTheCompletions) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   std::vector<std::byte> memory(1 << 20);
   auto region = b.transport().register_memory(host_view(std::span(memory)), Access::read_write);
   ASSERT_TRUE(region.ok());
@@ -425,7 +425,7 @@ TEST_P(TransportContract, ClosedComesAfterTheCompletions) {
   }
   region->revoke();
   kill(b);
-  ASSERT_TRUE(until([&, at_a = at_a] { return a.find_closed(at_a) != nullptr; }));
+  ASSERT_TRUE(until([&] { return a.find_closed(at_a) != nullptr; }));
   settle();
   EXPECT_EQ(a.count(Kind::sent), 8u);
   EXPECT_EQ(a.count(Kind::read_done), 8u);
@@ -449,14 +449,14 @@ TEST_P(TransportContract, OldEndpointIdsAreHarmless) {
 
 TEST_P(TransportContract, ReconnectsAgainAndAgain) {
   for (int i = 0; i < 30; ++i) {
-    const auto [at_a, at_b] = connect();
+    std::tie(at_a, at_b) = connect();
     ASSERT_TRUE(ping(at_a, at_b)) << i;
     if (i % 2 == 0) {
       a.transport().close(at_a);
-      ASSERT_TRUE(until([&, at_b = at_b] { return b.find_closed(at_b) != nullptr; }));
+      ASSERT_TRUE(until([&] { return b.find_closed(at_b) != nullptr; }));
     } else {
       b.transport().close(at_b);
-      ASSERT_TRUE(until([&, at_a = at_a] { return a.find_closed(at_a) != nullptr; }));
+      ASSERT_TRUE(until([&] { return a.find_closed(at_a) != nullptr; }));
     }
   }
 }
@@ -464,7 +464,7 @@ TEST_P(TransportContract, ReconnectsAgainAndAgain) {
 // --- Waiting.
 
 TEST_P(TransportContract, ArmsAndWakes) {
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   settle();
   if (b.transport().wait_fd() < 0) GTEST_SKIP() << "simulated: its clock waits for nobody";
   while (!b.transport().arm()) b.poll();
@@ -480,7 +480,7 @@ TEST_P(TransportContract, ArmsAndWakes) {
 
 TEST_P(TransportContract, NothingIsAllocatedInSteadyState) {
   if (const auto why = backend->allocates_because(); !why.empty()) GTEST_SKIP() << why;
-  const auto [at_a, at_b] = connect();
+  std::tie(at_a, at_b) = connect();
   auto source = pattern(100'000, 1);
   std::vector<std::byte> target(source.size());
   auto region = b.transport().register_memory(host_view(std::span(target)), Access::read_write);
