@@ -70,7 +70,11 @@ std::vector<std::string> merged_environment(
                                       [&](const auto& change) { return change.first == name; });
     if (!replaced) merged.emplace_back(entry);
   }
-  for (const auto& [name, value] : changes) merged.push_back(name + "=" + value);
+  for (auto change = changes.begin(); change != changes.end(); ++change) {
+    const bool set_again = std::any_of(
+        change + 1, changes.end(), [&](const auto& later) { return later.first == change->first; });
+    if (!set_again) merged.push_back(change->first + "=" + change->second);
+  }
   return merged;
 }
 

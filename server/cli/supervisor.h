@@ -18,7 +18,7 @@ namespace shoal::cli {
 struct ProcessSpec {
   std::string label;  ///< what its lines begin with, in brackets
   std::vector<std::string> command;
-  /// Set on top of this process's own environment.
+  /// Set on top of this process's own environment; of a name that stands twice, the later.
   std::vector<std::pair<std::string, std::string>> environment;
 };
 

@@ -88,11 +88,15 @@ TEST_F(RunTest, AServerThatDiesIsAFailure) {
 TEST_F(RunTest, KeepGoingLetsTheOthersFinish) {
   options_.workers = 2;
   options_.keep_going = true;
-  options_.server = {"sh", "-c", "exit 9"};
-  EXPECT_EQ(run("echo done"), 9);
+  options_.server = {"sh", "-c", "echo $$ > $TMPDIR/pid; exit 9"};
+  // A worker ends only when the launcher has seen the server's end.
+  const auto* script =
+      "while [ ! -e $TMPDIR/pid ] || [ -e /proc/$(cat $TMPDIR/pid) ]; do :; done; echo done";
+  EXPECT_EQ(run(script), 9);
   EXPECT_TRUE(out_.has("[worker 0] done")) << out_.text();
   EXPECT_TRUE(out_.has("[worker 1] done")) << out_.text();
   EXPECT_TRUE(err_.has("server 0 exited with code 9")) << err_.text();
+  fs::remove(directory_ / "pid");
 }
 
 TEST_F(RunTest, AServerThatFailsWhileEndingIsAFailure) {

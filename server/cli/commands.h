@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+
+#include "core/base/config.h"
+#include "core/ops/rule_set.h"
+
+// The bodies of the subcommands, one file each. Every one returns the program's exit code and has
+// told the user on standard error why it is not 0.
+
+namespace shoal::cli {
+
+/// "shoal COMMAND: what went wrong" on standard error. Returns 1.
+int fail(std::string_view command, const Error& error);
+
+/// `shoal info`: version, transports and devices and why one is missing, update rules. With
+/// `show_config` every option with its value, where that came from, and its meaning.
+int show_info(const Config& config, const RuleSet& rules, bool show_config);
+
+}  // namespace shoal::cli

@@ -1,0 +1,54 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "core/base/version.h"
+#include "core/ops/host_device.h"
+#include "server/cli/commands.h"
+
+namespace shoal::cli {
+
+namespace {
+
+void print_config(const Config& config) {
+  const auto options = config.show();
+  std::size_t names = 0, values = 0, origins = 0;
+  const auto shown = [](const std::string& value) { return value.empty() ? "\"\"" : value; };
+  for (const auto& option : options) {
+    names = std::max(names, option.name.size());
+    values = std::max(values, shown(option.value).size());
+    origins = std::max(origins, option.origin.size());
+  }
+  for (const auto& option : options)
+    fmt::print("{:{}}  {:{}}  {:{}}  {}\n", option.name, names, shown(option.value), values,
+               option.origin, origins, option.meaning);
+}
+
+}  // namespace
+
+int fail(std::string_view command, const Error& error) {
+  fmt::print(stderr, "shoal {}: {}\n", command, error.message());
+  return 1;
+}
+
+int show_info(const Config& config, const RuleSet& rules, bool show_config) {
+  if (show_config) {
+    print_config(config);
+    return 0;
+  }
+  fmt::print("shoal {}\n\ntransports\n", version());
+  fmt::print("  tcp    yes\n");
+  fmt::print("  ucx    no: this version has no UCX transport\n");
+  fmt::print("  verbs  no: this version has no RDMA transport\n");
+  fmt::print("devices\n");
+  fmt::print("  host   {} hardware threads, {}\n", std::thread::hardware_concurrency(),
+             host::cpu_has_avx2() ? "AVX2" : "no AVX2: update rules use the base instruction set");
+  fmt::print("  cuda   no: this version has no CUDA device\n");
+  fmt::print("update rules\n ");
+  for (const auto name : rules.names()) fmt::print(" {}", name);
+  fmt::print("\n");
+  return 0;
+}
+
+}  // namespace shoal::cli

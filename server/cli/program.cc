@@ -1,0 +1,246 @@
+#include "server/program.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <deque>
+#include <filesystem>
+#include <functional>
+
+#include "core/base/log.h"
+#include "core/base/nearest.h"
+#include "core/base/version.h"
+#include "core/ops/plugin.h"
+#include "server/cli/commands.h"
+#include "server/cli/run.h"
+
+namespace shoal {
+
+namespace cli {
+namespace {
+
+constexpr int kWrongCommandLine = 2;
+
+/// What stands on the command line.
+struct Arguments {
+  Config::Settings settings;
+  std::string config_file;
+  std::vector<std::string> plugins;
+  std::vector<std::string> program;  // after "--"
+  std::string announce;
+  std::string grace = "10s";
+  bool keep_going = false;
+  bool show_config = false;
+};
+
+/// A subcommand and what it does.
+struct Command {
+  CLI::App* app;
+  std::function<int(const Config&, const RuleSet&)> body;
+};
+
+std::string dashed(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+/// Every option of the configuration, so that `--help` shows them all.
+void add_configuration(CLI::App& app, Arguments& arguments) {
+  app.allow_extras();  // unknown names are answered with the nearest by reject_extras()
+  app.add_option("--config-file", arguments.config_file,
+                 "TOML file with options; also SHOAL_CONFIG in the environment")
+      ->type_name("FILE");
+  app.add_option("--plugin", arguments.plugins, "Shared object with update rules; may be repeated")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  for (const auto& option : Config{}.show()) {
+    const auto name = dashed(option.name);
+    app.add_option_function<std::string>(
+           "--" + name,
+           [&arguments, name](const std::string& value) {
+             arguments.settings.emplace_back(name, value);
+           },
+           option.meaning)
+        ->type_name(option.value.empty() ? "..." : "[" + option.value + "]")
+        ->group("Configuration (over SHOAL_<NAME> in the environment, over the file)");
+  }
+}
+
+/// Errors: unknown_name with the nearest option.
+Status reject_extras(const CLI::App& app) {
+  const auto extras = app.remaining();
+  if (extras.empty()) return {};
+  const auto& first = extras.front();
+  if (!first.starts_with("-"))
+    return Error{Errc::invalid_argument, fmt::format("'{}' is not expected here", first)};
+  std::deque<std::string> names;
+  for (const auto* option : app.get_options())
+    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  const auto name = first.substr(0, first.find('='));
+  const auto nearest = nearest_name(name, known);
+  return Error{Errc::unknown_name,
+               fmt::format("there is no option {}{}; see --help", name,
+                           nearest.empty() ? "" : fmt::format(" (did you mean '{}'?)", nearest))};
+}
+
+Result<Config> load_config(const Arguments& arguments) {
+  const auto environment = Config::environment();
+  auto file = arguments.config_file;
+  for (const auto& [name, value] : environment)
+    if (file.empty() && name == "SHOAL_CONFIG") file = value;
+  return Config::load(file, environment, arguments.settings);
+}
+
+/// `--plugin` adds to what the configuration names.
+void settle_plugins(Arguments& arguments) {
+  std::string all;
+  for (const auto& [name, value] : arguments.settings)
+    if (name == "plugins") all = value;
+  for (const auto& plugin : arguments.plugins) all += (all.empty() ? "" : ",") + plugin;
+  if (!arguments.plugins.empty()) arguments.settings.emplace_back("plugins", all);
+}
+
+Status load_plugins(const std::string& list, RuleSet& rules) {
+  for (std::size_t begin = 0; begin < list.size();) {
+    const auto end = std::min(list.find(',', begin), list.size());
+    if (end > begin) SHOAL_TRY(load_plugin(list.substr(begin, end - begin), rules));
+    begin = end + 1;
+  }
+  return {};
+}
+
+Result<std::string> own_path() {
+  std::string path(PATH_MAX, '\0');
+  const auto length = ::readlink("/proc/self/exe", path.data(), path.size());
+  if (length < 0) return Error{Errc::io, "cannot find this program's file (/proc/self/exe)", errno};
+  path.resize(static_cast<std::size_t>(length));
+  return path;
+}
+
+int run(const Arguments& arguments, const Config& config) {
+  if (arguments.program.empty()) {
+    fmt::print(stderr,
+               "shoal run: what to run? As in: shoal run --workers 2 -- ./train --epochs 10\n");
+    return kWrongCommandLine;
+  }
+  const auto grace = parse_duration(arguments.grace);
+  const auto self = own_path();
+  if (!grace.ok() || !self.ok() || config.workers == 0 || config.servers == 0) {
+    fail("run", !grace.ok() ? Error{Errc::invalid_argument, "--grace: " + grace.error().what}
+                : !self.ok()
+                    ? self.error()
+                    : Error{Errc::invalid_argument, "a cluster has a server and a worker"});
+    return kWrongCommandLine;
+  }
+  RunOptions options;
+  options.servers = config.servers;
+  options.workers = config.workers;
+  options.command = arguments.program;
+  options.scheduler = {*self, "scheduler"};
+  options.server = {*self, "server"};
+  options.keep_going = arguments.keep_going;
+  options.settings = arguments.settings;
+  if (!arguments.config_file.empty())
+    options.settings.emplace_back("config",
+                                  std::filesystem::absolute(arguments.config_file).string());
+  options.start_timeout = config.join_timeout;
+  options.supervisor.grace = *grace;
+  return run_local_cluster(options, SteadyClock());
+}
+
+std::vector<Command> add_commands(CLI::App& app, Arguments& arguments) {
+  std::vector<Command> commands;
+  const auto add = [&](const char* name, const char* what, auto body) {
+    auto* command = app.add_subcommand(name, what);
+    add_configuration(*command, arguments);
+    commands.push_back({command, std::move(body)});
+    return command;
+  };
+  auto* run_command = add(
+      "run", "Run a program in a local cluster: shoal run --servers 2 --workers 4 -- ./train ...",
+      [&](const Config& config, const RuleSet&) { return run(arguments, config); });
+  run_command->add_flag("--keep-going", arguments.keep_going,
+                        "A process that fails does not end the others");
+  run_command
+      ->add_option("--grace", arguments.grace, "Between asking processes to end and killing them")
+      ->type_name("[10s]");
+  run_command->footer(
+      "After '--' comes the command of each worker. Processes find the cluster in their "
+      "environment.\n"
+      "Listens on the loopback interface only. Exits with the code of the first process that "
+      "failed.");
+  auto* info =
+      add("info", "Show version, transports, devices and update rules, or the configuration",
+          [&](const Config& config, const RuleSet& rules) {
+            return show_info(config, rules, arguments.show_config);
+          });
+  info->add_flag("--config", arguments.show_config,
+                 "Every option with its value, where it came from and what it means");
+  return commands;
+}
+
+/// 'shoal rnu' deserves a better answer than "a subcommand is required".
+Status check_command(const std::vector<Command>& commands, std::string_view name) {
+  if (name.starts_with("-")) return {};
+  std::vector<std::string> names;
+  for (const auto& command : commands) names.push_back(command.app->get_name());
+  if (std::find(names.begin(), names.end(), name) != names.end()) return {};
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  return Error{Errc::unknown_name, fmt::format("no such command{}", suggest_name(name, known))};
+}
+
+int dispatch(const std::vector<Command>& commands, Arguments& arguments, RuleSet rules) {
+  const auto chosen = std::find_if(commands.begin(), commands.end(),
+                                   [](const auto& command) { return command.app->parsed(); });
+  const auto& name = chosen->app->get_name();
+  settle_plugins(arguments);
+  Status status = reject_extras(*chosen->app);
+  const auto config = status.ok() ? load_config(arguments) : Result<Config>(status.error());
+  if (config.ok()) {
+    const auto level = parse_log_level(config->log_level);
+    if (level.ok()) set_log_level(*level);
+    status = level.ok() ? rules.status() : Status(level.error());
+    if (status.ok()) status = load_plugins(config->plugins, rules);
+  } else {
+    status = config.error();
+  }
+  if (!status.ok()) {
+    fail(name, status.error());
+    return kWrongCommandLine;
+  }
+  return chosen->body(*config, rules);
+}
+
+}  // namespace
+}  // namespace cli
+
+int run_program(int argc, char** argv, const RuleSet& rules) {
+  CLI::App app{"Shoal, a communication runtime for parameter servers", "shoal"};
+  cli::Arguments arguments;
+  app.set_version_flag("--version", std::string(version()));
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(36);
+  const auto commands = cli::add_commands(app, arguments);
+  // What follows "--" is the program's own, whatever it looks like.
+  auto** const end = argv + argc;
+  auto** const separator = std::find(argv, end, std::string_view("--"));
+  if (separator != end) arguments.program.assign(separator + 1, end);
+  if (argc > 1)
+    if (const auto known = cli::check_command(commands, argv[1]); !known.ok()) {
+      cli::fail(argv[1], known.error());
+      return cli::kWrongCommandLine;
+    }
+  try {
+    app.parse(static_cast<int>(separator - argv), argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : cli::kWrongCommandLine;
+  }
+  return cli::dispatch(commands, arguments, rules);
+}
+
+}  // namespace shoal

@@ -1,0 +1,99 @@
+#include "server/program.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace shoal {
+namespace {
+
+/// The program as a shell would call it, with what it printed.
+struct Called {
+  int code = 0;
+  std::string out, err;
+};
+
+Called call(std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "shoal");
+  std::vector<char*> argv;
+  for (auto& argument : arguments) argv.push_back(argument.data());
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  Called called;
+  called.code = run_program(static_cast<int>(argv.size()), argv.data(), RuleSet::builtin());
+  called.out = testing::internal::GetCapturedStdout();
+  called.err = testing::internal::GetCapturedStderr();
+  return called;
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST(Program, InfoShowsWhatThereIs) {
+  const auto info = call({"info"});
+  EXPECT_EQ(info.code, 0);
+  for (const auto* part : {"shoal 0.", "tcp    yes", "verbs  no: ", "cuda   no: ", "ftrl"})
+    EXPECT_TRUE(contains(info.out, part)) << info.out;
+}
+
+TEST(Program, ConfigurationIsShownWithItsOrigin) {
+  ::setenv("SHOAL_CREDITS", "7", 1);
+  const auto info = call({"info", "--config", "--lost-after", "4s"});
+  ::unsetenv("SHOAL_CREDITS");
+  EXPECT_EQ(info.code, 0) << info.err;
+  const auto line = [&](const std::string& name) {
+    const auto at = info.out.find("\n" + name + " ");
+    return at == std::string::npos ? "" : info.out.substr(at + 1, info.out.find('\n', at + 1) - at);
+  };
+  EXPECT_TRUE(contains(line("credits"), " 7 ")) << info.out;
+  EXPECT_TRUE(contains(line("credits"), "environment"));
+  EXPECT_TRUE(contains(line("lost_after"), " 4s "));
+  EXPECT_TRUE(contains(line("lost_after"), "command line"));
+  EXPECT_TRUE(contains(line("spin"), "default"));
+}
+
+TEST(Program, WrongNamesAreAnsweredWithTheNearest) {
+  for (const auto& [arguments, answer] :
+       {std::pair{std::vector<std::string>{"inof"}, "did you mean 'info'"},
+        {{"info", "--wrokers", "3"}, "did you mean '--workers'"},
+        {{"run", "--keep-goin", "--", "true"}, "did you mean '--keep-going'"}}) {
+    const auto called = call(arguments);
+    EXPECT_EQ(called.code, 2);
+    EXPECT_TRUE(contains(called.err, answer)) << called.err;
+  }
+  ::setenv("SHOAL_SPIM", "1us", 1);
+  const auto called = call({"info"});
+  ::unsetenv("SHOAL_SPIM");
+  EXPECT_EQ(called.code, 2);
+  EXPECT_TRUE(contains(called.err, "SHOAL_SPIM")) << called.err;
+  EXPECT_TRUE(contains(called.err, "did you mean 'spin'")) << called.err;
+}
+
+TEST(Program, WrongUseSaysWhatWasExpected) {
+  for (const auto& [arguments, answer] :
+       {std::pair{std::vector<std::string>{"run"}, "what to run?"},
+        {{"run", "--workers", "0", "--", "true"}, "a cluster has a server and a worker"},
+        {{"run", "--grace", "10", "--", "true"}, "expected a duration with a unit"},
+        {{"run", "--workers"}, "--workers"},
+        {{"info", "--log-level", "loud"}, "expected trace, debug"},
+        {{"info", "--plugin", "/nonexistent/x.so"}, "/nonexistent/x.so"},
+        {{"info", "more"}, "'more' is not expected"},
+        {{"info", "--config-file", "/nonexistent/c.toml"}, "/nonexistent/c.toml"}}) {
+    const auto called = call(arguments);
+    EXPECT_EQ(called.code, 2) << called.err;
+    EXPECT_TRUE(contains(called.err, answer)) << called.err;
+  }
+}
+
+TEST(Program, HelpNamesEveryCommand) {
+  const auto help = call({"--help"});
+  EXPECT_EQ(help.code, 0);
+  for (const auto* part : {"run", "info"}) EXPECT_TRUE(contains(help.out, part)) << help.out;
+  EXPECT_TRUE(contains(call({"run", "--help"}).out, "--lost-after"));
+}
+
+}  // namespace
+}  // namespace shoal
