@@ -1,0 +1,380 @@
+#include "server/server.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <unordered_map>
+#include <vector>
+
+#include "core/base/log.h"
+#include "core/base/owner.h"
+#include "server/held_requests.h"
+#include "server/plane.h"
+#include "server/pulls.h"
+#include "server/pushes.h"
+
+namespace shoal {
+
+namespace {
+/// What the transport could not take now is offered again after this long, if nothing happens
+/// before.
+constexpr Duration kRetry = std::chrono::milliseconds(1);
+constexpr int kFoldsPerTurn = 4;  ///< segments; a part's apply each
+}  // namespace
+
+struct Server::State {
+  State(Transport& transport_of_server, Options o, ServerMetrics& m, std::unique_ptr<Shard> s,
+        Arena landing, Arena waiting, Arena gathered)
+      : options(std::move(o)),
+        metrics(m),
+        transport(transport_of_server),
+        shard(std::move(s)),
+        sessions(transport, {.node = NodeId(0),
+                             .incarnation = options.link.join.incarnation,
+                             .credits = options.limits.credits,
+                             .parked_quota = options.limits.parked_quota,
+                             .peers_max = options.limits.peers_max}),
+        link(transport, options.link),
+        plane(transport, sessions, *shard, metrics, options.limits, std::move(landing),
+              std::move(waiting), std::move(gathered)),
+        pushes(plane, options.faults),
+        pulls(plane),
+        held(plane),
+        events(options.limits.events_per_turn) {}
+  /// Loans end before the memory that was lent.
+  ~State() {
+    for (const auto& [endpoint, peer] : peers) sessions.close(endpoint);
+  }
+
+  bool receive();
+  void on_event(const Event& event);
+  void on_request(Peer& peer, const FrameView& frame);
+  void on_notice(Peer& peer, const FrameView& frame);
+  void serve(Peer& peer, const FrameView& frame);
+  void on_change(const SchedulerLink::Change& change);
+  void on_view();
+  void on_global_clock();
+  void check_touch();
+  bool look_again();
+  bool fold();
+  void close_stalled();
+  void close(Peer& peer);
+  void bury(Peer& peer);
+  Peer* peer_of(const SessionServer::Peer& session);
+
+  Options options;
+  ServerMetrics& metrics;
+  Transport& transport;
+  std::unique_ptr<Shard> shard;
+  SessionServer sessions;
+  SchedulerLink link;
+  Plane plane;
+  Pushes pushes;
+  Pulls pulls;
+  HeldRequests held;
+  std::vector<Event> events;
+  std::unordered_map<EndpointId, std::unique_ptr<Peer>> peers;
+  std::vector<std::unique_ptr<Peer>> buried;  ///< gone, and still owed something
+  std::vector<SlotState*> kicked;
+  std::vector<SlotState*> to_fold;
+  Status status;
+  Owner owner;
+  std::atomic<std::uint64_t> turns{0};
+  std::unique_ptr<ServerMetrics> metrics_storage;
+};
+
+Result<std::unique_ptr<Server>> Server::create(Transport& transport, Device& device,
+                                               const RuleSet& rules, Options options) {
+  if (device.space() != MemorySpace::host)
+    return Error{Errc::unavailable,
+                 fmt::format("a server keeps its rows in host memory, not on {}", device.name())};
+  const auto& limits = options.limits;
+  if (limits.landing_bytes < 2 * ServerLimits::kPartBytesMax ||
+      limits.gather_bytes < 2 * kSegmentBytes || limits.waiting_bytes < Arena::kGranule)
+    return Error{Errc::invalid_argument,
+                 fmt::format("a server needs landing memory for two parts ({} MiB) and as much to "
+                             "gather rows in",
+                             2 * ServerLimits::kPartBytesMax >> 20)};
+  auto metrics = std::make_unique<ServerMetrics>();
+  SHOAL_ASSIGN(auto shard, Shard::create(device, device, rules, limits, *metrics));
+  SHOAL_ASSIGN(auto landing, Arena::create(device, limits.landing_bytes));
+  SHOAL_ASSIGN(auto waiting, Arena::create(device, limits.waiting_bytes));
+  SHOAL_ASSIGN(auto gathered, Arena::create(device, limits.gather_bytes));
+  auto& counters = *metrics;
+  auto state = std::make_unique<State>(transport, std::move(options), counters, std::move(shard),
+                                       std::move(landing), std::move(waiting), std::move(gathered));
+  state->metrics_storage = std::move(metrics);
+  return std::unique_ptr<Server>(new Server(std::move(state)));
+}
+
+Server::Server(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Server::~Server() = default;
+
+/// One turn, in this order: news first, then what they let go on, then the long work in pieces.
+bool Server::poll(TimePoint now) {
+  auto& s = *state_;
+  s.owner.check();
+  s.plane.now = now;
+  s.turns.fetch_add(1, std::memory_order_relaxed);
+  bool busy = s.link.poll(now);
+  s.sessions.poll(now);
+  s.check_touch();
+  busy |= s.receive();
+  busy |= s.pushes.apply_landed();
+  busy |= s.look_again();
+  busy |= s.fold();
+  busy |= s.pushes.start_reads();
+  busy |= s.pulls.gather_landed();
+  busy |= s.pulls.send();
+  s.pulls.expire();
+  s.close_stalled();
+  return busy;
+}
+
+TimePoint Server::next_timer() const {
+  const auto& s = *state_;
+  auto next = std::min({s.link.next_timer(), s.sessions.next_timer(), s.transport.next_timer(),
+                        s.pulls.next_timer()});
+  if (s.pushes.blocked() || s.pulls.blocked())
+    next = std::min(next, deadline_after(s.plane.now, kRetry));
+  if (!s.to_fold.empty() && s.plane.copy_waiters.empty()) next = s.plane.now;
+  return next;
+}
+
+bool Server::State::receive() {
+  const auto count = transport.poll(events);
+  for (std::size_t i = 0; i < count; ++i) on_event(events[i]);
+  return count > 0;
+}
+
+void Server::State::on_event(const Event& event) {
+  using Kind = Event::Kind;
+  if (event.kind == Kind::read_done || event.kind == Kind::write_done) {
+    auto* const at = reinterpret_cast<void*>(event.context & ~kTagMask);
+    switch (event.context & kTagMask) {
+      case kReadTag:
+        return pushes.read_done(*static_cast<Part*>(at), event.status);
+      case kKeyReadTag:
+        return pulls.key_read_done(*static_cast<PullPart*>(at), event.status);
+      case kWriteTag:
+        return pulls.write_done(*static_cast<WriteTicket*>(at), event.status);
+      default:
+        return;
+    }
+  }
+  SchedulerLink::Change change;
+  if (link.handle(event, plane.now, change)) return on_change(change);
+  SessionServer::Served served;
+  if (!sessions.handle(event, plane.now, served) || served.peer == nullptr) return;
+  switch (served.kind) {
+    case SessionServer::Kind::greeted: {
+      auto& peer = peers[served.peer->endpoint];
+      peer = std::make_unique<Peer>();
+      peer->endpoint = served.peer->endpoint;
+      peer->node = served.peer->node;
+      peer->role = served.peer->role;
+      return;
+    }
+    case SessionServer::Kind::request:
+      if (auto* peer = peer_of(*served.peer)) on_request(*peer, served.frame);
+      return;
+    case SessionServer::Kind::notice:
+      if (auto* peer = peer_of(*served.peer)) on_notice(*peer, served.frame);
+      return;
+    case SessionServer::Kind::gone:
+      if (auto* peer = peer_of(*served.peer)) bury(*peer);
+      return;
+    case SessionServer::Kind::bulk:
+    case SessionServer::Kind::nothing:
+      return;
+  }
+}
+
+Peer* Server::State::peer_of(const SessionServer::Peer& session) {
+  const auto found = peers.find(session.endpoint);
+  return found == peers.end() ? nullptr : found->second.get();
+}
+
+void Server::State::on_request(Peer& peer, const FrameView& frame) {
+  const auto epoch = Epoch::unpacked(frame.header.epoch);
+  if (plane.view == nullptr)
+    return plane.answer(peer, frame.header.request, false, frame.header.table, Errc::not_ready, 0,
+                        {});
+  if (epoch > plane.view->epoch || peer.held > 0) {
+    if (epoch > plane.view->epoch) link.want_view(epoch);
+    if (!held.hold(peer, frame))
+      plane.answer(peer, frame.header.request, false, frame.header.table, Errc::overloaded, 0, {});
+    return;
+  }
+  serve(peer, frame);
+}
+
+void Server::State::serve(Peer& peer, const FrameView& frame) {
+  const auto& header = frame.header;
+  const auto refuse = [&](Errc why) {
+    plane.answer(peer, header.request, false, header.table, why, 0, {});
+  };
+  const bool push = header.kind == FrameKind::push;
+  if (!push && header.kind != FrameKind::pull) return refuse(Errc::unavailable);
+  const bool observer = !push && peer.role == Role::observer;
+  const auto member = shard->members().find(peer.node);
+  if (member == Members::kNone && !observer) {
+    ++metrics.fenced;
+    return refuse(Errc::fenced);
+  }
+  auto* table = shard->find(header.table);
+  if (table == nullptr)
+    return Epoch::unpacked(header.epoch) < plane.view->epoch
+               ? plane.answer_stale(peer, header.request, header.table, header.epoch)
+               : refuse(Errc::unknown_name);
+  if (table->broken != Errc::ok) return refuse(table->broken);
+  const bool sound = push ? pushes.handle(peer, member, *table, frame)
+                          : pulls.handle(peer, member, observer, *table, frame);
+  if (sound) return;
+  ++metrics.malformed;
+  close(peer);
+}
+
+void Server::State::on_notice(Peer& peer, const FrameView& frame) {
+  if (frame.header.kind != FrameKind::cancel) return;
+  const auto request = frame.header.request;
+  if (held.cancel(peer, request))
+    return plane.answer(peer, request, false, frame.header.table, Errc::cancelled, 0, {});
+  pulls.cancel(peer, request);
+}
+
+void Server::State::on_change(const SchedulerLink::Change& change) {
+  if (change.joined) {
+    plane.self = link.joined()->node;
+    sessions.set_identity(plane.self, options.link.join.incarnation);
+  }
+  if (change.refused != Errc::ok && status.ok()) {
+    status = Error{change.refused, change.why};
+    log_error("server", "the scheduler refused this server: {}", change.why);
+  }
+  if (change.joined || change.view) on_view();
+  if (change.joined || change.view || change.global_clock) on_global_clock();
+}
+
+void Server::State::on_view() {
+  if (link.view() == nullptr || plane.self.value == 0 || plane.view == link.view()) return;
+  plane.take_view(link.view());
+  for (const auto member : shard->update_members(*plane.view)) {
+    pushes.drop(member);
+    pulls.drop(member);
+    shard->forget(member);
+  }
+  shard->update(*plane.view, plane.self, [&](SlotState& slot, Errc why) {
+    pushes.drop(slot, why);
+    pulls.drop(slot, why);
+    plane.forget_slot(slot);
+    std::erase(kicked, &slot);
+    std::erase(to_fold, &slot);
+  });
+  shard->for_each_slot([&](SlotState& slot) { plane.kick(slot); });
+  held.release([&](Peer& peer, const FrameView& frame) { serve(peer, frame); });
+}
+
+void Server::State::on_global_clock() {
+  plane.clock_info = link.global_clock_info();
+  const auto clock = link.global_clock();
+  if (plane.view == nullptr || clock <= plane.global_clock) return;
+  plane.global_clock = clock;
+  shard->for_each_slot([&](SlotState& slot) {
+    if (!slot.rules().sums()) return;
+    if (slot.parts_waiting != 0 || !slot.pulls_waiting.empty()) plane.kick(slot);
+    if (slot.lags(clock) && !slot.in_fold_queue) {
+      slot.in_fold_queue = true;
+      to_fold.push_back(&slot);
+    }
+  });
+  pulls.open_gate();
+}
+
+/// A server that the scheduler may have given up must not answer: another may have its slots.
+void Server::State::check_touch() {
+  const bool silent = plane.view != nullptr && !link.in_touch(plane.now);
+  if (silent == plane.silent) return;
+  plane.silent = silent;
+  log_warn("server", "{}",
+           silent ? "no word of the scheduler for a lease: answers wait until it is "
+                    "heard again"
+                  : "the scheduler is heard again: answers go out");
+  if (silent) return;
+  pushes.answer_finished();
+  pulls.open_gate();
+}
+
+bool Server::State::look_again() {
+  if (plane.kicked.empty()) return false;
+  std::swap(kicked, plane.kicked);
+  // A slot that is dropped meanwhile leaves the list, so it is walked from the back.
+  while (!kicked.empty()) {
+    auto* slot = kicked.back();
+    kicked.pop_back();
+    slot->kicked = false;
+    if (!slot->waits_for_copy) slot->fold_waiting();
+    pushes.advance(*slot);
+    pulls.advance(*slot);
+  }
+  return true;
+}
+
+bool Server::State::fold() {
+  bool folded = false;
+  for (int i = 0; i < kFoldsPerTurn && !to_fold.empty(); ++i) {
+    auto* slot = to_fold.back();
+    if (slot->fold_some(plane.global_clock)) {
+      folded = true;
+      continue;
+    }
+    if (slot->lags(plane.global_clock)) {
+      plane.wait_for_copy(*slot);
+      break;
+    }
+    slot->in_fold_queue = false;
+    to_fold.pop_back();
+  }
+  return folded;
+}
+
+void Server::State::close_stalled() {
+  auto* peer = pulls.stalled();
+  if (peer == nullptr) return;
+  ++metrics.sends_given_up;
+  log_warn("server",
+           "node {} has not taken its rows for {} ms while pushes wait: its connection is "
+           "closed, it may pull again",
+           peer->node.value,
+           std::chrono::duration_cast<std::chrono::milliseconds>(options.limits.stall).count());
+  close(*peer);
+}
+
+void Server::State::close(Peer& peer) {
+  sessions.close(peer.endpoint);
+  bury(peer);
+}
+
+/// A connection has ended: what waits of it goes; what is under way comes back first.
+void Server::State::bury(Peer& peer) {
+  const auto found = peers.find(peer.endpoint);
+  if (found == peers.end() || found->second.get() != &peer) return;
+  peer.gone = true;
+  held.drop(peer);
+  pushes.drop(peer);
+  pulls.drop(peer);
+  buried.push_back(std::move(found->second));
+  peers.erase(found);
+  std::erase_if(buried, [](const std::unique_ptr<Peer>& p) { return p->idle(); });
+}
+
+Transport& Server::transport() { return state_->transport; }
+const std::atomic<std::uint64_t>& Server::turns() const { return state_->turns; }
+NodeId Server::node() const { return state_->plane.self; }
+const SchedulerLink& Server::link() const { return state_->link; }
+const Status& Server::status() const { return state_->status; }
+const ServerMetrics& Server::metrics() const { return state_->metrics; }
+std::uint64_t Server::memory_used() const { return state_->shard->budget().used(); }
+Shard& Server::shard() { return *state_->shard; }
+
+}  // namespace shoal

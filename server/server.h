@@ -1,0 +1,60 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/memory/device.h"
+#include "core/ops/rule_set.h"
+#include "server/limits.h"
+#include "server/metrics.h"
+#include "transport/loop.h"
+#include "transport/scheduler_link.h"
+
+namespace shoal {
+
+/// A parameter server: holds the slots that views give to it, takes pushes and answers pulls.
+/// Protocol logic only: messages and the time go in, messages come out; LoopThread or the
+/// simulation runs it. Belongs to one loop. See docs/design/protocol.md, docs/design/consistency.md
+/// and docs/design/snapshots.md.
+class Server final : public Pollable {
+ public:
+  struct Options {
+    SchedulerLink::Options link;  ///< join.role is server; join.address is where workers reach us
+    ServerLimits limits;
+    ServerFaults faults;  ///< tests only
+  };
+
+  /// The transport must listen at options.link.join.address already. `device` is where rows live
+  /// and rules run (a HostDevice); it, `transport` and `rules` must outlive the server. Errors:
+  /// no_memory, invalid_argument (limits that cannot work).
+  static Result<std::unique_ptr<Server>> create(Transport& transport, Device& device,
+                                                const RuleSet& rules, Options options);
+  ~Server() override;
+
+  bool poll(TimePoint now) override;
+  TimePoint next_timer() const override;
+  Transport& transport() override;
+
+  /// Turns of the loop so far: heartbeats carry it. Any thread.
+  const std::atomic<std::uint64_t>& turns() const;
+  /// Who we are in the cluster, once the scheduler has said; NodeId 0 before.
+  NodeId node() const;
+  const SchedulerLink& link() const;
+  /// Not ok: the scheduler refused us for good, with the reason; the process may end.
+  const Status& status() const;
+  const ServerMetrics& metrics() const;
+  /// Bytes of the budget that tables use.
+  std::uint64_t memory_used() const;
+
+  /// For tests and invariant checks.
+  class Shard& shard();
+
+ private:
+  struct State;
+  explicit Server(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shoal

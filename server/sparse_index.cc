@@ -1,0 +1,141 @@
+#include "server/sparse_index.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace shoal {
+
+namespace {
+constexpr std::uint64_t kBucketsMin = 4;
+
+std::uint64_t keys_of(std::uint64_t buckets) { return buckets * 4; }  // load 0.8 of five entries
+std::uint64_t buckets_for(std::uint64_t keys) { return (keys + 3) / 4; }
+}  // namespace
+
+SparseIndex::SparseIndex(SparseIndex&& other) noexcept
+    : host_(other.host_),
+      budget_(other.budget_),
+      slot_bits_(other.slot_bits_),
+      buckets_(std::move(other.buckets_)),
+      bucket_count_(std::exchange(other.bucket_count_, 0)),
+      size_(std::exchange(other.size_, 0)),
+      size_max_(std::exchange(other.size_max_, 0)) {}
+
+SparseIndex::~SparseIndex() {
+  if (bucket_count_ != 0) budget_->give(bucket_count_ * sizeof(Bucket));
+}
+
+std::uint32_t SparseIndex::find_from(std::uint64_t bucket, std::uint64_t key) const {
+  for (;;) {
+    const auto& b = table()[bucket];
+    for (std::size_t i = 0; i < b.count; ++i)
+      if (b.keys[i] == key) return b.positions[i];
+    if (b.overflowed == 0) return kAbsent;
+    if (++bucket == bucket_count_) bucket = 0;
+  }
+}
+
+std::uint32_t SparseIndex::find_or_put(std::uint64_t bucket, std::uint64_t key,
+                                       std::uint32_t position) {
+  for (;;) {
+    auto& b = table()[bucket];
+    for (std::size_t i = 0; i < b.count; ++i)
+      if (b.keys[i] == key) return b.positions[i];
+    // A bucket that overflowed was full then, and stays so: nothing is ever erased.
+    if (b.count < kBucketEntries) {
+      b.keys[b.count] = key;
+      b.positions[b.count] = position;
+      ++b.count;
+      return position;
+    }
+    b.overflowed = 1;
+    if (++bucket == bucket_count_) bucket = 0;
+  }
+}
+
+std::uint32_t SparseIndex::find(std::uint64_t key) const {
+  return bucket_count_ == 0 ? kAbsent : find_from(home(hash(key)), key);
+}
+
+void SparseIndex::find(std::span<const std::uint64_t> keys,
+                       std::span<std::uint32_t> positions) const {
+  SHOAL_ASSERT(keys.size() == positions.size(), "as many positions as keys");
+  if (bucket_count_ == 0) {
+    std::fill(positions.begin(), positions.end(), kAbsent);
+    return;
+  }
+  // Two batches of homes: one is looked up while the lines of the other are on their way.
+  std::uint64_t homes[2][kBatch];
+  const auto prefetch = [&](std::size_t from, std::uint64_t* to) {
+    const auto n = std::min(kBatch, keys.size() - from);
+    for (std::size_t i = 0; i < n; ++i) {
+      to[i] = home(hash(keys[from + i]));
+      __builtin_prefetch(&table()[to[i]]);
+    }
+  };
+  if (!keys.empty()) prefetch(0, homes[0]);
+  for (std::size_t at = 0, turn = 0; at < keys.size(); at += kBatch, turn ^= 1) {
+    if (at + kBatch < keys.size()) prefetch(at + kBatch, homes[turn ^ 1]);
+    const auto n = std::min(kBatch, keys.size() - at);
+    for (std::size_t i = 0; i < n; ++i) positions[at + i] = find_from(homes[turn][i], keys[at + i]);
+  }
+}
+
+Result<std::uint32_t> SparseIndex::insert_absent(std::span<const std::uint64_t> keys,
+                                                 std::span<std::uint32_t> positions,
+                                                 std::uint32_t first_new) {
+  SHOAL_ASSERT(keys.size() == positions.size(), "as many positions as keys");
+  const auto absent =
+      static_cast<std::uint64_t>(std::count(positions.begin(), positions.end(), kAbsent));
+  SHOAL_TRY(reserve(size_ + absent));
+  auto next = first_new;
+  for (std::size_t at = 0; at < keys.size(); at += kBatch) {
+    std::uint64_t homes[kBatch];
+    const auto n = std::min(kBatch, keys.size() - at);
+    for (std::size_t i = 0; i < n; ++i) {
+      if (positions[at + i] != kAbsent) continue;
+      homes[i] = home(hash(keys[at + i]));
+      __builtin_prefetch(&table()[homes[i]], 1);
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      if (positions[at + i] != kAbsent) continue;
+      positions[at + i] = find_or_put(homes[i], keys[at + i], next);
+      if (positions[at + i] == next) ++next;
+    }
+  }
+  size_ += next - first_new;
+  return next - first_new;
+}
+
+Status SparseIndex::reserve(std::uint64_t count) {
+  if (count <= size_max_) return {};
+  return rebuild(std::max({kBucketsMin, buckets_for(count), bucket_count_ + bucket_count_ / 4}));
+}
+
+void SparseIndex::clear() {
+  if (size_ != 0) std::memset(buckets_.data(), 0, bucket_count_ * sizeof(Bucket));
+  size_ = 0;
+}
+
+Status SparseIndex::rebuild(std::uint64_t bucket_count) {
+  const auto bytes = bucket_count * sizeof(Bucket);
+  SHOAL_TRY(budget_->take(bytes, "the index of a sparse slot"));
+  auto made = Buffer::create(*host_, bytes, {.huge_pages = bytes >= (std::size_t{2} << 20)});
+  if (!made.ok()) {
+    budget_->give(bytes);
+    return std::move(made).error();
+  }
+  std::memset(made->data(), 0, bytes);
+  auto old = std::exchange(buckets_, std::move(made).value());
+  const auto old_count = std::exchange(bucket_count_, bucket_count);
+  size_max_ = keys_of(bucket_count);
+  const auto* from = reinterpret_cast<const Bucket*>(old.data());
+  for (std::uint64_t b = 0; b < old_count; ++b)
+    for (std::size_t i = 0; i < from[b].count; ++i)
+      find_or_put(home(hash(from[b].keys[i])), from[b].keys[i], from[b].positions[i]);
+  budget_->give(old_count * sizeof(Bucket));
+  return {};
+}
+
+}  // namespace shoal
