@@ -131,7 +131,7 @@ def main():
         count += 1
     find_cycles(graph, problems)
     for library, limit in HEAVY.items():
-        users = sorted(p for p in heavy.get(library, ()) if not p.startswith("tests/"))
+        users = sorted(p for p in heavy.get(library, ()) if not p.startswith(("tests/", "examples/")))
         if limit is not None and len(users) > limit:
             problems.append(f"<{library}...> stands in {len(users)} sources, not {limit}: "
                             + ", ".join(users))
