@@ -1,0 +1,19 @@
+#include "tests/transport/contract.h"
+#include "tests/transport/tcp_fixture.h"
+
+namespace shoal::contract {
+namespace {
+
+std::vector<BackendFactory> tcps() {
+  // Once as it is, once with socket buffers smaller than a segment: frames leave in pieces.
+  tcp::TcpOptions small;
+  small.send_buffer_bytes = 128 << 10;
+  return {{"tcp", [] { return std::make_unique<TcpBackend>(); }},
+          {"tcpSmallBuffers", [small] { return std::make_unique<TcpBackend>(small); }}};
+}
+
+INSTANTIATE_TEST_SUITE_P(Tcp, TransportContract, testing::ValuesIn(tcps()), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Tcp, BulkContract, testing::ValuesIn(tcps()), name_of_backend);
+
+}  // namespace
+}  // namespace shoal::contract
