@@ -17,4 +17,17 @@ int fail(std::string_view command, const Error& error);
 /// `show_config` every option with its value, where that came from, and its meaning.
 int show_info(const Config& config, const RuleSet& rules, bool show_config);
 
+/// `shoal scheduler`: until a signal. `announce_file`, if not empty, gets its address.
+int run_scheduler(const Config& config, const std::string& announce_file);
+
+/// `shoal server`: until a signal, or until the cluster refuses it.
+int run_server(const Config& config, const RuleSet& rules);
+
+struct StatusOptions {
+  bool watch = false;  ///< again every second, until a signal
+  bool json = false;
+};
+/// `shoal status`: what the scheduler knows.
+int show_status(const Config& config, const StatusOptions& options);
+
 }  // namespace shoal::cli

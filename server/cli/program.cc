@@ -35,6 +35,7 @@ struct Arguments {
   std::string grace = "10s";
   bool keep_going = false;
   bool show_config = false;
+  StatusOptions status;
 };
 
 /// A subcommand and what it does.
@@ -174,6 +175,20 @@ std::vector<Command> add_commands(CLI::App& app, Arguments& arguments) {
       "environment.\n"
       "Listens on the loopback interface only. Exits with the code of the first process that "
       "failed.");
+  auto* scheduler = add("scheduler", "Run the cluster's scheduler, until a signal",
+                        [&](const Config& config, const RuleSet&) {
+                          return run_scheduler(config, arguments.announce);
+                        });
+  scheduler->add_option("--announce", arguments.announce, "File to write the address to")
+      ->type_name("FILE");
+  add("server", "Run a server, until a signal",
+      [](const Config& config, const RuleSet& rules) { return run_server(config, rules); });
+  auto* status = add("status", "Show nodes, tables, slots, clocks, the straggler, traffic",
+                     [&](const Config& config, const RuleSet&) {
+                       return show_status(config, arguments.status);
+                     });
+  status->add_flag("--watch", arguments.status.watch, "Keep it on the screen");
+  status->add_flag("--json", arguments.status.json, "The scheduler's own words");
   auto* info =
       add("info", "Show version, transports, devices and update rules, or the configuration",
           [&](const Config& config, const RuleSet& rules) {

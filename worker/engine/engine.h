@@ -196,6 +196,7 @@ class Engine final : public Pollable {
   // engine_view.cc: the scheduler's word
   void on_change(const SchedulerLink::Change& change);
   void on_view();
+  void cut_off();
   void follow_servers();
   void follow_tables();
   void reroute();

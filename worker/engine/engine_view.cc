@@ -9,6 +9,14 @@
 
 namespace shoal {
 
+namespace {
+
+constexpr const char* kCutOff =
+    "this worker was cut off from the cluster: its lease ended; connect again to join as a new "
+    "worker";
+
+}  // namespace
+
 Engine::Server* Engine::find_server(NodeId id) {
   for (auto& server : servers_)
     if (server->id == id) return server.get();
@@ -20,7 +28,10 @@ Engine::Table* Engine::find_table(TableId id) {
 }
 
 void Engine::on_change(const SchedulerLink::Change& change) {
-  if (change.refused != Errc::ok) refusal_ = Error{change.refused, change.why};
+  if (change.refused != Errc::ok) {
+    refusal_ = Error{change.refused, change.why};
+    if (link_.joined()) cut_off();
+  }
   if (change.joined) {
     keeper_.start(link_.joined()->start);
     local_.store(link_.joined()->start.value, std::memory_order_release);
@@ -39,7 +50,7 @@ void Engine::on_view() {
   follow_servers();
   if (options_.role == Role::worker && link_.joined() &&
       seen_view_->find_worker(link_.joined()->node) == nullptr)
-    fenced_ = true;
+    return cut_off();
   for (auto& server : servers_) server->session->set_epoch(seen_view_->epoch);
   reroute();
   for (const auto index : std::vector<std::uint32_t>(active_)) {
@@ -47,11 +58,18 @@ void Engine::on_view() {
     if (op.phase.load() != Operation::kPending) continue;
     if (op.opened_id.value != 0) finish_opened(op);
     if (op.phase.load() != Operation::kPending || op.table == nullptr) continue;
-    if (fenced_)
-      let_go(op, Errc::fenced, "this worker was cut off from the cluster: its lease ended; connect "
-                               "again to join as a new worker");
-    else if (auto* table = find_table(op.table->id); table == nullptr || table->info == nullptr)
+    if (auto* table = find_table(op.table->id); table == nullptr || table->info == nullptr)
       let_go(op, Errc::unknown_name, fmt::format("table '{}' was dropped", op.table->spec.name));
+  }
+}
+
+/// This worker is in the roster no more: nothing of it will be applied, and it can only join anew.
+void Engine::cut_off() {
+  fenced_ = true;
+  reroute();
+  for (const auto index : std::vector<std::uint32_t>(active_)) {
+    auto& op = operations_[index];
+    if (op.phase.load() == Operation::kPending) let_go(op, Errc::fenced, kCutOff);
   }
 }
 
@@ -203,7 +221,7 @@ void Engine::start_control(Operation& op) {
   const auto context =
       (std::uint64_t{op.generation.load(std::memory_order_relaxed)} << 32) | index_of(op);
   const auto table = op.table == nullptr ? TableId{} : op.table->id;
-  const auto sent = link_.request(op.control, table, op.control_meta, context);
+  const auto sent = link_.request(op.control, table, op.control_meta, context, keeper_.local());
   if (!sent.ok()) finish(op, sent.code(), sent.error().what);
 }
 

@@ -3,10 +3,10 @@
 #include <fmt/core.h>
 
 #include <cstdlib>
-#include <random>
 
+#include "core/base/entropy.h"
 #include "core/base/futex.h"
-#include "transport/tcp/tcp.h"
+#include "transport/open_transport.h"
 
 namespace shoal {
 
@@ -15,23 +15,18 @@ namespace {
 /// How long leaving may take when nobody asked for it: a destructor does not hang on a dead cluster.
 constexpr Duration kLeaveInDestructor = std::chrono::seconds(2);
 
-std::uint64_t random_bits() {
-  std::random_device device;
-  return (std::uint64_t{device()} << 32) | device();
-}
-
 Engine::Options engine_options(const Config& config, const Address& scheduler, Role role) {
   Engine::Options options;
   options.scheduler = scheduler;
   options.role = role;
   options.name = config.name;
-  options.incarnation = Incarnation(random_bits());
+  options.incarnation = Incarnation(entropy());
   options.cancel_grace = config.cancel_grace;
   options.eager_bytes_max = config.eager_bytes_max;
   options.answer_bytes_max = config.eager_bytes_max;
   options.operations_max = config.operations_max;
   options.silence = config.worker_lease;
-  options.seed = random_bits();
+  options.seed = entropy();
   return options;
 }
 
@@ -43,12 +38,11 @@ Result<std::shared_ptr<WorkerCore>> WorkerCore::create(const Config& config, Rol
                  "no scheduler address: set SHOAL_SCHEDULER=host:port, or start the program with "
                  "'shoal run'"};
   SHOAL_ASSIGN(const auto scheduler, Address::parse(config.scheduler));
-  SHOAL_ASSIGN(const auto transport_options, tcp::options_from(config));
   std::shared_ptr<WorkerCore> core(new WorkerCore);
   core->settings_ = {config.progress == Config::Progress::thread, config.spin,
                      config.operation_timeout, config.join_timeout};
-  SHOAL_ASSIGN(core->transport_, tcp::create_tcp(transport_options, core->clock_));
-  SHOAL_ASSIGN(core->heart_transport_, tcp::create_tcp(transport_options, core->clock_));
+  SHOAL_ASSIGN(core->transport_, open_transport(config, core->clock_));
+  SHOAL_ASSIGN(core->heart_transport_, open_transport(config, core->clock_));
   core->engine_ = std::make_unique<Engine>(*core->transport_, core->clock_,
                                            engine_options(config, scheduler, role));
   SHOAL_TRY(core->join());

@@ -1,0 +1,69 @@
+// `shoal scheduler` and `shoal server`: a host each, until a signal or its end.
+
+#include <fmt/core.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <fstream>
+
+#include "core/base/log.h"
+#include "server/cli/commands.h"
+#include "server/host.h"
+
+namespace shoal::cli {
+
+namespace {
+
+/// Signals that end a node. Blocked before there are threads, so that all of them inherit that.
+sigset_t ending_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+/// True when one of them came, false after `timeout`.
+bool wait_for_signal(const sigset_t& signals, timespec timeout) {
+  return sigtimedwait(&signals, nullptr, &timeout) > 0;
+}
+
+/// Renamed into place, so that who finds the file finds all of it.
+Status announce(const std::string& path, const Address& address) {
+  if (path.empty()) return {};
+  const auto fresh = path + ".new";
+  std::ofstream(fresh) << address.to_string() << "\n";
+  if (std::rename(fresh.c_str(), path.c_str()) != 0)
+    return Error{Errc::io, fmt::format("cannot announce the address in {}", path), errno};
+  return {};
+}
+
+}  // namespace
+
+int run_scheduler(const Config& config, const std::string& announce_file) {
+  const auto signals = ending_signals();
+  const auto host = SchedulerHost::start(config);
+  if (!host.ok()) return fail("scheduler", host.error());
+  const auto& address = (*host)->address();
+  log_info("scheduler", "listening at {}, waiting for {} servers and {} workers", address.to_string(),
+           config.servers, config.workers);
+  if (const auto told = announce(announce_file, address); !told.ok())
+    return fail("scheduler", told.error());
+  while (!wait_for_signal(signals, {3600, 0})) {
+  }
+  return 0;
+}
+
+int run_server(const Config& config, const RuleSet& rules) {
+  const auto signals = ending_signals();
+  const auto host = ServerHost::start(config, rules);
+  if (!host.ok()) return fail("server", host.error());
+  // A failure is rare and not urgent: looked for a few times a second.
+  while (!wait_for_signal(signals, {0, 200'000'000}))
+    if (const auto failure = (*host)->failure()) return fail("server", *failure);
+  return 0;
+}
+
+}  // namespace shoal::cli

@@ -1,0 +1,167 @@
+// `shoal status`: asks the scheduler and draws its answer.
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "core/base/entropy.h"
+#include "server/cli/commands.h"
+#include "transport/loop.h"
+#include "transport/open_transport.h"
+#include "transport/session.h"
+
+namespace shoal::cli {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr Duration kWatchInterval = std::chrono::seconds(1);
+
+/// A session to the scheduler, asked one question at a time.
+class Questioner {
+ public:
+  static Result<Questioner> create(const Config& config, const Clock& clock) {
+    if (config.scheduler.empty())
+      return Error{Errc::invalid_argument,
+                   "no scheduler address: --scheduler host:port, or SHOAL_SCHEDULER"};
+    Session::Options options;
+    SHOAL_ASSIGN(options.peer, Address::parse(config.scheduler));
+    options.hello.role = Role::observer;
+    options.hello.incarnation = Incarnation(entropy());
+    options.requests_max = 4;
+    SHOAL_ASSIGN(auto transport, open_transport(config, clock));
+    return Questioner(config, clock, std::move(transport), options);
+  }
+
+  Result<std::string> ask() {
+    FrameHeader header;
+    header.kind = FrameKind::status;
+    SHOAL_ASSIGN(const auto id, session_->request(header, {}, {}, 0));
+    const auto until = deadline_after(clock_.now(), config_.connect_timeout);
+    std::vector<Event> events(16);
+    for (auto now = clock_.now(); now < until; now = clock_.now()) {
+      session_->poll(now);
+      const auto count = transport_->poll(events);
+      for (std::size_t i = 0; i < count; ++i) {
+        Incoming incoming;
+        if (!session_->handle(events[i], now, incoming)) continue;
+        if (incoming.kind == Incoming::Kind::refused)
+          return Error{Errc::refused, fmt::format("{}: no scheduler listens there, or the token is "
+                                                  "another", config_.scheduler)};
+        if (incoming.kind != Incoming::Kind::answer || incoming.id != id) continue;
+        const auto& payload = incoming.frame.payload;
+        return std::string(reinterpret_cast<const char*>(payload.data()), payload.size());
+      }
+      if (count == 0) wait(now, std::min({until, session_->next_timer(), transport_->next_timer()}));
+    }
+    return Error{Errc::timed_out, fmt::format("the scheduler does not answer: {}",
+                                              session_->explain())};
+  }
+
+ private:
+  Questioner(const Config& config, const Clock& clock, std::unique_ptr<Transport> transport,
+             Session::Options options)
+      : config_(config),
+        clock_(clock),
+        transport_(std::move(transport)),
+        session_(std::make_unique<Session>(*transport_, std::move(options))) {}
+
+  void wait(TimePoint now, TimePoint until) {
+    struct Idle final : Pollable {
+      explicit Idle(Transport& t) : own(t) {}
+      bool poll(TimePoint) override { return false; }
+      TimePoint next_timer() const override { return kNever; }
+      Transport& transport() override { return own; }
+      Transport& own;
+    } idle(*transport_);
+    wait_for_work(idle, nullptr, now, until);
+  }
+
+  const Config& config_;
+  const Clock& clock_;
+  std::unique_ptr<Transport> transport_;
+  std::unique_ptr<Session> session_;  // goes before its transport
+};
+
+std::string bytes(std::uint64_t count) {
+  constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(count);
+  std::size_t unit = 0;
+  while (value >= 1024 && unit + 1 < kUnits.size()) {
+    value /= 1024;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} B", count) : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+void draw(const Json& status) {
+  fmt::print("view {}.{}   G {}   window {}\n", status["epoch"]["term"].get<unsigned>(),
+             status["epoch"]["number"].get<unsigned>(), status["global_clock"].get<std::int64_t>(),
+             status["window"].get<std::int64_t>());
+  if (const auto waiting = status["waiting_for"].get<std::string>(); !waiting.empty())
+    fmt::print("waiting: {}\n", waiting);
+  fmt::print("\n{:>5}  {:8}  {:16}  {:22}  {:8}  {:>8}  {:>8}  {:>11}  {:>11}\n", "node", "role",
+             "name", "address", "state", "clock", "reported", "pushed", "pulled");
+  const auto straggler = status["straggler"].get<unsigned>();
+  for (const auto& node : status["nodes"]) {
+    const auto id = node["id"].get<unsigned>();
+    fmt::print("{:>5}  {:8}  {:16}  {:22}  {:8}", id, node["role"].get<std::string>(),
+               node["name"].get<std::string>(), node["address"].get<std::string>(),
+               node["state"].get<std::string>());
+    if (node.contains("clock"))
+      fmt::print("  {:>8}  {:>8}  {:>11}  {:>11}{}", node["clock"].get<std::int64_t>(),
+                 node["reported"].get<std::int64_t>(),
+                 bytes(node["bytes_pushed"].get<std::uint64_t>()),
+                 bytes(node["bytes_pulled"].get<std::uint64_t>()),
+                 id == straggler ? "  <- holds G back" : "");
+    fmt::print("\n");
+  }
+  if (status["tables"].empty()) return;
+  fmt::print("\n{:>5}  {:20}  {:5}  {:6}  {:>14}  {:>6}  {:12}  {:10}  {:>9}  {}\n", "table", "name",
+             "dtype", "layout", "rows", "width", "rule", "apply", "staleness", "slots");
+  for (const auto& table : status["tables"]) {
+    const auto lost = table["slots_lost"].get<unsigned>();
+    const auto rows = table["rows"].get<std::uint64_t>();
+    fmt::print("{:>5}  {:20}  {:5}  {:6}  {:>14}  {:>6}  {:12}  {:10}  {:>9}  {}{}\n",
+               table["id"].get<unsigned>(), table["name"].get<std::string>(),
+               table["dtype"].get<std::string>(), table["layout"].get<std::string>(),
+               rows == 0 ? "-" : std::to_string(rows), table["row_width"].get<unsigned>(),
+               table["rule"].get<std::string>(), table["apply"].get<std::string>(),
+               table["staleness"].is_string() ? table["staleness"].get<std::string>()
+                                              : table["staleness"].dump(),
+               table["slots"].get<unsigned>(), lost == 0 ? "" : fmt::format(" ({} lost)", lost));
+  }
+}
+
+}  // namespace
+
+int show_status(const Config& config, const StatusOptions& options) {
+  const SteadyClock clock;
+  auto questioner = Questioner::create(config, clock);
+  if (!questioner.ok()) return fail("status", questioner.error());
+  for (;;) {
+    const auto text = questioner->ask();
+    if (!text.ok()) return fail("status", text.error());
+    if (options.json) {
+      fmt::print("{}\n", *text);
+    } else {
+      const auto status = Json::parse(*text, nullptr, false);
+      if (status.is_discarded())
+        return fail("status", {Errc::protocol, "the scheduler's answer is not JSON: is it of the same "
+                                               "release?"});
+      if (options.watch) fmt::print("\033[H\033[2J");
+      draw(status);
+    }
+    std::fflush(stdout);
+    if (!options.watch) return 0;
+    const auto interval = std::chrono::duration_cast<std::chrono::microseconds>(kWatchInterval);
+    ::usleep(static_cast<useconds_t>(interval.count()));
+  }
+}
+
+}  // namespace shoal::cli

@@ -1,0 +1,181 @@
+#include "server/host.h"
+
+#include <fmt/core.h>
+
+#include <mutex>
+#include <utility>
+
+#include "core/base/entropy.h"
+#include "core/base/log.h"
+#include "core/memory/device.h"
+#include "server/scheduler.h"
+#include "server/server.h"
+#include "server/view_store.h"
+#include "transport/loop.h"
+#include "transport/open_transport.h"
+#include "transport/scheduler_link.h"
+
+namespace shoal {
+
+namespace {
+
+/// Listens where the configuration says; `what` is the process that does, for messages.
+Result<Address> listen(Transport& transport, const Config& config, std::string_view what) {
+  SHOAL_ASSIGN(const auto wanted, Address::parse(config.listen));
+  if (wanted.host == "0.0.0.0" || wanted.host == "::")
+    return Error{Errc::invalid_argument,
+                 fmt::format("listen = '{}': others are told this address, so name the interface's own "
+                             "(--listen 10.0.0.1:0)", config.listen)};
+  auto bound = transport.listen(wanted);
+  if (bound.ok()) return bound;
+  auto error = std::move(bound).error();
+  error.what += fmt::format("; the {}'s address is the option --listen (SHOAL_LISTEN), and port 0 takes "
+                            "a free port", what);
+  return error;
+}
+
+}  // namespace
+
+// ---- Scheduler.
+
+struct SchedulerHost::Parts {
+  SteadyClock clock;
+  std::unique_ptr<ViewStore> store;
+  std::unique_ptr<Transport> transport;
+  std::unique_ptr<Scheduler> scheduler;
+  std::unique_ptr<LoopThread> loop;  // stops first
+  Address address;
+};
+
+SchedulerHost::SchedulerHost(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+SchedulerHost::~SchedulerHost() { parts_->loop.reset(); }
+const Address& SchedulerHost::address() const { return parts_->address; }
+
+Result<std::unique_ptr<SchedulerHost>> SchedulerHost::start(const Config& config) {
+  auto parts = std::make_unique<Parts>();
+  if (config.state_dir.empty()) {
+    parts->store = std::make_unique<MemoryViewStore>();
+  } else {
+    SHOAL_ASSIGN(auto store, FileViewStore::open(config.state_dir));
+    parts->store = std::make_unique<FileViewStore>(std::move(store));
+  }
+  SHOAL_ASSIGN(parts->transport, open_transport(config, parts->clock));
+  SHOAL_ASSIGN(parts->address, listen(*parts->transport, config, "scheduler"));
+  Scheduler::Options options;
+  auto& membership = options.membership;
+  membership.servers_expected = config.servers;
+  membership.workers_expected = config.workers;
+  membership.form_timeout = config.join_timeout;
+  membership.server_beat = config.server_beat;
+  membership.server_lease = config.server_lease;
+  membership.worker_beat = config.worker_beat;
+  membership.worker_lease = config.worker_lease;
+  membership.lost_after = config.lost_after;
+  membership.straggler_limit = config.straggler_limit;
+  membership.open_timeout = config.operation_timeout * 2 / 3;
+  SHOAL_ASSIGN(parts->scheduler, Scheduler::create(*parts->transport, options, *parts->store,
+                                                   parts->clock.now()));
+  SHOAL_ASSIGN(parts->loop, LoopThread::start("shoal-scheduler", *parts->scheduler, parts->clock,
+                                              Duration::zero()));
+  return std::unique_ptr<SchedulerHost>(new SchedulerHost(std::move(parts)));
+}
+
+// ---- Server.
+
+/// The server as its loop runs it: starts the heart when it has joined, and tells other threads when
+/// it cannot go on.
+struct ServerHost::Parts final : Pollable {
+  SteadyClock clock;
+  HostDevice device;
+  Config config;
+  Address address;
+  std::unique_ptr<Transport> own_transport, heart_transport;
+  std::unique_ptr<Server> server;
+  std::unique_ptr<Heart> heart;
+  std::unique_ptr<LoopThread> heart_loop, loop;
+  Heart::Options heart_options;
+  TimePoint join_until = kNever;
+  mutable std::mutex mutex;  // of `failed`: between the loop and who asks
+  std::optional<Error> failed;
+
+  bool poll(TimePoint now) override {
+    const bool busy = server->poll(now);
+    if (heart_loop == nullptr && server->node().value != 0) start_heart();
+    if (!server->status().ok()) fail(server->status().error());
+    if (heart_loop == nullptr && now >= join_until)
+      fail({Errc::timed_out,
+            fmt::format("could not join the cluster in time: {}", server->link().explain())});
+    return busy;
+  }
+  TimePoint next_timer() const override {
+    return heart_loop == nullptr ? std::min(server->next_timer(), join_until)
+                                 : server->next_timer();
+  }
+  Transport& transport() override { return *own_transport; }
+
+  void start_heart() {
+    join_until = kNever;
+    heart_options.node = server->node();
+    heart = std::make_unique<Heart>(*heart_transport, heart_options, server->turns());
+    auto started = LoopThread::start("shoal-heart", *heart, clock, Duration::zero());
+    if (!started.ok()) return fail(started.error());
+    heart_loop = std::move(started).value();
+    log_info("server", "joined as node {}, listening at {}", server->node().value,
+             address.to_string());
+  }
+  void fail(const Error& error) {
+    join_until = kNever;
+    const std::lock_guard lock(mutex);
+    if (!failed) failed = error;
+  }
+};
+
+ServerHost::ServerHost(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
+ServerHost::~ServerHost() {
+  parts_->loop.reset();
+  parts_->heart_loop.reset();
+}
+const Address& ServerHost::address() const { return parts_->address; }
+std::optional<Error> ServerHost::failure() const {
+  const std::lock_guard lock(parts_->mutex);
+  return parts_->failed;
+}
+
+Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, const RuleSet& rules) {
+  auto parts = std::make_unique<Parts>();
+  if (config.scheduler.empty())
+    return Error{Errc::invalid_argument,
+                 "no scheduler address: --scheduler host:port, or SHOAL_SCHEDULER"};
+  SHOAL_ASSIGN(const auto scheduler, Address::parse(config.scheduler));
+  parts->config = config;
+  SHOAL_ASSIGN(parts->own_transport, open_transport(config, parts->clock));
+  SHOAL_ASSIGN(parts->heart_transport, open_transport(config, parts->clock));
+  SHOAL_ASSIGN(parts->address, listen(*parts->own_transport, config, "server"));
+
+  Server::Options options;
+  options.link.scheduler = scheduler;
+  options.link.join.role = Role::server;
+  options.link.join.incarnation = Incarnation(entropy());
+  options.link.join.name = config.name;
+  options.link.join.address = parts->address.to_string();
+  options.link.silence = config.server_lease;
+  options.link.seed = entropy();
+  options.limits.credits = config.credits;
+  options.limits.parked_quota = config.parked_quota;
+  options.limits.landing_bytes = config.landing_bytes;
+  if (config.memory_budget != 0) options.limits.memory_bytes = config.memory_budget;
+  options.limits.copies_max =
+      static_cast<std::uint32_t>(std::max<std::size_t>(1, config.copy_bytes / kSegmentBytes));
+  parts->heart_options.scheduler = scheduler;
+  parts->heart_options.role = Role::server;
+  parts->heart_options.incarnation = options.link.join.incarnation;
+  parts->heart_options.beat = config.server_beat;
+  parts->join_until = deadline_after(parts->clock.now(), config.join_timeout);
+  SHOAL_ASSIGN(parts->server,
+               Server::create(*parts->own_transport, parts->device, rules, std::move(options)));
+  SHOAL_ASSIGN(parts->loop,
+               LoopThread::start("shoal-server", *parts, parts->clock, config.spin));
+  return std::unique_ptr<ServerHost>(new ServerHost(std::move(parts)));
+}
+
+}  // namespace shoal

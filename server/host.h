@@ -1,0 +1,50 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/base/clock.h"
+#include "core/base/config.h"
+#include "core/base/result.h"
+#include "core/ops/rule_set.h"
+#include "transport/transport.h"
+
+namespace shoal {
+
+/// A scheduler on a thread of its own, over the transport that the configuration names: what `shoal
+/// scheduler` and LocalCluster run. Destroying it stops it.
+class SchedulerHost {
+ public:
+  /// Listens at `config.listen`; takes up the cluster in `config.state_dir`, if there is one. Errors:
+  /// io (says which option to change), invalid_argument, corrupt, exists.
+  static Result<std::unique_ptr<SchedulerHost>> start(const Config& config);
+  ~SchedulerHost();
+  /// Where it listens, with the real port.
+  const Address& address() const;
+
+ private:
+  struct Parts;
+  explicit SchedulerHost(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+/// A server on a thread of its own, with its heartbeat on another.
+class ServerHost {
+ public:
+  /// Listens at `config.listen` and joins the cluster of `config.scheduler`; returns before it has
+  /// joined. `rules` outlives it. Errors: io, invalid_argument, no_memory.
+  static Result<std::unique_ptr<ServerHost>> start(const Config& config, const RuleSet& rules);
+  ~ServerHost();
+  const Address& address() const;
+  /// Set when the scheduler refused the server for good, or could not be reached in join_timeout. Any
+  /// thread.
+  std::optional<Error> failure() const;
+
+ private:
+  struct Parts;
+  explicit ServerHost(std::unique_ptr<Parts> parts);
+  std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace shoal
