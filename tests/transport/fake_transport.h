@@ -22,6 +22,7 @@ class FakeTransport final : public Transport {
     std::vector<std::byte> meta;
     std::vector<std::byte> payload;
     SendOptions options;
+    bool late = false;  ///< close() had been called on the endpoint
   };
 
   // --- What the test sees and decides.
@@ -84,6 +85,7 @@ class FakeTransport final : public Transport {
     for (const auto& view : payload)
       sent.payload.insert(sent.payload.end(), view.data, view.data + view.bytes);
     sent.options = options;
+    sent.late = std::find(closed.begin(), closed.end(), endpoint) != closed.end();
     return {};
   }
   Status read(EndpointId, MemoryView, const RemoteSpan&, std::uint64_t) override {
