@@ -59,7 +59,7 @@ void EndToEnd::TearDown() {
   if (!HasFailure()) return;
   for (const auto& former : former_) std::cout << former->log();
   if (scheduler_) std::cout << scheduler_->log();
-  for (const auto& server : servers_) std::cout << server.process->log();
+  for (const auto& server : servers_) std::cout << server->log();
   for (const auto& worker : workers_) std::cout << worker->log();
   for (const auto& other : others_) std::cout << other->log();
 }
@@ -140,16 +140,17 @@ void EndToEnd::restart_scheduler() {
 }
 
 Process& EndToEnd::start_server() {
-  const auto name = "server" + std::to_string(servers_.size());
-  const auto file = directory() / (name + ".address");
-  servers_.push_back(
-      {std::make_unique<Process>(name,
-                                 std::vector<std::string>{SHOAL_BINARY, "server", "--listen",
-                                                          "127.0.0.1:0", "--announce", file},
-                                 environment({})),
-       {}});
-  servers_.back().address = announced(*servers_.back().process, file);
-  return *servers_.back().process;
+  servers_.push_back(std::make_unique<Process>(
+      "server" + std::to_string(servers_.size()),
+      std::vector<std::string>{SHOAL_BINARY, "server", "--listen", "127.0.0.1:0"},
+      environment({})));
+  return *servers_.back();
+}
+
+std::string EndToEnd::server_address(std::size_t i) {
+  const auto address = server(i).logged_after("listening at ");
+  EXPECT_TRUE(address) << "server " << i << " never told its address";
+  return address.value_or("127.0.0.1:1");
 }
 
 TestWorker& EndToEnd::start_worker(const Process::Environment& settings) {

@@ -70,10 +70,11 @@ class EndToEnd : public testing::Test {
                        const Process::Environment& settings = {});
 
   Process& scheduler() { return *scheduler_; }
-  Process& server(std::size_t i) { return *servers_.at(i).process; }
+  Process& server(std::size_t i) { return *servers_.at(i); }
   TestWorker& worker(std::size_t i) { return *workers_.at(i); }
   const std::string& scheduler_address() const { return scheduler_address_; }
-  const std::string& server_address(std::size_t i) const { return servers_.at(i).address; }
+  /// As the server logs it once it has joined.
+  std::string server_address(std::size_t i);
   const std::string& token() const { return token_; }
   const std::filesystem::path& directory() const { return directory_.path(); }
   std::string write_file(const std::string& name, const std::string& text, mode_t mode);
@@ -82,10 +83,6 @@ class EndToEnd : public testing::Test {
   void all(const std::string& command);
 
  private:
-  struct Server {
-    std::unique_ptr<Process> process;
-    std::string address;
-  };
   std::string announced(Process& process, const std::filesystem::path& file);
   Process::Environment environment(const Process::Environment& settings) const;
 
@@ -95,7 +92,7 @@ class EndToEnd : public testing::Test {
   std::string scheduler_address_ = "127.0.0.1:0";
   std::unique_ptr<Process> scheduler_;
   std::vector<std::unique_ptr<Process>> former_;  ///< killed schedulers, for their logs
-  std::vector<Server> servers_;
+  std::vector<std::unique_ptr<Process>> servers_;
   std::vector<std::unique_ptr<TestWorker>> workers_;
   std::vector<std::unique_ptr<Process>> others_;
 };

@@ -188,6 +188,21 @@ bool Process::logged(const std::string& text, std::chrono::nanoseconds patience)
   return there();
 }
 
+std::optional<std::string> Process::logged_after(const std::string& text,
+                                                 std::chrono::nanoseconds patience) {
+  std::unique_lock lock(mutex_);
+  std::size_t begin = 0, end = std::string::npos;
+  const auto there = [&] {
+    begin = errors_.find(text);
+    end = begin == std::string::npos ? begin : errors_.find('\n', begin);
+    return end != std::string::npos;
+  };
+  changed_.wait_until(lock, after(patience), [&] { return there() || ended_; });
+  if (!there()) return std::nullopt;
+  begin += text.size();
+  return errors_.substr(begin, end - begin);
+}
+
 std::string Process::log() {
   const std::lock_guard lock(mutex_);
   return "--- " + name_ + "\n" + all_;

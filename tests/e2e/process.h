@@ -54,6 +54,9 @@ class Process {
                                         std::chrono::nanoseconds patience = kPatience);
   /// Waits until something that it wrote to standard error contains `text`.
   bool logged(const std::string& text, std::chrono::nanoseconds patience = kPatience);
+  /// The same, and the rest of that line.
+  std::optional<std::string> logged_after(const std::string& text,
+                                          std::chrono::nanoseconds patience = kPatience);
   /// All that it wrote, both outputs, for messages of failed tests.
   std::string log();
 

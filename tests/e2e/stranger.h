@@ -53,8 +53,8 @@ class Listener {
   std::optional<Stranger> accept(std::chrono::nanoseconds patience = kPatience);
 
  private:
+  std::string address_;  // before fd_, whose making fills it
   int fd_ = -1;
-  std::string address_;
 };
 
 /// An address at which nobody listens: its port is bound, and stays so, but refuses connections.
@@ -67,8 +67,8 @@ class DeadPort {
   const std::string& address() const { return address_; }
 
  private:
+  std::string address_;  // before fd_, whose making fills it
   int fd_ = -1;
-  std::string address_;
 };
 
 /// Makes room for `count` descriptors in this process.
