@@ -213,6 +213,7 @@ void SchedulerLink::State::on_notice(const FrameView& frame, Change& change) {
 }
 
 void SchedulerLink::State::on_view(const FrameView& frame, Change& change) {
+  if (!joined) return;  // the answer to the join brings one: nobody acts on views as nobody
   const auto epoch = Epoch::unpacked(frame.header.epoch);
   if (frame.meta.empty() || (view && epoch != Epoch{} && epoch <= view->epoch)) return;
   const bool delta = (frame.header.flags & frame_flag::kDelta) != 0;
@@ -292,10 +293,12 @@ void SchedulerLink::report_lost(const ReportLost& report) {
 }
 
 Result<RequestId> SchedulerLink::request(FrameKind kind, TableId table,
-                                         std::span<const std::byte> meta, std::uint64_t context) {
+                                         std::span<const std::byte> meta, std::uint64_t context,
+                                         WorkerClock clock) {
   FrameHeader header;
   header.kind = kind;
   header.table = table;
+  header.clock = clock;
   header.epoch = state_->view ? state_->view->epoch.packed() : 0;
   return state_->session.request(header, meta, {}, context);
 }

@@ -50,8 +50,9 @@ class SchedulerLink {
   /// Repeated after reconnects until a view comes without that node.
   void report_lost(const ReportLost& report);
   /// Requests of the user's API. The answers come as Change::answer. Errors: Session::request's.
+  /// `clock`: the local clock, for open_table.
   Result<RequestId> request(FrameKind kind, TableId table, std::span<const std::byte> meta,
-                            std::uint64_t context);
+                            std::uint64_t context, WorkerClock clock = WorkerClock(0));
 
   /// One turn's time-driven work. True if it did something.
   bool poll(TimePoint now);

@@ -189,6 +189,19 @@ TEST_F(SchedulerLinkTest, AJoinIsRefusedOrPutOff) {
   EXPECT_EQ(find(FrameKind::join), nullptr);
 }
 
+TEST_F(SchedulerLinkTest, AViewBeforeTheJoinIsNotTaken) {
+  open();  // the roster forms slowly: the join stays unanswered
+  run_to(now + 1100ms);
+  ASSERT_EQ(count(FrameKind::get_view), 1u);  // the ping of a silent connection
+  const auto change = answer(find(FrameKind::get_view)->header.request, Errc::ok,
+                             encode_view(view_at({1, 4})), {}, 0, {1, 4});
+  EXPECT_FALSE(change.view);
+  EXPECT_EQ(link.view(), nullptr);
+  EXPECT_TRUE(
+      answer(find(FrameKind::join)->header.request, Errc::ok, joined_with(view_at({1, 4}))).joined);
+  EXPECT_EQ(link.view()->epoch, (Epoch{1, 4}));
+}
+
 TEST_F(SchedulerLinkTest, AnotherWireVersionIsARefusal) {
   poll();
   const auto change = handle(FakeTransport::event(Event::Kind::closed, endpoint, Errc::version));
