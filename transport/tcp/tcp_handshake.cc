@@ -85,7 +85,7 @@ void TcpTransport::accept_all(std::size_t index, TimePoint now) {
       if (!lacks_resources(errno)) continue;  // that connection is gone already
       if (drop_oldest_stranger()) continue;
       ++counters_.accept_rests;
-      warn("a full descriptor table", {Errc::io, "accept: raise the limit (ulimit -n)", errno});
+      warn("a new peer", {Errc::io, "no descriptor is left: raise the limit (ulimit -n)", errno});
       return rest(listener, deadline_after(now, kAcceptRest));
     }
     set_connection_options(fd.get(), options_);

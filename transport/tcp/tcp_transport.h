@@ -42,6 +42,7 @@ class TcpTransport final : public Transport {
   int wait_fd() const override { return epoll_.get(); }
   bool arm() override;
   TimePoint next_timer() const override { return timer_; }
+  void release_owner() override { owner_.release(); }
 
  private:
   /// What an epoll event is about.
