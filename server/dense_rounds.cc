@@ -164,14 +164,16 @@ Outcome DenseStore::fold(std::size_t segment, WorkerClock global_clock) {
     }
     end_round(segment, clock);
   }
-  if (s.version < global_clock) {
+  while (s.version < global_clock) {
+    auto until = global_clock;
     if (table_.rule().has_decay()) {
       if (!make_writable(segment)) return Outcome::no_copy;
+      until = std::min(until, table_.next_change(s.version));
       const SegmentDirectory::Change change(directory_, segment);
       table_.rule_at(s.version).catch_up(dense_rows(segment, {0, row_count(segment)}),
-                                         static_cast<std::uint64_t>(global_clock - s.version));
+                                         static_cast<std::uint64_t>(until - s.version));
     }
-    s.version = global_clock;
+    s.version = until;
   }
   return Outcome::applied;
 }

@@ -90,7 +90,7 @@ struct PullPart {
   PullOp* op = nullptr;
   std::uint32_t run = 0;
   std::uint32_t index = 0;
-  std::byte* buffer = nullptr;
+  std::byte* buffer = nullptr;  ///< null: the keys land in the request's own
   std::size_t buffer_bytes = 0;
   Errc failed = Errc::ok;
   Link<PullPart> landed;

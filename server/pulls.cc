@@ -149,7 +149,7 @@ void Pulls::proceed(PullOp& op) {
   auto* table = plane_.shard.find(op.table);
   SHOAL_ASSERT(table != nullptr && table->rules != nullptr, "a pull outlived its table");
   if (!gate_open(op, *table->rules)) return wait_at_gate(op);
-  if (op.inlined()) return answer_inline(op);
+  if (op.inlined() && (!op.listed() || op.eager_keys != nullptr)) return answer_inline(op);
   auto& peer = *op.peer;
   peer.sends.push_back(&op);
   if (!writers_.contains(&peer) && peer.pins < plane_.limits.pins_per_peer)
@@ -241,6 +241,7 @@ bool Pulls::send() {
 
 /// Sends a request's next part, and answers it after its last.
 Pulls::Step Pulls::send_next(PullOp& op) {
+  if (op.listed() && op.inlined() && op.eager_keys == nullptr) return fetch_keys(op);
   if (op.ended == Errc::ok && op.run < op.runs.size()) {
     auto& slot = *slot_of(op, op.run);
     auto piece = piece_of(slot, op, op.run, op.index);
@@ -322,31 +323,72 @@ Pulls::Step Pulls::send_list(PullOp& op, SlotState& slot, const Piece& piece,
   return op.ended != Errc::ok ? Step::sent : Step::busy;
 }
 
+bool Pulls::post_key_read(PullOp& op, PullPart& part, std::byte* to, std::uint64_t first_key,
+                          std::size_t bytes) {
+  const auto& from = op.meta.keys;
+  const auto status =
+      plane_.transport.read(op.peer->endpoint, {to, bytes, MemorySpace::host, 0},
+                            {from.region, from.address + first_key * sizeof(Key), bytes},
+                            reinterpret_cast<std::uintptr_t>(&part) | kKeyReadTag);
+  if (!status.ok()) return false;
+  part.op = &op;
+  ++op.in_flight;
+  ++op.peer->reads;
+  ++plane_.metrics.reads;
+  return true;
+}
+
 Pulls::Step Pulls::read_keys(PullOp& op, const Piece& piece) {
-  auto& peer = *op.peer;
-  if (peer.reads >= plane_.limits.reads_per_peer) return Step::busy;
+  if (op.peer->reads >= plane_.limits.reads_per_peer) return Step::busy;
   auto* part = parts_.take();
   if (part == nullptr) return Step::busy;
+  part->run = op.run;
+  part->index = op.index;
   part->buffer = plane_.landing.take(piece.key_bytes);
   part->buffer_bytes = piece.key_bytes;
-  const auto& from = op.meta.keys;
-  if (part->buffer == nullptr ||
-      !plane_.transport
-           .read(peer.endpoint, {part->buffer, piece.key_bytes, MemorySpace::host, 0},
-                 {from.region, from.address + piece.first_key * sizeof(Key), piece.key_bytes},
-                 reinterpret_cast<std::uintptr_t>(part) | kKeyReadTag)
-           .ok()) {
-    if (part->buffer != nullptr) plane_.landing.give(part->buffer, piece.key_bytes);
+  if (part->buffer != nullptr &&
+      post_key_read(op, *part, part->buffer, piece.first_key, piece.key_bytes))
+    return Step::sent;
+  if (part->buffer != nullptr) plane_.landing.give(part->buffer, piece.key_bytes);
+  parts_.give(part);
+  return Step::busy;
+}
+
+/// The keys of a small answer: all of them are fetched before it is made, a run at a time.
+Pulls::Step Pulls::fetch_keys(PullOp& op) {
+  if (op.peer->reads >= plane_.limits.reads_per_peer) return Step::busy;
+  std::size_t at = 0;
+  std::size_t total = 0;
+  for (std::uint32_t r = 0; r < op.runs.size(); ++r) {
+    if (r == op.run) at = total;
+    total += op.runs[r].row_count * sizeof(Key);
+  }
+  if (op.keys == nullptr) {
+    op.keys = plane_.waiting.take(total);
+    op.keys_bytes = total;
+    if (op.keys == nullptr) return Step::busy;
+  }
+  auto* part = parts_.take();
+  if (part == nullptr) return Step::busy;
+  const auto& run = op.runs[op.run];
+  if (!post_key_read(op, *part, op.keys + at, run.row_begin, run.row_count * sizeof(Key))) {
     parts_.give(part);
     return Step::busy;
   }
-  part->op = &op;
-  part->run = op.run;
-  part->index = op.index;
-  ++op.in_flight;
-  ++peer.reads;
-  ++plane_.metrics.reads;
+  if (++op.run == op.runs.size()) op.peer->sends.erase(&op);
   return Step::sent;
+}
+
+/// The last of them is here: from now on they are as if they had come with the request.
+void Pulls::keys_fetched(PullOp& op) {
+  std::uint64_t first = 0;
+  for (auto& run : op.runs) {
+    run.row_begin = first;
+    first += run.row_count;
+  }
+  op.eager_keys = op.keys;
+  op.run = 0;
+  proceed(op);
 }
 
 void Pulls::key_read_done(PullPart& part, Errc status) {
@@ -361,7 +403,21 @@ bool Pulls::gather_landed() {
   if (part == nullptr || plane_.silent) return false;
   auto& op = *part->op;
   auto& peer = *op.peer;
-  if (part->failed != Errc::ok && op.ended == Errc::ok) op.ended = part->failed;
+  if (part->failed != Errc::ok && op.ended == Errc::ok) {
+    op.ended = part->failed;
+    peer.sends.erase_if_linked(&op);
+  }
+  if (part->buffer == nullptr) {  // Of fetch_keys: the bytes are the request's.
+    landed_.erase(part);
+    parts_.give(part);
+    --op.in_flight;
+    if (op.in_flight != 0) return true;
+    if (op.ended != Errc::ok || peer.gone)
+      end(op, op.ended);
+    else if (op.run == op.runs.size())
+      keys_fetched(op);
+    return true;
+  }
   if (op.ended == Errc::ok && !peer.gone) {
     auto& slot = *slot_of(op, part->run);
     const auto piece = piece_of(slot, op, part->run, part->index);

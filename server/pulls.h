@@ -77,7 +77,11 @@ class Pulls {
   Step send_next(PullOp& op);
   Step send_range(PullOp& op, SlotState& slot, const Piece& piece);
   Step send_list(PullOp& op, SlotState& slot, const Piece& piece, const std::byte* keys);
+  bool post_key_read(PullOp& op, PullPart& part, std::byte* to, std::uint64_t first_key,
+                     std::size_t bytes);
   Step read_keys(PullOp& op, const Piece& piece);
+  Step fetch_keys(PullOp& op);
+  void keys_fetched(PullOp& op);
   bool write(PullOp& op, ConstMemoryView from, const Piece& piece, WriteTicket& ticket);
   void answer_inline(PullOp& op);
   void note_version(PullOp& op, WorkerClock version);

@@ -183,9 +183,9 @@ Pushes::Step Pushes::take_part(PushOp& op, SlotState& slot, std::uint32_t run, s
     case Known::unclear:
       ++plane_.metrics.parts_repeated;
       end_part(op, run, index,
-               known == Known::applied ? Errc::ok
-               : known == Known::burnt ? Errc::cancelled
-                                       : Errc::timed_out);
+               known == Known::burnt               ? Errc::cancelled
+               : known == Known::unclear && !burnt ? Errc::timed_out
+                                                   : Errc::ok);
       return Step::ended;
     case Known::gap:
       ++plane_.metrics.gaps;

@@ -21,7 +21,7 @@ class PushSequence {
     unclear,  ///< Taken so long ago that it is not known with or without data.
     gap,      ///< Ahead of one that was not accepted.
   };
-  static constexpr std::size_t kBurntRangesMax = 16;
+  static constexpr std::size_t kBurntRangesMax = 64;
 
   /// The last one applied (or burnt). 0: none.
   Sequence last() const { return last_; }

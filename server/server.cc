@@ -118,8 +118,8 @@ bool Server::poll(TimePoint now) {
   s.turns.fetch_add(1, std::memory_order_relaxed);
   bool busy = s.link.poll(now);
   s.sessions.poll(now);
-  s.check_touch();
   busy |= s.receive();
+  s.check_touch();
   busy |= s.pushes.apply_landed();
   busy |= s.look_again();
   busy |= s.fold();

@@ -244,9 +244,6 @@ void SparseStore::catch_up_all(WorkerClock clock, const UpdateRule& rule) {
 void SparseStore::fold_round(WorkerClock clock) {
   auto& sums = sums_of(clock);
   const auto& rule = table_.rule_at(clock);
-  // A row's missed rounds are made up for with the parameters of those rounds.
-  if (decays_ && clock > table_.start() && &table_.rule_at(clock - 1) != &rule)
-    catch_up_all(clock, table_.rule_at(clock - 1));
   for (std::size_t page = 0; page << page_shift_ < sums.count; ++page) {
     const auto count = std::min<std::size_t>(page_rows(), sums.count - (page << page_shift_));
     const std::span<const std::uint32_t> positions(sum_positions(sums, page), count);
@@ -270,9 +267,15 @@ void SparseStore::fold_round(WorkerClock clock) {
 void SparseStore::fold(WorkerClock global_clock) {
   // No push is in a sum beyond the window, so clocks past it are empty.
   const auto newest = std::min(global_clock, version_ + table_.window());
-  for (; version_ < newest; ++version_)
-    if (sums_of(version_).count != 0 || decays_) fold_round(version_);
-  if (version_ < global_clock) version_ = global_clock;
+  while (version_ < global_clock) {
+    const auto until = std::min(version_ < newest ? version_ + 1 : global_clock,
+                                decays_ ? table_.next_change(version_) : global_clock);
+    const auto& rule = table_.rule_at(version_);
+    if (version_ < newest && sums_of(version_).count != 0) fold_round(version_);
+    version_ = until;
+    // A row's missed rounds are made up for with the parameters of those rounds.
+    if (decays_ && &table_.rule_at(until) != &rule) catch_up_all(until, rule);
+  }
 }
 
 }  // namespace shoal

@@ -37,6 +37,12 @@ Status TableRules::update(const TableInfo& table) {
   return status;
 }
 
+WorkerClock TableRules::next_change(WorkerClock c) const {
+  for (const auto& stage : stages_)
+    if (stage.from > c) return stage.from;
+  return WorkerClock(std::numeric_limits<std::int64_t>::max());
+}
+
 const UpdateRule& TableRules::rule_at(WorkerClock c) const {
   if (stages_.size() == 1) return stages_.front().rule;
   const auto after = std::upper_bound(stages_.begin(), stages_.end(), c,

@@ -36,6 +36,8 @@ class TableRules {
 
   /// The rule as it is for clock c; for on_arrival tables as it is now.
   const UpdateRule& rule_at(WorkerClock c) const;
+  /// The first clock after c for which the rule's parameters differ.
+  WorkerClock next_change(WorkerClock c) const;
   const UpdateRule& rule() const { return stages_.back().rule; }
 
  private:

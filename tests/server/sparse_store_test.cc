@@ -1,0 +1,147 @@
+#include "server/sparse_store.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+
+#include "core/base/random.h"
+#include "core/ops/initializer.h"
+#include "tests/server/store_fixture.h"
+
+namespace shoal {
+namespace {
+
+using test::bytes_of;
+using test::StoreFixture;
+
+TableSpec spec_of(std::uint32_t width, const UpdateSpec& update, Apply apply,
+                  std::int64_t staleness = 0) {
+  TableSpec spec;
+  spec.name = "t";
+  spec.layout = Layout::sparse;
+  spec.row_width = width;
+  spec.update = update;
+  spec.apply = apply;
+  spec.staleness = staleness;
+  return spec;
+}
+
+Key key_of_slot(const TableRules& rules, SlotIndex slot, Random& random, std::uint64_t range) {
+  for (;;) {
+    const Key key =
+        random.chance(0.02) ? ~std::uint64_t{0} - random.below(200) : random.below(range);
+    if (rules.geometry().slot_of_key(key) == slot) return key;
+  }
+}
+
+TEST(SparseStore, AgreesWithAMapOfRows) {
+  for (std::uint64_t seed = 1; seed <= 15; ++seed) {
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    StoreFixture f;
+    const auto width = static_cast<std::uint32_t>(1 + random.below(3));
+    auto spec = spec_of(width, Add{}, Apply::on_arrival);
+    if (seed % 2 == 0) spec.initializer = {Initializer::Kind::uniform, -1, 1, seed};
+    const auto rules = f.rules(spec, 4);
+    SparseStore store(rules, SlotIndex(2), f.context());
+    const auto initial = [&](Key key) {
+      std::vector<float> row(width);
+      write_initial_row(spec.initializer, DType::f32, key, width, bytes_of(row));
+      return row;
+    };
+    std::map<Key, std::vector<float>> model;
+    const auto range = std::uint64_t{1} << (8 + random.below(12));
+    for (int step = 0; step < 120; ++step) {
+      std::vector<Key> keys(1 + random.below(600));
+      for (auto& key : keys) key = key_of_slot(rules, SlotIndex(2), random, range);
+      std::vector<float> values(keys.size() * width);
+      if (random.chance(0.3)) {
+        ASSERT_EQ(store.gather(keys, bytes_of(values)), Outcome::applied);
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+          const auto at = model.find(keys[i]);
+          const auto expected = at == model.end() ? initial(keys[i]) : at->second;
+          for (std::size_t j = 0; j < width; ++j) ASSERT_EQ(values[i * width + j], expected[j]);
+        }
+        ASSERT_EQ(store.row_count(), model.size()) << "a pull creates no row";
+        continue;
+      }
+      const bool set = random.chance(0.2);
+      for (auto& v : values) v = static_cast<float>(random.below(64));
+      ASSERT_EQ(set ? store.set(keys, bytes_of(values)) : store.apply(keys, bytes_of(values)),
+                Outcome::applied);
+      for (std::size_t i = 0; i < keys.size(); ++i) {
+        auto& row = model.try_emplace(keys[i], initial(keys[i])).first->second;
+        for (std::size_t j = 0; j < width; ++j)
+          row[j] = set ? values[i * width + j] : row[j] + values[i * width + j];
+      }
+    }
+  }
+}
+
+TEST(SparseStore, KeysOfOtherSlotsAndABudgetThatIsFullChangeNothing) {
+  StoreFixture f(0, 400u << 10);
+  const auto rules = f.rules(spec_of(1, Adam{}, Apply::on_arrival), 2);
+  SparseStore store(rules, SlotIndex(0), f.context());
+  Random random(1);
+  const Key mine = key_of_slot(rules, SlotIndex(0), random, 1000);
+  const Key other = key_of_slot(rules, SlotIndex(1), random, 1000);
+  std::vector<float> values(20000, 1.0f);
+  EXPECT_EQ(store.apply(std::vector<Key>{mine, other}, bytes_of(values)), Outcome::out_of_range);
+  EXPECT_EQ(store.gather(std::vector<Key>{other}, bytes_of(values)), Outcome::out_of_range);
+  EXPECT_EQ(store.row_count(), 0u);
+  std::vector<Key> keys;
+  for (Key key = 0; keys.size() < 20000; ++key)
+    if (rules.geometry().slot_of_key(key) == SlotIndex(0)) keys.push_back(key);
+  EXPECT_EQ(store.apply(std::vector<Key>{keys[0]}, bytes_of(values)), Outcome::applied);
+  EXPECT_EQ(store.apply(keys, bytes_of(values)), Outcome::no_memory);
+  EXPECT_EQ(store.row_count(), 1u);
+  EXPECT_EQ(store.apply(std::vector<Key>{keys[0]}, bytes_of(values)), Outcome::applied);
+}
+
+/// Sums by clock, with a rule that decays: a row makes up for the rounds it missed, whether it is
+/// pushed or pulled next.
+TEST(SparseStore, PerClockRoundsWithDecayAgreeWithAModel) {
+  for (std::uint64_t seed = 1; seed <= 15; ++seed) {
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    StoreFixture f;
+    const auto rules =
+        f.rules(spec_of(1, Momentum{.learning_rate = 0.5, .momentum = 0.5}, Apply::per_clock, 1), 2,
+                {{"learning_rate", 0.125, WorkerClock(5)}});
+    SparseStore store(rules, SlotIndex(1), f.context());
+    struct Row {
+      double weight = 0, velocity = 0;
+      std::map<std::int64_t, double> sums;
+    };
+    std::map<Key, Row> model;
+    std::int64_t g = 0;
+    for (int step = 0; step < 150; ++step) {
+      if (random.chance(0.2)) {
+        const auto next = g + 1 + static_cast<std::int64_t>(random.below(4));
+        for (; g < next; ++g)
+          for (auto& [key, row] : model) {
+            row.velocity = 0.5 * row.velocity + row.sums[g];
+            row.weight -= (g >= 5 ? 0.125 : 0.5) * row.velocity;
+          }
+        store.fold(WorkerClock(g));
+        ASSERT_EQ(store.version(), WorkerClock(g));
+      }
+      std::vector<Key> keys(1 + random.below(40));
+      for (auto& key : keys) key = key_of_slot(rules, SlotIndex(1), random, 200);
+      std::vector<float> values(keys.size(), 1.0f);
+      if (random.chance(0.4)) {
+        ASSERT_EQ(store.gather(keys, bytes_of(values)), Outcome::applied);
+        for (std::size_t i = 0; i < keys.size(); ++i)
+          ASSERT_NEAR(values[i], model[keys[i]].weight, 1e-3);
+        continue;
+      }
+      const auto clock = g + static_cast<std::int64_t>(random.below(3));
+      ASSERT_EQ(store.contribute(WorkerClock(clock), keys, bytes_of(values)), Outcome::applied);
+      for (const auto key : keys) model[key].sums[clock] += 1;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shoal
