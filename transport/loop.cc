@@ -103,6 +103,8 @@ Result<std::unique_ptr<LoopThread>> LoopThread::start(std::string name, Pollable
                                                       const Clock& clock, Duration spin) {
   SHOAL_ASSIGN(auto waker, Waker::create());
   std::unique_ptr<LoopThread> loop(new LoopThread(std::move(waker)));
+  loop->transport_ = &object.transport();
+  loop->transport_->release_owner();
   name.resize(std::min<std::size_t>(name.size(), 15));
   try {
     loop->thread_ = std::thread([self = loop.get(), name, &object, &clock, spin] {
@@ -120,7 +122,9 @@ LoopThread::~LoopThread() { stop(); }
 void LoopThread::stop() {
   stop_.store(true, std::memory_order_release);
   waker_.wake();
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  thread_.join();
+  transport_->release_owner();
 }
 
 }  // namespace shoal

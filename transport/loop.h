@@ -82,6 +82,7 @@ class LoopThread {
   std::atomic<bool> stop_{false};
   std::atomic<std::uint64_t> turns_{0};
   std::thread thread_;
+  Transport* transport_ = nullptr;  // the object's, while the thread runs
 };
 
 }  // namespace shoal

@@ -178,6 +178,10 @@ class Transport {
   /// Earliest moment at which poll() has to run even without traffic (connect deadlines).
   virtual TimePoint next_timer() const = 0;
 
+  /// The next thread that calls is the owner: LoopThread takes its object's transport over with this
+  /// and gives it back when it has stopped. No call may be under way.
+  virtual void release_owner() {}
+
   static constexpr std::size_t kPayloadViewsMax = 4;
   static constexpr std::size_t kCopyMax = 64u << 10;
 
