@@ -1,9 +1,9 @@
 #include <errno.h>
-#include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
 
+#include "core/base/log.h"
 #include "transport/tcp/tcp_transport.h"
 
 // How endpoints come to be: listening, strangers and their proofs, joining two lanes, connecting.
@@ -59,8 +59,8 @@ void TcpTransport::warn(const std::string& peer, const Error& error) {
     return;
   }
   last_warning_ = now;
-  spdlog::warn("tcp: turned away a connection from {}: {} ({} more like it not reported)", peer,
-               error.message(), std::exchange(warnings_held_back_, 0));
+  log_warn("tcp", "turned away a connection from {}: {} ({} more like it not reported)", peer,
+           error.message(), std::exchange(warnings_held_back_, 0));
 }
 
 // --- Accepting -----------------------------------------------------------------------------------
@@ -303,7 +303,7 @@ void TcpTransport::give_up_attempt(Endpoint& endpoint, const Error& error) {
   // Refused ports are what a session tries again and again while a peer restarts; a refused token
   // is an operator's mistake and must be seen.
   if ((error.code == Errc::refused && error.native == 0) || error.code == Errc::version)
-    spdlog::error("tcp: cannot connect to {}: {}", endpoint.peer, error.message());
+    log_error("tcp", "cannot connect to {}: {}", endpoint.peer, error.message());
   std::erase(connecting_, endpoint.id);
   finish(endpoint, error.code);
 }
