@@ -38,5 +38,7 @@ set(pkgconfig_private)
 if(BUILD_SHARED_LIBS)
   set(pkgconfig_private .private)
 endif()
+# The tree may be moved, and `cmake --install --prefix` names another than the configure step.
+file(RELATIVE_PATH to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/shoal.pc.in shoal.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/shoal.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
