@@ -1,19 +1,43 @@
+// Who is in the cluster: joining, leases, leaving and dying. See docs/design/protocol.md, "Views"
+// and "Liveness".
+
 #include "server/membership.h"
 
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "core/base/log.h"
+#include "core/wire/frame.h"
 
 namespace shoal {
 
 namespace {
 
-/// Joins and barriers that wait are bounded by the roster; this only stops a peer that joins for fun.
-constexpr std::size_t kPendingJoinsMax = 65536;
-constexpr std::size_t kTablesMax = 65536;
+/// A view travels as the meta of one frame, behind a Joined; the rest is for what grows by itself
+/// (runs of slots that break up when servers are lost).
+constexpr std::size_t kViewBytesMax = FrameLimits{}.meta_bytes_max - (64u << 10);
+/// What a node adds to an encoded view beside its texts: ids, incarnation, its place in the roster.
+constexpr std::size_t kNodeBytesMax = 48;
+
+std::size_t bytes_bound(const Join& join) {
+  return kNodeBytesMax + join.name.size() + join.address.size();
+}
+
+/// G may rise by this much before the view is stored again: a sync in minutes, not at every tick.
+constexpr std::int64_t kClocksPerStore = 1024;
+
+const char* kind_of(Role role) {
+  switch (role) {
+    case Role::server:
+      return "server";
+    case Role::worker:
+      return "worker";
+    case Role::observer:
+      return "observer";
+  }
+  return "node";
+}
 
 }  // namespace
 
@@ -27,16 +51,38 @@ Membership::Membership(const Options& options, const std::optional<StoredView>& 
   draft_.epoch = {stored->view.epoch.term + 1, 0};
   next_node_ = stored->next_node;
   next_table_ = stored->next_table;
+  for (const auto& passed : stored->barriers) passed_[passed.worker] = passed.number;
   clocks_ = ClockTable(stored->view.global_clock);
-  for (const auto& node : draft_.nodes) vitals_[node.id].last_heard = now;
+  clock_bound_ = std::max(stored->clock_bound, stored->view.global_clock);
+  for (auto& node : draft_.nodes) {
+    vitals_[node.id].last_heard = now;
+    node.state = NodeState::alive;
+  }
   for (const auto& entry : draft_.roster) {
     clocks_.add(entry.worker, std::max(entry.start, stored->view.global_clock));
     unreported_.push_back(entry.worker);
   }
+  leases_at_ = now;
 }
 
 void Membership::refuse(Asker asker, Errc code, std::string text) {
   answer({asker, code, std::move(text), {}, {}});
+}
+
+/// That of the view to be: chains that change say so.
+Epoch Membership::next_epoch() const {
+  const bool same_term = draft_.epoch.term == committed_.epoch.term;
+  return {draft_.epoch.term, same_term ? committed_.epoch.number + 1 : 1};
+}
+
+bool Membership::fits(std::size_t bytes_more) const {
+  auto bytes = view_bytes_ + bytes_more;
+  for (const auto& pending : joins_) bytes += bytes_bound(pending.join);
+  return bytes <= kViewBytesMax;
+}
+
+NodeInfo* Membership::find_node(NodeId node) {
+  return const_cast<NodeInfo*>(draft_.find_node(node));
 }
 
 const NodeInfo* Membership::find_incarnation(Role role, Incarnation incarnation) const {
@@ -45,17 +91,33 @@ const NodeInfo* Membership::find_incarnation(Role role, Incarnation incarnation)
   return nullptr;
 }
 
-NodeId Membership::add_node(const Join& join, TimePoint now) {
+std::uint32_t Membership::count_servers() const {
+  return static_cast<std::uint32_t>(
+      std::count_if(draft_.nodes.begin(), draft_.nodes.end(), [](const NodeInfo& node) {
+        return node.role == Role::server && node.state == NodeState::alive;
+      }));
+}
+
+const NodeInfo& Membership::add_node(const Join& join, TimePoint now) {
   NodeInfo node;
   node.id = NodeId(next_node_++);
   node.role = join.role;
   node.incarnation = join.incarnation;
-  node.name = join.name;
+  node.name =
+      join.name.empty() ? fmt::format("{} {}", kind_of(join.role), node.id.value) : join.name;
   node.address = join.address;
-  draft_.nodes.push_back(node);  // ids grow: sorted
   vitals_[node.id].last_heard = now;
+  view_bytes_ += bytes_bound(join);
+  leases_at_ = std::min(leases_at_, deadline_after(now, lease_of(node)));
   changed_ = true;
-  return node.id;
+  return draft_.nodes.emplace_back(std::move(node));  // ids grow: sorted
+}
+
+bool Membership::has_room(Asker asker, const Join& join) {
+  if (draft_.nodes.size() + joins_.size() < kNodesMax && fits(bytes_bound(join))) return true;
+  refuse(asker, Errc::overloaded,
+         fmt::format("the cluster is full: {} nodes have joined", draft_.nodes.size()));
+  return false;
 }
 
 Joined Membership::joined_of(const NodeInfo& node) const {
@@ -76,46 +138,46 @@ Joined Membership::joined_of(const NodeInfo& node) const {
 void Membership::join(Asker asker, const Join& join, TimePoint now) {
   if (join.role == Role::worker) return join_worker(asker, join, now);
   if (join.role == Role::server) return join_server(asker, join, now);
-  const auto* known = find_incarnation(join.role, join.incarnation);
-  const auto id = known != nullptr ? known->id : add_node(join, now);
-  answer({asker, Errc::ok, {}, {}, joined_of(*draft_.find_node(id))});
+  if (const auto* known = find_incarnation(join.role, join.incarnation))
+    return answer({asker, Errc::ok, {}, {}, joined_of(*known)});
+  if (!has_room(asker, join)) return;
+  answer({asker, Errc::ok, {}, {}, joined_of(add_node(join, now))});
 }
 
 void Membership::join_server(Asker asker, const Join& join, TimePoint now) {
   if (const auto* known = find_incarnation(Role::server, join.incarnation)) {
     heard(known->id, join.incarnation, 0, now);
-    return answer({asker, Errc::ok, {}, {}, joined_of(*draft_.find_node(known->id))});
+    return answer({asker, Errc::ok, {}, {}, joined_of(*known)});
   }
+  if (!has_room(asker, join)) return;
   // A new process at an old one's address: the old one is dead for certain.
   NodeId replaced;
   for (const auto& node : draft_.nodes)
     if (node.role == Role::server && node.address == join.address) replaced = node.id;
   if (replaced.value != 0) lost(replaced);
-  const auto id = add_node(join, now);
-  answer({asker, Errc::ok, {}, {}, joined_of(*draft_.find_node(id))});
-  form_if_complete(now);
+  answer({asker, Errc::ok, {}, {}, joined_of(add_node(join, now))});
 }
 
 void Membership::join_worker(Asker asker, const Join& join, TimePoint now) {
-  if (const auto* known = find_incarnation(Role::worker, join.incarnation);
-      known != nullptr && draft_.find_worker(known->id) != nullptr)
+  if (const auto* known = find_incarnation(Role::worker, join.incarnation))
     return answer({asker, Errc::ok, {}, {}, joined_of(*known)});
+  for (auto& pending : joins_) {
+    if (pending.join.incarnation != join.incarnation) continue;
+    pending.asker = asker;
+    return;
+  }
+  if (!has_room(asker, join)) return;
   if (draft_.formed && !recovering()) return admit_late(asker, join, now);
-  for (auto& pending : joins_)
-    if (pending.join.incarnation == join.incarnation) {
-      pending.asker = asker;
-      return;
-    }
-  if (joins_.size() >= kPendingJoinsMax)
-    return refuse(asker, Errc::overloaded, "too many joins are waiting");
   joins_.push_back({asker, join, deadline_after(now, options_.form_timeout)});
   form_if_complete(now);
 }
 
-/// A late joiner starts at G + W, so that no round was folded without it, with the lowest free rank.
+/// A late joiner starts at G + W, so that no round was folded without it, with the lowest free
+/// rank.
 void Membership::admit_late(Asker asker, const Join& join, TimePoint now) {
+  const auto& node = add_node(join, now);
   RosterEntry entry;
-  entry.worker = add_node(join, now);
+  entry.worker = node.id;
   entry.start = options_.join_at_global_clock ? clocks_.global_clock()
                                               : clocks_.global_clock() + draft_.window;
   auto at = draft_.roster.begin();
@@ -125,36 +187,36 @@ void Membership::admit_late(Asker asker, const Join& join, TimePoint now) {
   }
   draft_.roster.insert(at, entry);
   clocks_.add(entry.worker, entry.start);
-  answer({asker, Errc::ok, {}, {}, joined_of(*draft_.find_node(entry.worker))});
+  advance_clocks();  // it may be the only one
+  answer({asker, Errc::ok, {}, {}, joined_of(node)});
 }
 
 void Membership::form_if_complete(TimePoint now) {
-  if (draft_.formed || joins_.size() < options_.workers_expected) return;
-  const auto servers = std::count_if(draft_.nodes.begin(), draft_.nodes.end(), [](const auto& node) {
-    return node.role == Role::server;
-  });
-  if (static_cast<std::uint32_t>(servers) < options_.servers_expected) return;
+  if (draft_.formed || joins_.size() < options_.workers_expected ||
+      count_servers() < options_.servers_expected)
+    return;
   draft_.formed = changed_ = true;
   for (const auto& pending : std::exchange(joins_, {})) {
+    const auto& node = add_node(pending.join, now);
     RosterEntry entry;
-    entry.worker = add_node(pending.join, now);
+    entry.worker = node.id;
     entry.rank = Rank(static_cast<std::uint32_t>(draft_.roster.size()));
     draft_.roster.push_back(entry);
     clocks_.add(entry.worker, entry.start);
-    answer({pending.asker, Errc::ok, {}, {}, joined_of(*draft_.find_node(entry.worker))});
+    answer({pending.asker, Errc::ok, {}, {}, joined_of(node)});
   }
+  log_info("scheduler", "the cluster is complete: {} servers, {} workers", count_servers(),
+           draft_.roster.size());
 }
 
 /// After a restart nobody joins until the roster has reported its clocks.
 void Membership::admit_waiting(TimePoint now) {
   if (!draft_.formed || recovering()) return;
-  for (const auto& pending : std::exchange(joins_, {})) admit_late(pending.asker, pending.join, now);
+  for (const auto& pending : std::exchange(joins_, {}))
+    admit_late(pending.asker, pending.join, now);
 }
 
 std::string Membership::waiting_for() const {
-  const auto servers = static_cast<std::uint32_t>(
-      std::count_if(draft_.nodes.begin(), draft_.nodes.end(),
-                    [](const auto& node) { return node.role == Role::server; }));
   if (recovering())
     return fmt::format("the scheduler was restarted and waits for {} workers to report",
                        unreported_.size());
@@ -162,369 +224,222 @@ std::string Membership::waiting_for() const {
     return there >= expected ? 0 : expected - static_cast<std::uint32_t>(there);
   };
   return fmt::format("{} of {} servers and {} of {} workers are missing",
-                     missing(options_.servers_expected, servers), options_.servers_expected,
+                     missing(options_.servers_expected, count_servers()), options_.servers_expected,
                      missing(options_.workers_expected, joins_.size()), options_.workers_expected);
 }
 
 // ---- Leaving and dying.
 
 void Membership::heard(NodeId node, Incarnation incarnation, std::uint64_t turns, TimePoint now) {
-  for (auto& info : draft_.nodes) {
-    if (info.id != node || info.incarnation != incarnation) continue;
-    auto& vitals = vitals_[node];
-    vitals.last_heard = now;
-    vitals.turns = std::max(vitals.turns, turns);
-    if (info.state == NodeState::alive) return;
-    info.state = NodeState::alive;
-    changed_ = true;
-  }
+  auto* info = find_node(node);
+  if (info == nullptr || info->incarnation != incarnation) return;
+  auto& vitals = vitals_[node];
+  vitals.last_heard = now;
+  vitals.turns = std::max(vitals.turns, turns);
+  if (info->state == NodeState::alive) return;
+  info->state = NodeState::alive;
+  leases_at_ = std::min(leases_at_, deadline_after(now, lease_of(*info)));
+  changed_ = true;
+  log_info("scheduler", "{} is back", info->name);
 }
 
 void Membership::suspect(NodeId node) {
-  for (auto& info : draft_.nodes) {
-    if (info.id != node || info.role != Role::server || info.state == NodeState::suspect) continue;
-    info.state = NodeState::suspect;
-    changed_ = true;
-    log_warn("scheduler", "server {} '{}' at {} is silent; its slots are lost in {} s unless it comes "
-             "back", node.value, info.name, info.address,
-             std::chrono::duration_cast<std::chrono::seconds>(options_.lost_after).count());
-  }
+  auto* info = find_node(node);
+  if (info == nullptr || info->role != Role::server || info->state == NodeState::suspect) return;
+  info->state = NodeState::suspect;
+  changed_ = true;
+  log_warn("scheduler",
+           "{} (node {}, {}) is silent; its slots are lost in {} s unless it comes back",
+           info->name, node.value, info->address,
+           std::chrono::duration_cast<std::chrono::seconds>(options_.lost_after).count());
 }
 
-void Membership::lost(NodeId node) {
-  const auto* info = draft_.find_node(node);
-  if (info == nullptr || info->role != Role::server) return;
+std::vector<NodeId> Membership::suspects() const {
+  std::vector<NodeId> found;
+  for (const auto& node : draft_.nodes)
+    if (node.state == NodeState::suspect) found.push_back(node.id);
+  return found;
+}
+
+/// Takes the server out of every chain. Returns the number of slots that nobody has any more: it
+/// was the last, or only one that was still filling is left.
+std::uint64_t Membership::remove_server(NodeId node) {
   std::uint64_t slots = 0;
-  const Epoch next{draft_.epoch.term, committed_.epoch.number + 1};
   for (auto& table : draft_.tables)
-    for (auto& chain : table.slots)
-      for (std::uint8_t i = 0; i < chain.length; ++i) {
-        if (chain.servers[i] != node) continue;
-        std::copy(chain.servers + i + 1, chain.servers + chain.length, chain.servers + i);
-        chain.servers[--chain.length] = NodeId{};
-        chain.filling = chain.filling && chain.length > 1;
-        chain.since = next;
-        if (chain.lost()) ++slots;
-        break;
-      }
-  log_error("scheduler", "server {} '{}' at {} is lost, and {} slots with it", node.value,
-            info->name, info->address, slots);
+    for (auto& chain : table.slots) {
+      auto* const end = chain.servers + chain.length;
+      auto* const at = std::find(chain.servers, end, node);
+      if (at == end) continue;
+      if (at + 1 == end) chain.filling = false;
+      std::copy(at + 1, end, at);
+      chain.servers[--chain.length] = NodeId{};
+      if (chain.filling && chain.length == 1) chain = SlotChain{};
+      chain.since = next_epoch();
+      if (chain.lost()) ++slots;
+    }
   std::erase_if(draft_.nodes, [&](const NodeInfo& n) { return n.id == node; });
   vitals_.erase(node);
   changed_ = true;
+  return slots;
 }
 
+void Membership::lost(NodeId node) {
+  const auto* info = find_node(node);
+  if (info == nullptr || info->role != Role::server) return;
+  const auto name = info->name;
+  const auto address = info->address;
+  const auto slots = remove_server(node);
+  log_error("scheduler", "{} (node {}, {}) is lost, and {} slots with it", name, node.value,
+            address, slots);
+}
+
+void Membership::leave(Asker asker, NodeId node) {
+  const auto* info = find_node(node);
+  if (info != nullptr && info->role == Role::server) {
+    const auto name = info->name;
+    const auto slots = remove_server(node);
+    if (slots > 0)
+      log_warn("scheduler",
+               "{} (node {}) has left, and the rows of {} slots that only it held are "
+               "gone",
+               name, node.value, slots);
+    else
+      log_info("scheduler", "{} (node {}) has left", name, node.value);
+  } else if (info != nullptr) {
+    log_info("scheduler", "{} (node {}) has left", info->name, node.value);
+    drop_worker(node);
+  }
+  done(asker);  // a repeat finds nobody, which is as it should be
+}
+
+/// Workers and observers.
 void Membership::drop_worker(NodeId node) {
   std::erase_if(draft_.roster, [&](const RosterEntry& entry) { return entry.worker == node; });
   std::erase_if(draft_.nodes, [&](const NodeInfo& info) { return info.id == node; });
-  std::erase(unreported_, node);
   clocks_.remove(node);
+  if (std::erase(unreported_, node) > 0 && !recovering() && clocks_.size() == 0)
+    clocks_ = ClockTable(clock_bound_);  // nobody is left who knows how far G had come
   vitals_.erase(node);
   passed_.erase(node);
   changed_ = true;
   advance_clocks();
   settle_opens();
-  settle_barriers();
+  leave_barriers(node);
 }
 
-void Membership::leave(Asker asker, NodeId node) {
-  const auto* info = draft_.find_node(node);
-  if (info != nullptr && info->role == Role::server) {
-    lost(node);
-  } else if (info != nullptr) {
-    drop_worker(node);
-  }
-  answer({asker, Errc::ok, {}, {}, {}});  // a repeat finds nobody, which is as it should be
+Duration Membership::lease_of(const NodeInfo& node) const {
+  if (node.role != Role::server) return options_.worker_lease;
+  return node.state == NodeState::suspect ? std::max(options_.lost_after, options_.server_lease)
+                                          : options_.server_lease;
 }
 
 void Membership::check_leases(TimePoint now) {
-  std::vector<NodeId> dropped, gone, silent;
+  if (now < leases_at_) return;
+  std::vector<NodeInfo> silent;
+  leases_at_ = kNever;
   for (const auto& info : draft_.nodes) {
-    const auto silence = now - vitals_[info.id].last_heard;
+    const auto end = deadline_after(vitals_.at(info.id).last_heard, lease_of(info));
+    if (now >= end)
+      silent.push_back(info);
+    else
+      leases_at_ = std::min(leases_at_, end);
+  }
+  for (const auto& info : silent) {
     if (info.role != Role::server) {
-      if (silence > options_.worker_lease) dropped.push_back(info.id);
-    } else if (silence > options_.lost_after) {
-      gone.push_back(info.id);
-    } else if (silence > options_.server_lease) {
-      silent.push_back(info.id);
-    }
-  }
-  if (options_.straggler_limit > 0) {
-    WorkerClock fastest;
-    for (const auto& entry : draft_.roster) fastest = std::max(fastest, local_clock(entry.worker));
-    for (const auto& entry : draft_.roster)
-      if (const auto reported = clocks_.reported(entry.worker);
-          reported && fastest - *reported > options_.straggler_limit) {
-        log_warn("scheduler", "worker {} is {} clocks behind the fastest and is removed "
-                 "(straggler_limit {})", entry.rank.value, fastest - *reported,
-                 options_.straggler_limit);
-        dropped.push_back(entry.worker);
-      }
-  }
-  for (const auto node : silent) suspect(node);
-  for (const auto node : gone) lost(node);
-  for (const auto node : dropped) {
-    log_warn("scheduler", "worker node {} was silent for its lease, or too slow, and is dropped from "
-             "the roster", node.value);
-    drop_worker(node);
-  }
-}
-
-// ---- Clocks.
-
-WorkerClock Membership::local_clock(NodeId worker) const {
-  const auto at = vitals_.find(worker);
-  const auto* entry = draft_.find_worker(worker);
-  const auto start = entry == nullptr ? WorkerClock(0) : entry->start;
-  return at == vitals_.end() ? start : std::max(start, at->second.tick.local);
-}
-
-void Membership::tick(const Tick& tick, TimePoint now) {
-  if (draft_.find_worker(tick.node) == nullptr) return;
-  auto& vitals = vitals_[tick.node];
-  vitals.last_heard = now;
-  if (tick.local >= vitals.tick.local) vitals.tick = tick;
-  clocks_.report(tick.node, tick.reported);
-  std::erase(unreported_, tick.node);
-  advance_clocks();
-  admit_waiting(now);
-}
-
-void Membership::advance_clocks() {
-  if (recovering() || !clocks_.advance()) return;
-  draft_.global_clock = clocks_.global_clock();
-}
-
-// ---- Tables.
-
-void Membership::open_table(Asker asker, NodeId opener, TableSpec spec, TimePoint now) {
-  if (const auto valid = validate(spec); !valid.ok())
-    return refuse(asker, valid.code(), valid.error().what);
-  if (const auto* known = draft_.find_table(spec.name)) {
-    if (const auto same = agrees(known->spec, spec); !same.ok())
-      return refuse(asker, same.code(), same.error().what);
-    return answer({asker, Errc::ok, {}, known->id, {}});
-  }
-  if (!draft_.formed) return refuse(asker, Errc::not_ready, "the cluster is not complete yet");
-  if (draft_.tables.size() >= kTablesMax)
-    return refuse(asker, Errc::overloaded, fmt::format("there are {} tables, the most", kTablesMax));
-  if (spec.apply_mode() == Apply::collective) return open_collective(asker, opener, spec, now);
-  const std::pair<NodeId, Asker> one{opener, asker};
-  make_table(spec, {&one, 1});
-}
-
-void Membership::make_table(const TableSpec& spec,
-                            std::span<const std::pair<NodeId, Asker>> askers) {
-  std::vector<NodeId> servers;
-  for (const auto& node : draft_.nodes)
-    if (node.role == Role::server) servers.push_back(node.id);
-  if (servers.empty()) {
-    for (const auto& [node, asker] : askers)
-      refuse(asker, Errc::not_ready, "no server is there to hold the table");
-    return;
-  }
-  TableInfo table;
-  table.id = TableId(next_table_++);
-  table.spec = spec;
-  table.spec.apply = spec.apply_mode();
-  table.start = clocks_.global_clock();
-  table.slots.resize(Geometry::choose_slots(spec, static_cast<std::uint32_t>(servers.size())));
-  const Epoch next{draft_.epoch.term, committed_.epoch.number + 1};
-  for (std::size_t slot = 0; slot < table.slots.size(); ++slot) {
-    auto& chain = table.slots[slot];
-    chain.length = 1;
-    chain.servers[0] = servers[slot * servers.size() / table.slots.size()];
-    chain.since = next;
-  }
-  // W only grows: it is what a late joiner's first clock is counted from.
-  if (table.spec.apply_mode() != Apply::on_arrival)
-    draft_.window = std::max(draft_.window, table.window());
-  for (const auto& [node, asker] : askers) answer({asker, Errc::ok, {}, table.id, {}});
-  draft_.tables.push_back(std::move(table));
-  changed_ = true;
-}
-
-/// A collective table is opened by the whole roster together, at equal clocks.
-void Membership::open_collective(Asker asker, NodeId opener, const TableSpec& spec, TimePoint now) {
-  if (draft_.find_worker(opener) == nullptr)
-    return refuse(asker, Errc::invalid_argument,
-                  fmt::format("collective table '{}' is opened by workers of the roster", spec.name));
-  const auto clock = local_clock(opener);
-  auto [at, fresh] = opens_.try_emplace(spec.name);
-  auto& pending = at->second;
-  if (fresh) {
-    pending.spec = spec;
-    pending.clock = clock;
-    pending.until = deadline_after(now, options_.open_timeout);
-  } else if (const auto same = agrees(pending.spec, spec); !same.ok()) {
-    return refuse(asker, same.code(), same.error().what);
-  } else if (clock != pending.clock && !pending.openers.contains(opener)) {
-    return refuse(asker, Errc::mismatch,
-                  fmt::format("collective table '{}' is being opened by others at clock {}, and by "
-                              "this worker at clock {}: all workers open it at equal clocks",
-                              spec.name, pending.clock.value, clock.value));
-  }
-  pending.openers[opener] = asker;
-  settle_opens();
-}
-
-void Membership::settle_opens() {
-  for (auto at = opens_.begin(); at != opens_.end();) {
-    auto& pending = at->second;
-    std::erase_if(pending.openers,
-                  [&](const auto& opener) { return draft_.find_worker(opener.first) == nullptr; });
-    const bool all = std::all_of(draft_.roster.begin(), draft_.roster.end(), [&](const auto& entry) {
-      return pending.openers.contains(entry.worker);
-    });
-    if (pending.openers.empty()) {
-      at = opens_.erase(at);
-    } else if (all) {
-      const std::vector<std::pair<NodeId, Asker>> askers(pending.openers.begin(),
-                                                         pending.openers.end());
-      make_table(pending.spec, askers);
-      at = opens_.erase(at);
+      log_warn(
+          "scheduler", "{} (node {}) was silent for its lease of {} ms and is dropped", info.name,
+          info.id.value,
+          std::chrono::duration_cast<std::chrono::milliseconds>(options_.worker_lease).count());
+      drop_worker(info.id);
+    } else if (info.state == NodeState::suspect) {
+      lost(info.id);
     } else {
-      ++at;
+      suspect(info.id);
+      const auto& suspected = *find_node(info.id);
+      leases_at_ =
+          std::min(leases_at_, deadline_after(vitals_.at(info.id).last_heard, lease_of(suspected)));
     }
   }
 }
 
-void Membership::drop_table(Asker asker, TableId table) {
-  if (draft_.find_table(table) != nullptr) {
-    std::erase_if(draft_.tables, [&](const TableInfo& info) { return info.id == table; });
-    changed_ = true;
-  }
-  answer({asker, Errc::ok, {}, {}, {}});
-}
-
-void Membership::set_parameter(Asker asker, TableId id, const SetParameter& change) {
-  const auto at = std::find_if(draft_.tables.begin(), draft_.tables.end(),
-                               [&](const TableInfo& info) { return info.id == id; });
-  if (at == draft_.tables.end())
-    return refuse(asker, Errc::unknown_name, "set_parameter of a table that is not there");
-  const auto& parameters = at->spec.update.parameters;
-  const bool known = std::any_of(parameters.begin(), parameters.end(),
-                                 [&](const auto& parameter) { return parameter.first == change.name; });
-  if (!known) {
-    std::string names;
-    for (const auto& parameter : parameters) names += (names.empty() ? "" : ", ") + parameter.first;
-    return refuse(asker, Errc::unknown_name,
-                  fmt::format("update rule '{}' of table '{}' has no parameter '{}'; it has: {}",
-                              at->spec.update.rule, at->spec.name, change.name,
-                              names.empty() ? "none" : names));
-  }
-  if (!std::isfinite(change.value))
-    return refuse(asker, Errc::invalid_argument,
-                  fmt::format("{} = {} is not a number", change.name, change.value));
-  const auto earliest = clocks_.global_clock() + draft_.window;
-  auto from = change.from_clock;
-  if (at->spec.apply_mode() != Apply::on_arrival) {
-    if (from < WorkerClock(0)) from = earliest;  // not given: as soon as it can be
-    if (from < earliest)
-      return refuse(asker, Errc::out_of_range,
-                    fmt::format("table '{}': a parameter can change from clock {} on, not from {}: "
-                                "rounds before that may have been folded", at->spec.name,
-                                earliest.value, from.value));
-  }
-  at->parameters.push_back({change.name, change.value, from});
-  changed_ = true;
-  answer({asker, Errc::ok, {}, {}, {}});
-}
-
-// ---- Barriers.
-
-void Membership::barrier(Asker asker, const Barrier& barrier) {
-  if (draft_.find_worker(barrier.node) == nullptr)
-    return refuse(asker, Errc::fenced, "a barrier is for workers of the roster");
-  if (barrier.number <= passed_[barrier.node])  // a repeat after its answer was lost
-    return answer({asker, Errc::ok, {}, {}, {}});
-  auto [at, fresh] = barriers_.try_emplace(barrier.number);
-  if (fresh)
-    for (const auto& entry : draft_.roster) at->second.awaited.push_back(entry.worker);
-  at->second.arrived[barrier.node] = asker;
-  settle_barriers();
-}
-
-/// A barrier opens when all who were in the roster at its first arrival have come, or are gone.
-void Membership::settle_barriers() {
-  for (auto at = barriers_.begin(); at != barriers_.end();) {
-    auto& pending = at->second;
-    const bool open = std::all_of(
-        pending.awaited.begin(), pending.awaited.end(), [&](NodeId worker) {
-          return pending.arrived.contains(worker) || draft_.find_worker(worker) == nullptr;
-        });
-    if (!open) {
-      ++at;
-      continue;
-    }
-    for (const auto& [node, asker] : pending.arrived) {
-      if (draft_.find_worker(node) != nullptr) passed_[node] = at->first;
-      answer({asker, Errc::ok, {}, {}, {}});
-    }
-    at = barriers_.erase(at);
+void Membership::check_stragglers() {
+  if (options_.straggler_limit <= 0 || clocks_.size() == 0 || recovering() ||
+      fastest_ - clocks_.global_clock() <= options_.straggler_limit)
+    return;
+  fastest_ = WorkerClock{};  // the fastest may have left
+  for (const auto& entry : draft_.roster) fastest_ = std::max(fastest_, local_clock(entry));
+  std::vector<RosterEntry> slow;
+  for (const auto& entry : draft_.roster)
+    if (fastest_ - *clocks_.reported(entry.worker) > options_.straggler_limit)
+      slow.push_back(entry);
+  for (const auto& entry : slow) {
+    log_warn(
+        "scheduler",
+        "worker {} (node {}) is {} clocks behind the fastest and is dropped (straggler_limit = {})",
+        entry.rank.value, entry.worker.value, fastest_ - *clocks_.reported(entry.worker),
+        options_.straggler_limit);
+    drop_worker(entry.worker);
   }
 }
 
 void Membership::forget(Asker asker) {
-  std::erase_if(joins_, [&](const PendingJoin& pending) { return pending.asker == asker; });
-  std::erase_if(answers_, [&](const Answer& pending) { return pending.asker == asker; });
-  std::erase_if(ready_, [&](const Answer& pending) { return pending.asker == asker; });
-  // An arrival at a barrier counts even if the connection broke; its repeat names itself again.
+  const auto is_his = [&](const auto& pending) { return pending.asker == asker; };
+  std::erase_if(joins_, is_his);
+  std::erase_if(deferred_, is_his);
+  std::erase_if(answers_, is_his);
+  std::erase_if(ready_, is_his);
+  forget_pending(asker);
 }
 
 // ---- Time and the view.
 
 void Membership::poll(TimePoint now) {
   check_leases(now);
+  check_stragglers();
   const auto late = [&](const auto& pending) { return pending.until <= now; };
-  for (const auto& pending : joins_)
-    if (late(pending))
-      refuse(pending.asker, Errc::timed_out,
-             fmt::format("the cluster is not complete: {}", waiting_for()));
-  std::erase_if(joins_, late);
-  for (auto at = opens_.begin(); at != opens_.end();) {
-    if (!late(at->second)) {
-      ++at;
-      continue;
-    }
-    for (const auto& [node, asker] : at->second.openers)
-      refuse(asker, Errc::timed_out,
-             fmt::format("collective table '{}' was opened by {} of {} workers in time: all open it "
-                         "together", at->first, at->second.openers.size(), draft_.roster.size()));
-    at = opens_.erase(at);
+  if (!joins_.empty()) {
+    for (const auto& pending : joins_)
+      if (late(pending))
+        refuse(pending.asker, Errc::timed_out,
+               fmt::format("the cluster is not complete: {}", waiting_for()));
+    std::erase_if(joins_, late);
+    form_if_complete(now);
+    admit_waiting(now);
+  } else if (options_.workers_expected == 0) {
+    form_if_complete(now);
   }
-  admit_waiting(now);
+  resume();
+  expire_opens(now);
 }
 
 TimePoint Membership::next_timer() const {
-  auto next = kNever;
-  for (const auto& info : draft_.nodes) {
-    const auto heard = vitals_.at(info.id).last_heard;
-    const auto lease = info.role != Role::server          ? options_.worker_lease
-                       : info.state == NodeState::suspect ? options_.lost_after
-                                                          : options_.server_lease;
-    next = std::min(next, deadline_after(heard, lease + Duration(1)));
-  }
+  auto next = leases_at_;
   for (const auto& pending : joins_) next = std::min(next, pending.until);
   for (const auto& [name, pending] : opens_) next = std::min(next, pending.until);
   return next;
 }
 
 StoredView Membership::stamped() {
-  draft_.epoch.number = draft_.epoch.term == committed_.epoch.term ? committed_.epoch.number + 1 : 1;
+  draft_.epoch = next_epoch();
   draft_.global_clock = clocks_.global_clock();
-  return {draft_, next_node_, next_table_};
+  clock_bound_ = clocks_.global_clock() + kClocksPerStore;
+  StoredView stored{draft_, next_node_, next_table_, clock_bound_, {}};
+  for (const auto& [worker, number] : passed_) stored.barriers.push_back({worker, number});
+  std::sort(stored.barriers.begin(), stored.barriers.end(),
+            [](const auto& a, const auto& b) { return a.worker < b.worker; });
+  return stored;
 }
 
-void Membership::commit() {
+void Membership::commit(std::size_t encoded_bytes) {
   committed_ = draft_;
+  view_bytes_ = encoded_bytes;
   changed_ = false;
 }
 
 std::vector<Membership::Answer> Membership::take_answers() {
   // An answer that speaks of a view waits until that view is stored.
   if (!changed_) {
-    for (auto& answer : answers_) ready_.push_back(std::move(answer));
+    std::move(answers_.begin(), answers_.end(), std::back_inserter(ready_));
     answers_.clear();
   }
   return std::exchange(ready_, {});

@@ -13,6 +13,8 @@ namespace shoal {
 namespace {
 
 constexpr std::size_t kEventsPerTurn = 256;
+/// Until a view or G is offered again to a peer whose queue was full.
+constexpr Duration kFullRetry = std::chrono::milliseconds(1);
 constexpr WorkerClock kNothingSent{std::numeric_limits<std::int64_t>::min()};
 
 SessionServer::Options session_options() {
@@ -29,7 +31,8 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(Transport& transport, const
   std::unique_ptr<Scheduler> scheduler(
       new Scheduler(transport, options, store, Membership(options.membership, stored, now)));
   if (stored)
-    log_info("scheduler", "takes up the cluster of term {}: {} nodes, {} tables, {} workers, G = {}",
+    log_info("scheduler",
+             "takes up the cluster of term {}: {} nodes, {} tables, {} workers, G = {}",
              stored->view.epoch.term, stored->view.nodes.size(), stored->view.tables.size(),
              stored->view.roster.size(), stored->view.global_clock.value);
   return scheduler;
@@ -50,10 +53,14 @@ bool Scheduler::poll(TimePoint now) {
   const auto count = transport_.poll(events_);
   for (std::size_t i = 0; i < count; ++i) on_event(events_[i], now);
   membership_.poll(now);
+  probe_suspects(now);
   publish(now);
   send_answers();
   send_global_clock();
   sessions_.poll(now);
+  while (const auto unsent = sessions_.take_unsent()) lent_.erase(*unsent);
+  const bool unsent = views_unsent_ || (clocks_unsent_ && !membership_.recovering());
+  retry_at_ = unsent && !membership_.changed() ? deadline_after(now, kFullRetry) : kNever;
   transport_.flush();
   return count > 0;
 }
@@ -61,7 +68,7 @@ bool Scheduler::poll(TimePoint now) {
 TimePoint Scheduler::next_timer() const {
   auto next = std::min({membership_.next_timer(), sessions_.next_timer(), transport_.next_timer()});
   if (membership_.changed()) next = std::min(next, store_at_);
-  return next;
+  return std::min({next, probe_at_, retry_at_});
 }
 
 void Scheduler::on_event(const Event& event, TimePoint now) {
@@ -72,15 +79,23 @@ void Scheduler::on_event(const Event& event, TimePoint now) {
     if (event.kind == Event::Kind::closed && event.status == Errc::refused) membership_.lost(node);
     return;
   }
+  if (event.kind == Event::Kind::sent) lent_.erase(event.context);
   SessionServer::Served served;
   if (!sessions_.handle(event, now, served)) return;
   switch (served.kind) {
-    case SessionServer::Kind::request: on_request(*served.peer, served.frame, now); break;
-    case SessionServer::Kind::notice: on_notice(served.frame, now); break;
-    case SessionServer::Kind::gone: on_gone(*served.peer, now); break;
+    case SessionServer::Kind::request:
+      on_request(*served.peer, served.frame, now);
+      break;
+    case SessionServer::Kind::notice:
+      on_notice(*served.peer, served.frame, now);
+      break;
+    case SessionServer::Kind::gone:
+      on_gone(*served.peer, now);
+      break;
     case SessionServer::Kind::greeted:
     case SessionServer::Kind::nothing:
-    case SessionServer::Kind::bulk: break;
+    case SessionServer::Kind::bulk:
+      break;
   }
 }
 
@@ -103,7 +118,8 @@ void Scheduler::answer(EndpointId to, RequestId request, Errc code, std::string_
                                 std::min(text.size(), Transport::kCopyMax));
   // A peer that went meanwhile asks again over its next connection.
   (void)sessions_.answer(to, request, header, meta,
-                         {&payload, text.empty() ? std::size_t{0} : std::size_t{1}}, options, false);
+                         {&payload, text.empty() ? std::size_t{0} : std::size_t{1}}, options,
+                         false);
 }
 
 void Scheduler::on_request(SessionServer::Peer& peer, const FrameView& frame, TimePoint now) {
@@ -120,40 +136,46 @@ void Scheduler::on_request(SessionServer::Peer& peer, const FrameView& frame, Ti
                       fmt::format("a server's address '{}' is not host:port", join->address));
       return membership_.join(asker(peer, frame), *join, now);
     }
-    case FrameKind::heartbeat: return on_heartbeat(peer, frame, now);
-    case FrameKind::get_view: return on_get_view(peer, frame);
+    case FrameKind::heartbeat:
+      return on_heartbeat(peer, frame, now);
+    case FrameKind::get_view:
+      return on_get_view(peer, frame);
     case FrameKind::open_table: {
       Reader in(frame.meta);
-      auto spec = decode_table_spec(in);
+      const auto spec = decode_table_spec(in);
       if (const auto read = in.finish("table spec"); !read.ok()) return malformed(read.error());
-      return membership_.open_table(asker(peer, frame), peer.node, std::move(spec), now);
+      return membership_.open_table(asker(peer, frame), peer.node, header.clock, spec, now);
     }
-    case FrameKind::drop_table: return membership_.drop_table(asker(peer, frame), header.table);
+    case FrameKind::drop_table:
+      return membership_.drop_table(asker(peer, frame), peer.node, header.table);
     case FrameKind::set_parameter: {
       const auto change = decode<SetParameter>(frame.meta);
       if (!change.ok()) return malformed(change.error());
-      return membership_.set_parameter(asker(peer, frame), header.table, *change);
+      return membership_.set_parameter(asker(peer, frame), peer.node, header.table, *change);
     }
     case FrameKind::barrier: {
       const auto barrier = decode<Barrier>(frame.meta);
       if (!barrier.ok()) return malformed(barrier.error());
+      if (barrier->node != peer.node) return malformed({Errc::protocol, "a barrier for another"});
       return membership_.barrier(asker(peer, frame), *barrier);
     }
     case FrameKind::leave: {
       const auto leave = decode<Leave>(frame.meta);
       if (!leave.ok()) return malformed(leave.error());
+      if (leave->node != peer.node) return malformed({Errc::protocol, "a leave for another"});
       return membership_.leave(asker(peer, frame), leave->node);
     }
     case FrameKind::status:
-      return answer(peer.endpoint, header.request, Errc::ok, status_json(now));
+      return answer_long(peer.endpoint, header.request, status_json(now));
     default:
       answer(peer.endpoint, header.request, Errc::protocol, "not a request for a scheduler");
   }
 }
 
-void Scheduler::on_notice(const FrameView& frame, TimePoint now) {
+void Scheduler::on_notice(const SessionServer::Peer& peer, const FrameView& frame, TimePoint now) {
   if (frame.header.kind == FrameKind::tick) {
-    if (const auto tick = decode<Tick>(frame.meta); tick.ok()) membership_.tick(*tick, now);
+    const auto tick = decode<Tick>(frame.meta);
+    if (tick.ok() && tick->node == peer.node) membership_.tick(*tick, now);
   } else if (frame.header.kind == FrameKind::report_lost) {
     if (const auto report = decode<ReportLost>(frame.meta); report.ok()) {
       const auto* node = view_->find_node(report->node);
@@ -170,8 +192,8 @@ void Scheduler::on_heartbeat(SessionServer::Peer& peer, const FrameView& frame, 
   answer(peer.endpoint, frame.header.request, known ? Errc::ok : Errc::unknown_name);
 }
 
-/// The answer is a view newer than the asker's, or `unchanged`; to a node that is in no view any more,
-/// that it has been cut off.
+/// The answer is a view newer than the asker's, or `unchanged`; to a node that is in no view any
+/// more, that it has been cut off.
 void Scheduler::on_get_view(SessionServer::Peer& peer, const FrameView& frame) {
   const auto has = Epoch::unpacked(frame.header.epoch);
   if (peer.node.value != 0 && view_->find_node(peer.node) == nullptr &&
@@ -181,9 +203,11 @@ void Scheduler::on_get_view(SessionServer::Peer& peer, const FrameView& frame) {
                   "this node is not in the cluster any more");
   if (view_->epoch == Epoch{}) return answer(peer.endpoint, frame.header.request, Errc::not_ready);
   sent_view_[peer.endpoint] = view_->epoch;
+  clocks_unsent_ = true;
   if (has == view_->epoch) return answer(peer.endpoint, frame.header.request, Errc::unchanged);
   if (previous_ && has == previous_->epoch)
-    return answer(peer.endpoint, frame.header.request, Errc::ok, {}, delta_, {}, frame_flag::kDelta);
+    return answer(peer.endpoint, frame.header.request, Errc::ok, {}, delta_, {},
+                  frame_flag::kDelta);
   answer(peer.endpoint, frame.header.request, Errc::ok, {}, full_);
 }
 
@@ -199,8 +223,31 @@ void Scheduler::on_gone(SessionServer::Peer& peer, TimePoint now) {
     at = asked_.erase(at);
   }
   if (peer.role != Role::server || peer.node.value == 0) return;
+  if (sessions_.find(peer.node) != nullptr) return;  // it has connected again before
   membership_.suspect(peer.node);
   probe(peer.node, now);
+}
+
+/// A status of a large cluster is longer than the transport copies: it is kept until it was sent.
+void Scheduler::answer_long(EndpointId to, RequestId request, std::string text) {
+  if (text.size() <= Transport::kCopyMax) return answer(to, request, Errc::ok, text);
+  FrameHeader header;
+  header.epoch = view_->epoch.packed();
+  Transport::SendOptions options;
+  options.context = next_lent_++;
+  const auto& kept = lent_[options.context] = std::move(text);
+  const ConstMemoryView payload(reinterpret_cast<const std::byte*>(kept.data()), kept.size());
+  const auto sent = sessions_.answer(to, request, header, {}, {&payload, 1}, options, false);
+  if (sent.ok()) return;
+  lent_.erase(options.context);
+  answer(to, request, sent.code(), sent.error().what);
+}
+
+void Scheduler::probe_suspects(TimePoint now) {
+  if (now < probe_at_) return;
+  const auto suspects = membership_.suspects();
+  for (const auto node : suspects) probe(node, now);
+  probe_at_ = suspects.empty() ? kNever : deadline_after(now, options_.probe_interval);
 }
 
 /// Whether a node's port refuses connections is for the scheduler itself to see.
@@ -229,9 +276,11 @@ void Scheduler::publish(TimePoint now) {
       store_at_ = deadline_after(now, options_.store_retry);
       return;
     }
-    membership_.commit();
     previous_ = std::exchange(view_, std::make_shared<const ClusterView>(std::move(stored.view)));
     full_ = encode_view(*view_);
+    membership_.commit(full_.size());
+    if (!membership_.suspects().empty())
+      probe_at_ = std::min(probe_at_, deadline_after(now, options_.probe_interval));
     delta_ = encode_delta(*previous_, *view_);
     views_unsent_ = true;
   }
@@ -242,7 +291,8 @@ void Scheduler::publish(TimePoint now) {
   });
 }
 
-/// Only to peers that have joined here, or asked for a view: others would not know what to do with it.
+/// Only to peers that have joined here, or asked for a view: others would not know what to do with
+/// it.
 void Scheduler::send_view(SessionServer::Peer& peer) {
   const auto sent = sent_view_.find(peer.endpoint);
   if (sent == sent_view_.end() || sent->second == view_->epoch) return;
@@ -275,15 +325,20 @@ void Scheduler::send_answers() {
     meta.insert(meta.end(), full_.begin(), full_.end());
     sessions_.set_node(asked.endpoint, ready.joined->node);
     sent_view_[asked.endpoint] = view_->epoch;
+    clocks_unsent_ = true;
     answer(asked.endpoint, asked.request, Errc::ok, {}, meta);
   }
 }
 
-/// G goes to the servers when it rises, newest wins; not until the roster has reported after a restart.
+/// G goes to the servers when it rises, newest wins; not until the roster has reported after a
+/// restart, nor computed under a view that they cannot have.
 void Scheduler::send_global_clock() {
-  if (membership_.recovering() || view_->epoch == Epoch{}) return;
+  if (membership_.recovering() || membership_.changed() || view_->epoch == Epoch{}) return;
   const auto global_clock = membership_.global_clock();
-  std::array<std::byte, 16> buffer;
+  if (!clocks_unsent_ && global_clock == clock_told_) return;
+  clocks_unsent_ = false;
+  clock_told_ = global_clock;
+  std::array<std::byte, kSmallMessageBytesMax> buffer;
   Writer out(buffer);
   encode(out, GlobalClock{membership_.holder(), static_cast<std::uint32_t>(view_->roster.size())});
   FrameHeader header;
@@ -294,7 +349,10 @@ void Scheduler::send_global_clock() {
     if (peer.role != Role::server || !sent_view_.contains(peer.endpoint)) return;
     auto& sent = sent_clock_.try_emplace(peer.endpoint, kNothingSent).first->second;
     if (sent >= global_clock) return;
-    if (sessions_.send_notice(peer.endpoint, header, out.written()).ok()) sent = global_clock;
+    if (sessions_.send_notice(peer.endpoint, header, out.written()).ok())
+      sent = global_clock;
+    else
+      clocks_unsent_ = true;  // its queue is full: again at the next turn
   });
 }
 

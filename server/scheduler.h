@@ -26,6 +26,7 @@ class Scheduler final : public Pollable {
   struct Options {
     Membership::Options membership;
     Duration probe_timeout = std::chrono::seconds(1);
+    Duration probe_interval = std::chrono::seconds(1);  ///< of each suspect server
     Duration store_retry = std::chrono::seconds(1);
   };
   /// `transport` listens already. `store` and `transport` outlive the scheduler. Errors: those of
@@ -53,7 +54,7 @@ class Scheduler final : public Pollable {
   Scheduler(Transport& transport, const Options& options, ViewStore& store, Membership membership);
   void on_event(const Event& event, TimePoint now);
   void on_request(SessionServer::Peer& peer, const FrameView& frame, TimePoint now);
-  void on_notice(const FrameView& frame, TimePoint now);
+  void on_notice(const SessionServer::Peer& peer, const FrameView& frame, TimePoint now);
   void on_heartbeat(SessionServer::Peer& peer, const FrameView& frame, TimePoint now);
   void on_get_view(SessionServer::Peer& peer, const FrameView& frame);
   void on_gone(SessionServer::Peer& peer, TimePoint now);
@@ -65,6 +66,8 @@ class Scheduler final : public Pollable {
   void send_answers();
   void send_global_clock();
   void probe(NodeId node, TimePoint now);
+  void probe_suspects(TimePoint now);
+  void answer_long(EndpointId to, RequestId request, std::string text);
 
   Transport& transport_;
   const Options options_;
@@ -81,6 +84,12 @@ class Scheduler final : public Pollable {
   std::map<Membership::Asker, Asked> asked_;
   Membership::Asker next_asker_ = 1;
   bool views_unsent_ = false;
+  bool clocks_unsent_ = false;                 ///< a server may not have the newest G yet
+  WorkerClock clock_told_;                     ///< the G that servers were last told
+  TimePoint retry_at_ = kNever;                ///< for peers whose queues were full
+  TimePoint probe_at_ = kNever;                ///< while there are suspects
+  std::map<std::uint64_t, std::string> lent_;  ///< texts lent to the transport, by context
+  std::uint64_t next_lent_ = 1;
   std::vector<Event> events_;
 };
 

@@ -11,21 +11,32 @@ namespace {
 
 std::string_view name_of(Role role) {
   switch (role) {
-    case Role::server: return "server";
-    case Role::worker: return "worker";
-    case Role::observer: return "observer";
+    case Role::server:
+      return "server";
+    case Role::worker:
+      return "worker";
+    case Role::observer:
+      return "observer";
   }
   return "?";
 }
 
 std::string_view name_of(Apply apply) {
   switch (apply) {
-    case Apply::on_arrival: return "on_arrival";
-    case Apply::per_clock: return "per_clock";
-    case Apply::collective: return "collective";
+    case Apply::on_arrival:
+      return "on_arrival";
+    case Apply::per_clock:
+      return "per_clock";
+    case Apply::collective:
+      return "collective";
   }
   return "?";
 }
+
+/// A status is one frame: of larger clusters it shows a part, and the totals.
+constexpr std::size_t kNodesShown = 2048;
+constexpr std::size_t kTablesShown = 256;
+constexpr std::size_t kServersShown = 64;
 
 nlohmann::json table_json(const TableInfo& table) {
   std::map<std::uint32_t, std::uint32_t> slots_of;
@@ -38,7 +49,8 @@ nlohmann::json table_json(const TableInfo& table) {
   }
   nlohmann::json placement = nlohmann::json::array();
   for (const auto& [server, count] : slots_of)
-    placement.push_back({{"server", server}, {"slots", count}});
+    if (placement.size() < kServersShown)
+      placement.push_back({{"server", server}, {"slots", count}});
   const auto& spec = table.spec;
   nlohmann::json json = {
       {"id", table.id.value},
@@ -53,8 +65,8 @@ nlohmann::json table_json(const TableInfo& table) {
       {"slots_lost", lost},
       {"placement", placement},
   };
-  json["staleness"] = spec.staleness == unbounded ? nlohmann::json("unbounded")
-                                                  : nlohmann::json(spec.staleness);
+  json["staleness"] =
+      spec.staleness == unbounded ? nlohmann::json("unbounded") : nlohmann::json(spec.staleness);
   return json;
 }
 
@@ -64,6 +76,7 @@ std::string Scheduler::status_json(TimePoint now) const {
   const auto& view = *view_;
   nlohmann::json nodes = nlohmann::json::array();
   for (const auto& node : view.nodes) {
+    if (nodes.size() == kNodesShown) break;
     nlohmann::json json = {{"id", node.id.value},
                            {"role", name_of(node.role)},
                            {"name", node.name},
@@ -78,14 +91,19 @@ std::string Scheduler::status_json(TimePoint now) const {
         json["rank"] = entry->rank.value;
         json["clock"] = std::max(entry->start, vitals.tick.local).value;
         json["reported"] = std::max(entry->start, vitals.tick.reported).value;
-        json["bytes_pushed"] = vitals.tick.bytes_pushed;
-        json["bytes_pulled"] = vitals.tick.bytes_pulled;
       }
+      // Of a worker what it pushed and pulled, of a server what came and went.
+      json["bytes_pushed"] = vitals.tick.bytes_pushed;
+      json["bytes_pulled"] = vitals.tick.bytes_pulled;
+      json["pushes"] = vitals.tick.pushes;
+      json["pulls"] = vitals.tick.pulls;
+      json["parked"] = vitals.tick.parked;
     }
     nodes.push_back(std::move(json));
   }
   nlohmann::json tables = nlohmann::json::array();
-  for (const auto& table : view.tables) tables.push_back(table_json(table));
+  for (const auto& table : view.tables)
+    if (tables.size() < kTablesShown) tables.push_back(table_json(table));
   const nlohmann::json status = {
       {"epoch", {{"term", view.epoch.term}, {"number", view.epoch.number}}},
       {"formed", view.formed},
@@ -93,10 +111,13 @@ std::string Scheduler::status_json(TimePoint now) const {
       {"global_clock", membership_.global_clock().value},
       {"straggler", membership_.holder().value},
       {"window", view.window},
+      {"nodes_total", view.nodes.size()},
+      {"tables_total", view.tables.size()},
       {"nodes", nodes},
       {"tables", tables},
   };
-  return status.dump();
+  // Names are a peer's bytes: what is not UTF-8 is replaced, not thrown about.
+  return status.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace shoal

@@ -19,8 +19,13 @@ namespace shoal {
 
 namespace {
 
-constexpr std::uint64_t kFileMagic = 0x3157454956484853;  // "SHHVIEW1"
+constexpr std::uint64_t kFileMagic = 0x3157454956484853;  // "SHHVIEW2"
 constexpr std::size_t kFileBytesMax = std::size_t{256} << 20;
+
+struct WirePassed {
+  std::uint64_t worker = 0;
+  std::uint64_t number = 0;
+};
 
 /// What stands before the encoded view.
 struct FileHead {
@@ -28,7 +33,10 @@ struct FileHead {
   std::uint64_t checksum = 0;  ///< XXH3-64 of the rest of the file
   std::uint32_t next_node = 0;
   std::uint32_t next_table = 0;
+  std::int64_t clock_bound = 0;
+  std::uint64_t barriers = 0;  ///< how many PassedBarriers follow, before the view
 };
+static_assert(sizeof(FileHead) == 40 && sizeof(WirePassed) == 16);
 
 class Descriptor {
  public:
@@ -61,9 +69,21 @@ Status write_all(int fd, const void* data, std::size_t bytes, const std::string&
   return {};
 }
 
-std::uint64_t checksum_of(const FileHead& head, std::span<const std::byte> view) {
-  const auto ids = (std::uint64_t{head.next_node} << 32) | head.next_table;
-  return XXH3_64bits_withSeed(view.data(), view.size(), ids);
+/// Over all of the file but the field itself.
+std::uint64_t checksum_of(FileHead head, std::span<const std::byte> rest) {
+  head.checksum = 0;
+  return XXH3_64bits_withSeed(rest.data(), rest.size(), XXH3_64bits(&head, sizeof head));
+}
+
+/// What follows the head: the barriers, then the view.
+std::vector<std::byte> body_of(const StoredView& stored) {
+  const auto view = encode_view(stored.view);
+  std::vector<std::byte> body(stored.barriers.size() * sizeof(WirePassed) + view.size());
+  Writer out(body);
+  for (const auto& passed : stored.barriers)
+    out.put(WirePassed{passed.worker.value, passed.number});
+  out.put_bytes(view);
+  return body;
 }
 
 }  // namespace
@@ -73,11 +93,13 @@ Result<FileViewStore> FileViewStore::open(const std::string& directory) {
     return io_error("cannot make the state directory", directory);
   const auto path = directory + "/lock";
   const int lock = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (lock < 0) return io_error("cannot write to the state directory: ", path);
+  if (lock < 0) return io_error("cannot write to the state directory:", path);
   if (::flock(lock, LOCK_EX | LOCK_NB) != 0) {
     ::close(lock);
-    return Error{Errc::exists, fmt::format("another scheduler uses the state directory {}: stop it, "
-                                           "or give this one its own (state_dir)", directory)};
+    return Error{Errc::exists,
+                 fmt::format("another scheduler uses the state directory {}: stop it, "
+                             "or give this one its own (state_dir)",
+                             directory)};
   }
   return FileViewStore(directory, lock);
 }
@@ -90,10 +112,12 @@ FileViewStore::~FileViewStore() {
 }
 
 Status FileViewStore::save(const StoredView& stored) {
-  const auto bytes = encode_view(stored.view);
+  const auto bytes = body_of(stored);
   FileHead head;
   head.next_node = stored.next_node;
   head.next_table = stored.next_table;
+  head.clock_bound = stored.clock_bound.value;
+  head.barriers = stored.barriers.size();
   head.checksum = checksum_of(head, bytes);
   const auto path = directory_ + "/view";
   const auto fresh = path + ".new";
@@ -118,9 +142,11 @@ Result<std::optional<StoredView>> FileViewStore::load() {
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) return io_error("cannot read", path);
   const auto damaged = [&](std::string_view how) {
-    return Error{Errc::corrupt,
-                 fmt::format("{} is {}: the cluster's state cannot be taken up again. Restore it, or "
-                             "remove it to start a new cluster", path, how)};
+    return Error{
+        Errc::corrupt,
+        fmt::format("{} is {}: the cluster's state cannot be taken up again. Restore it, or "
+                    "remove it to start a new cluster",
+                    path, how)};
   };
   const auto size = static_cast<std::size_t>(status.st_size);
   if (size < sizeof(FileHead) || size > kFileBytesMax) return damaged("truncated");
@@ -134,13 +160,23 @@ Result<std::optional<StoredView>> FileViewStore::load() {
   }
   FileHead head;
   std::memcpy(&head, bytes.data(), sizeof head);
-  const auto view_bytes = std::span<const std::byte>(bytes).subspan(sizeof head);
-  if (head.magic != kFileMagic || head.checksum != checksum_of(head, view_bytes))
+  const auto body = std::span<const std::byte>(bytes).subspan(sizeof head);
+  if (head.magic != kFileMagic || head.checksum != checksum_of(head, body) ||
+      head.barriers > body.size() / sizeof(WirePassed))
     return damaged("damaged");
-  auto view = decode_view(view_bytes);
+  StoredView stored;
+  stored.next_node = head.next_node;
+  stored.next_table = head.next_table;
+  stored.clock_bound = WorkerClock(head.clock_bound);
+  Reader in(body);
+  for (std::uint64_t i = 0; i < head.barriers; ++i) {
+    const auto passed = in.get<WirePassed>();
+    stored.barriers.push_back({NodeId(static_cast<std::uint32_t>(passed.worker)), passed.number});
+  }
+  auto view = decode_view(in.get_bytes(in.left()));
   if (!view.ok()) return damaged("damaged");
-  return std::optional<StoredView>(
-      StoredView{std::move(view).value(), head.next_node, head.next_table});
+  stored.view = std::move(view).value();
+  return std::optional<StoredView>(std::move(stored));
 }
 
 }  // namespace shoal

@@ -3,18 +3,33 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/base/result.h"
 #include "core/cluster/cluster_view.h"
 
 namespace shoal {
 
-/// What a scheduler has to find again after a restart: the last view it sent, and the ids that must
-/// not be given twice.
+/// The last barrier that a worker has passed, by the worker's own count.
+struct PassedBarrier {
+  NodeId worker;
+  std::uint64_t number = 0;
+
+  friend bool operator==(const PassedBarrier&, const PassedBarrier&) = default;
+};
+
+/// What a scheduler has to find again after a restart: the last view it sent, the ids that must not
+/// be given twice, and which barriers have opened, so that whoever missed the answer gets it again.
 struct StoredView {
   ClusterView view;
   std::uint32_t next_node = 1;
   std::uint32_t next_table = 1;
+  /// G was never told to anybody beyond this: what a restart takes G for when nobody of the roster
+  /// is left to report. G itself is not stored at every tick.
+  WorkerClock clock_bound;
+  std::vector<PassedBarrier> barriers;
+
+  friend bool operator==(const StoredView&, const StoredView&) = default;
 };
 
 /// Where views are kept. A view is stored before anyone hears of it.

@@ -1,7 +1,6 @@
 #include "core/cluster/messages.h"
 
 #include <algorithm>
-#include <cmath>
 #include <type_traits>
 
 namespace shoal {
@@ -83,8 +82,8 @@ void read(Reader& in, GlobalClock& m) {
 void read(Reader& in, SetParameter& m) {
   m.name = in.get_string(kTableNameBytesMax);
   m.value = in.get<double>();
-  if (std::isnan(m.value)) in.fail();
-  m.from_clock = get_clock(in);
+  m.from_clock = in.get<WorkerClock>();
+  if (m.from_clock.value < -1 || m.from_clock > kClockMax) in.fail();
 }
 
 void read(Reader& in, Barrier& m) {

@@ -91,7 +91,7 @@ struct GlobalClock {
 struct SetParameter {
   std::string name;
   double value = 0;
-  WorkerClock from_clock;
+  WorkerClock from_clock;  ///< -1: as soon as it can be
 };
 
 /// FrameKind::barrier: answered when all of the roster at its first arrival have arrived or left.

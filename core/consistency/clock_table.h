@@ -1,51 +1,102 @@
 #pragma once
 
 #include <algorithm>
-#include <map>
+#include <cstddef>
 #include <optional>
+#include <unordered_map>
+#include <vector>
 
+#include "core/base/assert.h"
 #include "core/base/ids.h"
 
 namespace shoal {
 
-/// The scheduler's: the reported clock of each worker of the roster, and G, the least of them, which
-/// never goes back; an empty roster leaves it as it is.
+/// The scheduler's: the reported clock of each worker of the roster, and G, the least of them,
+/// which never goes back; an empty roster leaves it as it is. A report costs O(1), amortised over
+/// the workers that must all report before G rises. Allocates when a worker is added, not in
+/// reports. See docs/design/protocol.md, "Clocks and staleness".
 class ClockTable {
  public:
   explicit ClockTable(WorkerClock global_clock = WorkerClock(0)) : global_clock_(global_clock) {}
 
-  /// A worker of the roster, at its first clock.
-  void add(NodeId worker, WorkerClock start) { reported_.insert_or_assign(worker, start); }
-  void remove(NodeId worker) { reported_.erase(worker); }
-  /// Newest wins; a clock below an earlier report is an old message.
-  void report(NodeId worker, WorkerClock clock) {
-    if (const auto at = reported_.find(worker); at != reported_.end())
-      at->second = std::max(at->second, clock);
+  /// A worker of the roster, at its first clock, which is not below G.
+  void add(NodeId worker, WorkerClock start) {
+    SHOAL_ASSERT(start >= global_clock_, "a worker that starts below a folded clock");
+    SHOAL_ASSERT(!contains(worker), "a worker twice in the clock table");
+    index_.emplace(worker, entries_.size());
+    entries_.push_back({worker, start});
+    if (entries_.size() == 1 || start < least_) {
+      least_ = start;
+      at_least_ = 1;
+    } else if (start == least_) {
+      ++at_least_;
+    }
   }
-  /// True if G rose.
+  void remove(NodeId worker) {
+    const auto found = index_.find(worker);
+    if (found == index_.end()) return;
+    const auto at = found->second;
+    index_.erase(found);
+    if (at + 1 != entries_.size()) {
+      entries_[at] = entries_.back();
+      index_[entries_[at].worker] = at;
+    }
+    entries_.pop_back();
+    find_least();
+  }
+  /// Newest wins; a clock below an earlier report is an old message. Ignores strangers.
+  void report(NodeId worker, WorkerClock clock) {
+    const auto found = index_.find(worker);
+    if (found == index_.end()) return;
+    auto& entry = entries_[found->second];
+    if (clock <= entry.reported) return;
+    const bool was_least = entry.reported == least_;
+    entry.reported = clock;
+    if (was_least && --at_least_ == 0) find_least();
+  }
+  /// Takes the least reported clock as G. True if G rose.
   bool advance() {
-    if (reported_.empty()) return false;
-    const auto least = least_reported()->second;
-    if (least <= global_clock_) return false;
-    global_clock_ = least;
+    if (entries_.empty() || least_ <= global_clock_) return false;
+    global_clock_ = least_;
     return true;
   }
 
   WorkerClock global_clock() const { return global_clock_; }
-  /// A worker that holds G back; 0 if the roster is empty.
-  NodeId holder() const { return reported_.empty() ? NodeId{} : least_reported()->first; }
+  std::size_t size() const { return entries_.size(); }
+  bool contains(NodeId worker) const { return index_.contains(worker); }
   std::optional<WorkerClock> reported(NodeId worker) const {
-    const auto at = reported_.find(worker);
-    return at == reported_.end() ? std::nullopt : std::optional(at->second);
+    const auto found = index_.find(worker);
+    if (found == index_.end()) return std::nullopt;
+    return entries_[found->second].reported;
+  }
+  /// A worker that holds G back; 0 if the roster is empty. O(workers): for messages to people.
+  NodeId holder() const {
+    const auto at = std::find_if(entries_.begin(), entries_.end(),
+                                 [&](const Entry& entry) { return entry.reported == least_; });
+    return at == entries_.end() ? NodeId{} : at->worker;
   }
 
  private:
-  std::map<NodeId, WorkerClock>::const_iterator least_reported() const {
-    return std::min_element(reported_.begin(), reported_.end(),
-                            [](const auto& a, const auto& b) { return a.second < b.second; });
+  struct Entry {
+    NodeId worker;
+    WorkerClock reported;
+  };
+  void find_least() {
+    at_least_ = 0;
+    for (const auto& entry : entries_) {
+      if (at_least_ == 0 || entry.reported < least_) {
+        least_ = entry.reported;
+        at_least_ = 0;
+      }
+      if (entry.reported == least_) ++at_least_;
+    }
   }
-  std::map<NodeId, WorkerClock> reported_;
+
+  std::vector<Entry> entries_;
+  std::unordered_map<NodeId, std::size_t> index_;
   WorkerClock global_clock_;
+  WorkerClock least_;         ///< of entries_; nothing while there are none
+  std::size_t at_least_ = 0;  ///< how many workers stand there
 };
 
 }  // namespace shoal

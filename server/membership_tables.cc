@@ -1,0 +1,351 @@
+// What the cluster agrees on: clocks, tables, parameters, barriers. See docs/design/protocol.md,
+// "Clocks and staleness".
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "server/membership.h"
+
+namespace shoal {
+
+namespace {
+
+/// How many of the workers that everybody waits for an error names.
+constexpr std::size_t kMissingNamed = 8;
+
+/// A bound of what a table adds to an encoded view: its spec, and a run of slots for each server.
+std::size_t bytes_bound(const TableSpec& spec, std::size_t servers) {
+  std::size_t bytes = 128 + spec.name.size() + spec.update.rule.size() + 24 * servers;
+  for (const auto& [name, value] : spec.update.parameters) bytes += 16 + name.size();
+  return bytes;
+}
+
+}  // namespace
+
+// ---- Clocks.
+
+void Membership::tick(const Tick& tick, TimePoint now) {
+  const auto at = vitals_.find(tick.node);
+  if (at == vitals_.end()) return;
+  auto& vitals = at->second;
+  vitals.last_heard = now;
+  if (tick.local >= vitals.tick.local) vitals.tick = tick;  // an older one may come later
+  if (!clocks_.contains(tick.node)) return;                 // a server's, for its traffic
+  fastest_ = std::max(fastest_, tick.local);
+  clocks_.report(tick.node, tick.reported);
+  if (recovering()) std::erase(unreported_, tick.node);
+  advance_clocks();
+}
+
+void Membership::advance_clocks() {
+  if (recovering() || !clocks_.advance()) return;
+  draft_.global_clock = clocks_.global_clock();
+  if (clocks_.global_clock() > clock_bound_) changed_ = true;
+}
+
+WorkerClock Membership::local_clock(const RosterEntry& entry) const {
+  const auto at = vitals_.find(entry.worker);
+  return at == vitals_.end() ? entry.start : std::max(entry.start, at->second.tick.local);
+}
+
+/// After a restart G is not known until the roster has reported: what needs it waits.
+bool Membership::defer(Asker asker, std::function<void()> go) {
+  if (!recovering()) return false;
+  deferred_.push_back({asker, std::move(go)});
+  return true;
+}
+
+void Membership::resume() {
+  if (recovering() || deferred_.empty()) return;
+  for (const auto& deferred : std::exchange(deferred_, {})) deferred.go();
+}
+
+// ---- Tables.
+
+void Membership::open_table(Asker asker, NodeId opener, WorkerClock clock, const TableSpec& spec,
+                            TimePoint now) {
+  const auto* node = draft_.find_node(opener);
+  if (node == nullptr)
+    return refuse(asker, Errc::fenced, "tables are opened by members of the cluster: join first");
+  if (const auto valid = validate(spec); !valid.ok())
+    return refuse(asker, valid.code(), valid.error().what);
+  if (const auto* known = draft_.find_table(spec.name)) {
+    if (const auto same = agrees(known->spec, spec); !same.ok())
+      return refuse(asker, same.code(), same.error().what);
+    return done(asker, known->id);
+  }
+  if (!in_roster(opener))
+    return refuse(asker, Errc::unknown_name,
+                  fmt::format("there is no table '{}', and only workers make tables", spec.name));
+  if (defer(asker, [=, this] { open_table(asker, opener, clock, spec, now); })) return;
+  if (spec.apply_mode() == Apply::collective)
+    return open_collective(asker, opener, clock, spec, now);
+  if (const auto may = may_make(spec); !may.ok())
+    return refuse(asker, may.code(), may.error().what);
+  done(asker, make_table(spec, clocks_.global_clock()));
+}
+
+Status Membership::may_make(const TableSpec& spec) {
+  const auto servers = count_servers();
+  if (servers == 0)
+    return Error{Errc::not_ready,
+                 fmt::format("no server is alive to hold table '{}': start one", spec.name)};
+  std::size_t slots = Geometry::choose_slots(spec, servers);
+  for (const auto& table : draft_.tables) slots += table.slots.size();
+  if (draft_.tables.size() >= kTablesMax || slots > kViewSlotsMax ||
+      !fits(bytes_bound(spec, servers)))
+    return Error{
+        Errc::overloaded,
+        fmt::format("table '{}' is one too many: {} tables with {} slots are there, at most "
+                    "{} with {} fit; drop some, or use fewer slots",
+                    spec.name, draft_.tables.size(), slots, kTablesMax, kViewSlotsMax)};
+  return {};
+}
+
+/// Slots go to the servers in equal consecutive runs. Tables with fewer slots than servers take
+/// turns, so that many small tables do not all lie on the first.
+TableId Membership::make_table(const TableSpec& spec, WorkerClock start) {
+  std::vector<NodeId> servers;
+  for (const auto& node : draft_.nodes)
+    if (node.role == Role::server && node.state == NodeState::alive) servers.push_back(node.id);
+  TableInfo table;
+  table.id = TableId(next_table_++);
+  table.spec = spec;
+  table.spec.apply = spec.apply_mode();
+  table.start = start;
+  const std::size_t slots =
+      Geometry::choose_slots(spec, static_cast<std::uint32_t>(servers.size()));
+  const auto turn = slots < servers.size() ? table.id.value * slots : 0;
+  table.slots.resize(slots);
+  for (std::size_t slot = 0; slot < slots; ++slot) {
+    auto& chain = table.slots[slot];
+    chain.length = 1;
+    chain.servers[0] = slots < servers.size() ? servers[(turn + slot) % servers.size()]
+                                              : servers[slot * servers.size() / slots];
+    chain.since = next_epoch();
+  }
+  // W only grows: it is what a late joiner's first clock is counted from.
+  if (table.spec.apply_mode() != Apply::on_arrival)
+    draft_.window = std::max(draft_.window, table.window());
+  const auto id = table.id;
+  view_bytes_ += bytes_bound(spec, servers.size());
+  draft_.tables.push_back(std::move(table));
+  changed_ = true;
+  return id;
+}
+
+/// A collective table is opened by the whole roster together, at equal clocks: from that clock on
+/// every worker contributes to every round.
+void Membership::open_collective(Asker asker, NodeId opener, WorkerClock clock,
+                                 const TableSpec& spec, TimePoint now) {
+  const auto [at, fresh] = opens_.try_emplace(spec.name);
+  auto& pending = at->second;
+  if (fresh) {
+    pending.spec = spec;
+    pending.until = deadline_after(now, options_.open_timeout);
+  }
+  const auto& entry = *draft_.find_worker(opener);
+  auto& mine = pending.openers[opener];
+  mine.askers.push_back(asker);
+  mine.start = entry.start;
+  mine.clock = std::max(clock, local_clock(entry));
+  auto agreed = agrees(pending.spec, spec);
+  if (agreed.ok()) {
+    const auto common = common_clock(pending);
+    if (!common.ok()) agreed = common.error();
+  }
+  if (!agreed.ok()) {
+    refuse_all(pending, agreed.code(), agreed.error().what);
+    opens_.erase(at);
+    return;
+  }
+  settle_opens();
+}
+
+/// The clock at which all openers stand, late joiners apart that have not begun yet: they
+/// contribute from their first clock on.
+Result<WorkerClock> Membership::common_clock(const PendingOpen& pending) const {
+  const auto first = std::min_element(
+      pending.openers.begin(), pending.openers.end(),
+      [](const auto& a, const auto& b) { return a.second.clock < b.second.clock; });
+  const auto rank_of = [&](NodeId worker) {
+    const auto* entry = draft_.find_worker(worker);
+    return entry == nullptr ? 0 : entry->rank.value;
+  };
+  for (const auto& [worker, opener] : pending.openers) {
+    if (opener.clock == first->second.clock || opener.clock == opener.start) continue;
+    return Error{Errc::mismatch,
+                 fmt::format("collective table '{}' was opened at unequal clocks: by worker {} at "
+                             "clock {}, by worker {} at clock {}. All workers open it between the "
+                             "same two ticks",
+                             pending.spec.name, rank_of(first->first), first->second.clock.value,
+                             rank_of(worker), opener.clock.value)};
+  }
+  return first->second.clock;
+}
+
+void Membership::refuse_all(const PendingOpen& pending, Errc code, const std::string& text) {
+  for (const auto& [worker, opener] : pending.openers)
+    for (const auto asker : opener.askers) refuse(asker, code, text);
+}
+
+void Membership::settle_opens() {
+  for (auto at = opens_.begin(); at != opens_.end();) {
+    auto& pending = at->second;
+    std::erase_if(pending.openers, [&](const auto& opener) { return !in_roster(opener.first); });
+    if (pending.openers.size() < clocks_.size() && !pending.openers.empty()) {
+      ++at;
+      continue;
+    }
+    if (!pending.openers.empty()) {
+      const auto common = common_clock(pending);
+      const auto may = common.ok() ? may_make(pending.spec) : Status(common.error());
+      if (may.ok()) {
+        const auto id = make_table(pending.spec, *common);
+        for (const auto& [worker, opener] : pending.openers)
+          for (const auto asker : opener.askers) done(asker, id);
+      } else {
+        refuse_all(pending, may.code(), may.error().what);
+      }
+    }
+    at = opens_.erase(at);
+  }
+}
+
+void Membership::expire_opens(TimePoint now) {
+  for (auto at = opens_.begin(); at != opens_.end();) {
+    const auto& pending = at->second;
+    if (pending.until > now) {
+      ++at;
+      continue;
+    }
+    std::string missing;
+    std::size_t count = 0;
+    for (const auto& entry : draft_.roster) {
+      if (pending.openers.contains(entry.worker) || ++count > kMissingNamed) continue;
+      missing += fmt::format("{}{}", missing.empty() ? "" : ", ", entry.rank.value);
+    }
+    refuse_all(pending, Errc::timed_out,
+               fmt::format("collective table '{}' is opened by all workers together, and {} of {} "
+                           "did not come in time (workers {}{})",
+                           at->first, count, draft_.roster.size(), missing,
+                           count > kMissingNamed ? ", ..." : ""));
+    at = opens_.erase(at);
+  }
+}
+
+void Membership::drop_table(Asker asker, NodeId from, TableId table) {
+  if (!in_roster(from)) return refuse(asker, Errc::fenced, "tables are dropped by workers");
+  if (draft_.find_table(table) != nullptr) {
+    std::erase_if(draft_.tables, [&](const TableInfo& info) { return info.id == table; });
+    changed_ = true;
+  }
+  done(asker);
+}
+
+void Membership::set_parameter(Asker asker, NodeId from, TableId id, const SetParameter& change) {
+  if (!in_roster(from)) return refuse(asker, Errc::fenced, "parameters are set by workers");
+  if (defer(asker, [=, this] { set_parameter(asker, from, id, change); })) return;
+  const auto at = std::find_if(draft_.tables.begin(), draft_.tables.end(),
+                               [&](const TableInfo& info) { return info.id == id; });
+  if (at == draft_.tables.end())
+    return refuse(asker, Errc::unknown_name, "set_parameter of a table that is not there");
+  const auto& parameters = at->spec.update.parameters;
+  std::string names;
+  bool known = parameters.empty();  // a rule given by its name alone: the server knows what it has
+  for (const auto& [name, value] : parameters) {
+    known = known || name == change.name;
+    names += (names.empty() ? "" : ", ") + name;
+  }
+  if (!known)
+    return refuse(asker, Errc::unknown_name,
+                  fmt::format("update rule '{}' of table '{}' has no parameter '{}'; it has: {}",
+                              at->spec.update.rule, at->spec.name, change.name, names));
+  if (!std::isfinite(change.value))
+    return refuse(asker, Errc::invalid_argument,
+                  fmt::format("{} = {} is not a number", change.name, change.value));
+  const auto earliest = clocks_.global_clock() + draft_.window;
+  auto clock = change.from_clock;
+  if (at->spec.apply_mode() == Apply::on_arrival) {
+    clock = clocks_.global_clock();  // from the view's arrival
+  } else if (clock < WorkerClock(0)) {
+    clock = earliest;
+  } else if (clock < earliest) {
+    return refuse(asker, Errc::out_of_range,
+                  fmt::format("table '{}': a parameter can change from clock {} on, not from {}: "
+                              "rounds before that may have been folded",
+                              at->spec.name, earliest.value, clock.value));
+  }
+  if (at->parameters.size() >= kParameterChangesMax || !fits(32 + change.name.size()))
+    return refuse(asker, Errc::overloaded,
+                  fmt::format("table '{}' has seen {} changes of parameters, the most; a schedule "
+                              "that changes every round belongs into the update rule",
+                              at->spec.name, at->parameters.size()));
+  at->parameters.push_back({change.name, change.value, clock});
+  changed_ = true;
+  done(asker);
+}
+
+// ---- Barriers.
+
+void Membership::barrier(Asker asker, const Barrier& barrier) {
+  if (!in_roster(barrier.node))
+    return refuse(asker, Errc::fenced, "a barrier is for workers of the roster");
+  if (const auto passed = passed_.find(barrier.node);
+      passed != passed_.end() && barrier.number <= passed->second)
+    return done(asker);  // a repeat after its answer was lost
+  // The first that it has not arrived at: its own count says nothing of others', who joined
+  // earlier.
+  auto at = std::find_if(barriers_.begin(), barriers_.end(), [&](const PendingBarrier& pending) {
+    return !pending.arrived.contains(barrier.node);
+  });
+  if (at == barriers_.end()) {
+    at = barriers_.emplace(at);
+    for (const auto& entry : draft_.roster) at->missing.insert(entry.worker);
+  }
+  const bool awaited = at->missing.erase(barrier.node) > 0;
+  at->arrived[barrier.node] = {barrier.number, asker, awaited};
+  settle_barriers();
+}
+
+/// A barrier opens when all who were in the roster at its first arrival have come, or are gone.
+/// That it has is stored before anyone is told: after a restart nobody waits for who went on.
+void Membership::settle_barriers() {
+  while (!barriers_.empty() && barriers_.front().missing.empty()) {
+    for (const auto& [worker, arrival] : barriers_.front().arrived) {
+      passed_[worker] = arrival.number;
+      done(arrival.asker);
+      changed_ = true;
+    }
+    barriers_.pop_front();
+  }
+}
+
+void Membership::leave_barriers(NodeId worker) {
+  for (auto& pending : barriers_) {
+    pending.missing.erase(worker);
+    pending.arrived.erase(worker);
+  }
+  settle_barriers();
+}
+
+/// Who opened or arrived over a connection that is gone does so again over its next one.
+void Membership::forget_pending(Asker asker) {
+  for (auto& [name, pending] : opens_)
+    for (auto opener = pending.openers.begin(); opener != pending.openers.end();) {
+      std::erase(opener->second.askers, asker);
+      opener = opener->second.askers.empty() ? pending.openers.erase(opener) : std::next(opener);
+    }
+  std::erase_if(opens_, [](const auto& open) { return open.second.openers.empty(); });
+  for (auto& pending : barriers_) {
+    const auto at = std::find_if(pending.arrived.begin(), pending.arrived.end(),
+                                 [&](const auto& a) { return a.second.asker == asker; });
+    if (at == pending.arrived.end()) continue;
+    if (at->second.awaited) pending.missing.insert(at->first);
+    pending.arrived.erase(at);
+  }
+}
+
+}  // namespace shoal
