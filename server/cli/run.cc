@@ -86,6 +86,7 @@ class Run {
       pass_signals();
       look_for_failures();
     }
+    if (!stop_) end_scheduler();
     processes_.stop_all();
     look_at_the_end();
     return code_;
@@ -187,6 +188,7 @@ class Run {
       const bool service = i < service_count_;
       if (signalled_ || (*processes_.exit_code(i) == 0 && !service)) continue;
       report(i);
+      if (stop_) return;  // the others' ends may be its doing
     }
   }
 
@@ -197,6 +199,14 @@ class Run {
     for (const auto& line : processes_.last_lines(process)) say("    " + line);
     if (code_ == 0) code_ = std::max(1, *processes_.exit_code(process));
     if (!options_.keep_going) stop_ = true;
+  }
+
+  /// First, so that it does not take the servers' ends for their deaths and say so.
+  void end_scheduler() {
+    processes_.send(0, SIGTERM);
+    const auto until = deadline_after(clock_.now(), options_.supervisor.grace);
+    while (processes_.running(0) && clock_.now() < until && processes_.take_signal() == 0)
+      processes_.turn(until);
   }
 
   /// Whether those that were told to end did so in order.
