@@ -10,7 +10,7 @@ namespace {
 
 /// Keeps u above 0 where every example of a feature is far from the boundary (exp underflows), so
 /// that l1 still acts; too large a bound is safe.
-constexpr double kCurvatureMin = 1e-3;
+constexpr float kCurvatureMin = 1e-3f;
 
 /// Takes `count` values of T off the front of `bytes`.
 template <class T>
@@ -44,11 +44,11 @@ Result<std::span<BlockProblem::RowState>> BlockProblem::load_states(std::size_t 
 void BlockProblem::refresh(RowState& state, double way) const {
   state.margin += way;
   // Until it is pulled again the margin may go on moving in each of the rounds in flight.
-  const double reach = 2 * (1 + schedule_.staleness) * std::abs(way);
-  state.reach = std::max(static_cast<float>(reach), state.reach / 2);
-  state.slope = -state.label * static_cast<float>(error_chance(double{state.label} * state.margin));
-  state.curvature = static_cast<float>(
-      std::max(curvature_bound(state.margin, double{state.reach}), kCurvatureMin));
+  const auto reach = static_cast<float>(2 * (1 + schedule_.staleness) * std::abs(way));
+  state.reach = std::max(reach, state.reach / 2);
+  const auto margin = static_cast<float>(state.margin);
+  state.slope = -state.label * error_chance(state.label * margin);
+  state.curvature = std::max(curvature_bound(margin, state.reach), kCurvatureMin);
 }
 
 Status BlockProblem::move_margins(std::size_t chunk, std::uint32_t block) {

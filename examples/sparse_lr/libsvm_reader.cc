@@ -8,53 +8,64 @@
 namespace shoal::sparse_lr {
 namespace {
 
-/// Collects the labels of a file until there are two.
-class ClassCollector {
- public:
-  Status add(double label) {
-    for (int i = 0; i < count_; ++i)
-      if (labels_[i] == label) return {};
-    if (count_ == 2)
-      return Error{Errc::invalid_argument,
-                   "expected a label of the two classes " + number_text(labels_[0]) + " and " +
-                       number_text(labels_[1]) + ", found a third: " + number_text(label)};
-    labels_[count_++] = label;
-    return {};
-  }
-  Result<Classes> classes(const std::string& path) const {
-    if (count_ == 0)
-      return Error{Errc::invalid_argument,
-                   path + ": expected libsvm lines ('label index:value ...'), found no example"};
-    if (count_ == 1)
-      return Error{Errc::invalid_argument, path + ": expected two classes of labels, found only " +
-                                               number_text(labels_[0])};
-    return Classes{std::min(labels_[0], labels_[1]), std::max(labels_[0], labels_[1])};
-  }
+/// Adds a label to those of a summary, of which there are two at most.
+Status add_label(double label, ShareSummary& summary) {
+  for (std::uint32_t i = 0; i < summary.label_count; ++i)
+    if (summary.labels[i] == label) return {};
+  if (summary.label_count == 2)
+    return Error{Errc::invalid_argument,
+                 "expected a label of the two classes " + number_text(summary.labels[0]) + " and " +
+                     number_text(summary.labels[1]) + ", found a third: " + number_text(label)};
+  summary.labels[summary.label_count++] = label;
+  return {};
+}
 
- private:
-  double labels_[2] = {};
-  int count_ = 0;
-};
+Result<Classes> classes_of(const ShareSummary& all, const std::string& path) {
+  if (all.label_count == 0)
+    return Error{Errc::invalid_argument,
+                 path + ": expected libsvm lines ('label index:value ...'), found no example"};
+  if (all.label_count == 1)
+    return Error{Errc::invalid_argument, path + ": expected two classes of labels, found only " +
+                                             number_text(all.labels[0])};
+  return Classes{std::min(all.labels[0], all.labels[1]), std::max(all.labels[0], all.labels[1])};
+}
 
 }  // namespace
 
-Result<FileSummary> summarise_file(const std::string& path) {
-  SHOAL_ASSIGN(auto lines, LineSource::open(path));
-  FileSummary summary;
-  ClassCollector collector;
+Result<ShareSummary> summarise_share(const std::string& path, Share share) {
+  SHOAL_ASSIGN(auto lines, LineSource::open(path, share));
+  ShareSummary summary;
   for (std::string_view text;;) {
     SHOAL_ASSIGN(const bool more, lines.next(text));
-    if (!more) break;
+    if (!more) return summary;
     auto line = summarise_line(text);
     if (!line.ok()) return lines.at_line(std::move(line).error());
     if (!line->has_example) continue;
-    if (auto status = collector.add(line->label); !status.ok())
+    if (auto status = add_label(line->label, summary); !status.ok())
       return lines.at_line(std::move(status).error());
     ++summary.examples;
     summary.index_max = std::max(summary.index_max, line->last_index);
   }
-  SHOAL_ASSIGN(summary.classes, collector.classes(path));
-  return summary;
+}
+
+Result<FileSummary> merge_summaries(const std::string& path, std::span<const ShareSummary> shares) {
+  ShareSummary all;
+  FileSummary file;
+  for (const auto& share : shares) {
+    for (std::uint32_t i = 0; i < std::min(share.label_count, 2u); ++i)
+      if (auto status = add_label(share.labels[i], all); !status.ok())
+        return Error{status.code(), path + ": " + status.error().what};
+    file.examples += share.examples;
+    file.share_examples_max = std::max(file.share_examples_max, share.examples);
+    file.index_max = std::max(file.index_max, share.index_max);
+  }
+  SHOAL_ASSIGN(file.classes, classes_of(all, path));
+  return file;
+}
+
+Result<FileSummary> summarise_file(const std::string& path) {
+  SHOAL_ASSIGN(const auto summary, summarise_share(path));
+  return merge_summaries(path, {&summary, 1});
 }
 
 Result<LibsvmReader> LibsvmReader::open(const std::string& path, const LineRules& rules,

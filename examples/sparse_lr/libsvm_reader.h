@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "core/base/result.h"
@@ -10,17 +11,32 @@
 
 namespace shoal::sparse_lr {
 
-/// What all workers must agree on before they read their shares.
-struct FileSummary {
-  Classes classes;  ///< the smaller label is the negative class
+/// What one worker finds in its share. Plain numbers, so that it can travel through a table.
+struct ShareSummary {
+  std::uint32_t label_count = 0;  ///< distinct labels: 0, 1 or 2
+  double labels[2] = {};          ///< the first label_count are set
   std::uint64_t examples = 0;
   std::uint64_t index_max = 0;  ///< the largest feature index; 0 if there is none
 };
 
-/// Reads labels and last indices of the whole file in one pass with constant memory, far faster
-/// than parsing it. What every worker finds is the same, so nobody needs to ask another. Errors:
-/// those of LineSource; invalid_argument with file:line for bad labels and a third class, and for a
-/// file without examples or with one class only.
+/// What all workers must agree on before they train.
+struct FileSummary {
+  Classes classes;  ///< the smaller label is the negative class
+  std::uint64_t examples = 0;
+  std::uint64_t share_examples_max = 0;  ///< of the largest share
+  std::uint64_t index_max = 0;
+};
+
+/// Reads the labels and last indices of a share in one pass with constant memory, far faster than
+/// parsing it. Errors: those of LineSource; invalid_argument with file:line for bad labels and a
+/// third class.
+Result<ShareSummary> summarise_share(const std::string& path, Share share = {});
+
+/// What the shares of `path` come to. Errors: invalid_argument: no example at all, one class only,
+/// more than two.
+Result<FileSummary> merge_summaries(const std::string& path, std::span<const ShareSummary> shares);
+
+/// Both for a file that one process reads alone.
 Result<FileSummary> summarise_file(const std::string& path);
 
 /// A share of a libsvm file in batches, in constant memory, as often as wanted.

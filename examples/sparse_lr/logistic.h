@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <span>
 
 #include "examples/sparse_lr/csr_batch.h"
@@ -17,17 +18,19 @@ inline double logistic_loss(double z) {
 }
 
 /// The chance that the label is wrong, given z = y m: 1 / (1 + exp(z)).
-inline double error_chance(double z) {
-  const double e = std::exp(-std::abs(z));
-  return (z > 0 ? e : 1) / (1 + e);
+template <std::floating_point T>
+T error_chance(T z) {
+  const T e = std::exp(-std::abs(z));
+  return (z > 0 ? e : T(1)) / (1 + e);
 }
 
 /// The largest second derivative p (1 - p) of the loss at margins within `radius` of `margin`: 1/4
 /// if 0 is among them, else its value at the nearest to 0. (Genkin, Lewis, Madigan, "Large-scale
 /// Bayesian logistic regression for text categorization", Technometrics 2007, section 4.)
-inline double curvature_bound(double margin, double radius) {
-  const double nearest = std::max(std::abs(margin) - radius, 0.0);
-  const double e = std::exp(-nearest);
+template <std::floating_point T>
+T curvature_bound(T margin, T radius) {
+  const T nearest = std::max(std::abs(margin) - radius, T(0));
+  const T e = std::exp(-nearest);
   return e / ((1 + e) * (1 + e));
 }
 

@@ -66,7 +66,7 @@ TEST(Logistic, StaysStable) {
   EXPECT_DOUBLE_EQ(logistic_loss(-1000), 1000);
   EXPECT_EQ(logistic_loss(1e6), 0);
   EXPECT_NEAR(logistic_loss(40), std::exp(-40.0), 1e-32);
-  EXPECT_DOUBLE_EQ(error_chance(0), 0.5);
+  EXPECT_DOUBLE_EQ(error_chance(0.0), 0.5);
   EXPECT_EQ(error_chance(1e6), 0);
   EXPECT_EQ(error_chance(-1e6), 1);
   for (double z = -20; z < 20; z += 0.37)
@@ -81,7 +81,7 @@ TEST(Logistic, CurvatureBoundHoldsWithinItsRadius) {
     const double p = error_chance(there);
     EXPECT_LE(p * (1 - p), curvature_bound(margin, radius) + 1e-15);
   }
-  EXPECT_EQ(curvature_bound(5, 6), 0.25);
+  EXPECT_EQ(curvature_bound(5.0, 6.0), 0.25);
 }
 
 TEST(Logistic, GradientIsTheLossesDerivative) {

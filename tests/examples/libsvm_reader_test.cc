@@ -216,6 +216,36 @@ TEST(SummariseFile, RefusesWhatCannotBeLearnt) {
   EXPECT_EQ(message("1 1:1\n\"x\",1\n"), x + ":2: expected a label (a number), found '\"x\",1'");
 }
 
+TEST(SummariseFile, SharesMergeToTheWhole) {
+  const ScratchFiles files;
+  const auto text = numbered_lines(3000, 7);
+  for (const auto& path : {files.write("plain", text), files.write_gzip("packed", text)}) {
+    const auto whole = summarise_file(path).value();
+    EXPECT_EQ(whole.share_examples_max, 3000u);
+    std::vector<ShareSummary> shares;
+    for (std::uint32_t i = 0; i < 5; ++i) shares.push_back(summarise_share(path, {i, 5}).value());
+    const auto merged = merge_summaries(path, shares).value();
+    EXPECT_EQ(merged.classes, whole.classes);
+    EXPECT_EQ(merged.examples, 3000u);
+    EXPECT_EQ(merged.index_max, 3000u);
+    EXPECT_LT(merged.share_examples_max, 900u);
+    EXPECT_GE(merged.share_examples_max, 600u);
+  }
+}
+
+TEST(SummariseFile, ClassesThatOnlySharesTogetherShow) {
+  const ScratchFiles files;
+  const ShareSummary ones{.label_count = 1, .labels = {1, 0}, .examples = 4, .index_max = 2};
+  const ShareSummary twos{.label_count = 1, .labels = {2, 0}, .examples = 3, .index_max = 9};
+  const ShareSummary threes{.label_count = 1, .labels = {3, 0}, .examples = 1, .index_max = 1};
+  const ShareSummary nothing;
+  const ShareSummary good[] = {twos, nothing, ones};
+  EXPECT_EQ(merge_summaries("f", good).value().classes, (Classes{1, 2}));
+  const ShareSummary bad[] = {ones, twos, threes};
+  EXPECT_EQ(merge_summaries("f", bad).error().what,
+            "f: expected a label of the two classes 1 and 2, found a third: 3");
+}
+
 TEST(SummariseFile, EmptyGzip) {
   const ScratchFiles files;
   EXPECT_EQ(summarise_file(files.write_gzip("empty.gz", "")).code(), Errc::invalid_argument);

@@ -1,0 +1,113 @@
+#include "examples/sparse_lr/options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdio>
+#include <limits>
+
+namespace shoal::sparse_lr {
+namespace {
+
+constexpr int kWrongCommandLine = 2;
+constexpr std::uint32_t kMinibatchEpochs = 20;
+constexpr std::uint32_t kBlockEpochs = 200;
+constexpr std::uint32_t kCurvePoints = 20;  // that the training is looked at, if nobody says
+constexpr std::uint32_t kStalenessMax = 1000;
+constexpr std::uint32_t kCountMax = 1u << 24;
+
+constexpr const char* kFooter =
+    "The objective is  sum log(1 + exp(-y w.x)) + l1 |w| + l2/2 w^2, without a bias term, as\n"
+    "LIBLINEAR's -s 6 -c 1/l1.\n\n"
+    "Alone, the program runs a scheduler and servers inside itself. In a cluster:\n"
+    "  shoal run --servers 2 --workers 4 -- sparse_lr --train a.svm --test b.svm.gz --model m";
+
+void add_files(CLI::App& app, Options& options) {
+  app.add_option("--train", options.train, "libsvm file to learn from; may be gzip")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--test", options.test, "libsvm file of held-out examples")->type_name("FILE");
+  app.add_option("--model", options.model, "Write the model here, in LIBLINEAR's format")
+      ->type_name("FILE");
+  app.add_option("--csv", options.csv, "Write how the training went here")->type_name("FILE");
+  app.add_option("--curve", options.curve, "Draw how the training went here (PNG, by gnuplot)")
+      ->type_name("FILE");
+  app.add_option("--evaluate", options.evaluate,
+                 "Judge this model (LIBLINEAR's format) instead of training one")
+      ->type_name("FILE");
+}
+
+void add_training(CLI::App& app, Options& options) {
+  const auto count = CLI::Range(1u, kCountMax);
+  const auto weight = CLI::Range(0.0, std::numeric_limits<double>::max());
+  const auto positive = CLI::Range(std::numeric_limits<double>::min(), 1e6);
+  app.add_option("--l1", options.penalty.l1, "Weight of |w|")->check(weight)->capture_default_str();
+  app.add_option("--l2", options.penalty.l2, "Weight of w^2 / 2")
+      ->check(weight)
+      ->capture_default_str();
+  app.add_option("--epochs", options.epochs,
+                 "Passes over the data [20; with --batch 0: 200]")
+      ->check(count);
+  app.add_option("--batch", options.batch,
+                 "Examples a step of a worker; 0: block proximal gradient on full passes, the "
+                 "reference mode")
+      ->check(CLI::Range(0u, kCountMax))
+      ->capture_default_str();
+  app.add_option("--staleness", options.staleness,
+                 "Steps by which weights may lag behind other workers; 0: in lockstep")
+      ->check(CLI::Range(0u, kStalenessMax))
+      ->capture_default_str();
+  app.add_option("--alpha", options.alpha, "FTRL: step size")->check(positive)->capture_default_str();
+  app.add_option("--beta", options.beta, "FTRL: damps the first steps")
+      ->check(positive)
+      ->capture_default_str();
+  app.add_option("--blocks", options.blocks,
+                 "--batch 0: parts of the features; a pass is that many steps")
+      ->check(CLI::Range(2u, 1u << 16))
+      ->capture_default_str();
+  app.add_option("--evaluate-every", options.evaluate_every,
+                 "Epochs between looks at the whole objective and the held-out examples "
+                 "[a twentieth of all]")
+      ->check(count);
+}
+
+void add_machine(CLI::App& app, Options& options) {
+  app.add_option("--scratch", options.scratch,
+                 "--batch 0: directory for what --memory-mib does not hold")
+      ->type_name("DIR")
+      ->capture_default_str();
+  app.add_option("--memory-mib", options.memory_mib, "--batch 0: examples kept in memory")
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--servers", options.servers, "Servers inside the process, if there is no cluster")
+      ->check(CLI::Range(1u, 64u))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+std::variant<Options, int> parse_options(int argc, char** argv) {
+  Options options;
+  CLI::App app("L1-regularised logistic regression on libsvm files, over Shoal.", "sparse_lr");
+  app.footer(kFooter);
+  add_files(app, options);
+  add_training(app, options);
+  add_machine(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    std::fprintf(stderr, "sparse_lr: %s; see --help\n", error.what());
+    return kWrongCommandLine;
+  }
+  if (options.by_blocks() && options.blocks < options.staleness + 2) {
+    std::fprintf(stderr, "sparse_lr: --blocks %u is too few for --staleness %u; at least %u\n",
+                 options.blocks, options.staleness, options.staleness + 2);
+    return kWrongCommandLine;
+  }
+  if (options.epochs == 0) options.epochs = options.by_blocks() ? kBlockEpochs : kMinibatchEpochs;
+  if (options.evaluate_every == 0)
+    options.evaluate_every = std::max(1u, options.epochs / kCurvePoints);
+  return options;
+}
+
+}  // namespace shoal::sparse_lr
