@@ -58,12 +58,19 @@ bool Engine::done(OperationId id) {
 }
 
 Result<OperationId> Engine::submit(Ask ask) {
+  if (options_.role == Role::observer &&
+      (ask.kind == OperationKind::push || ask.kind == OperationKind::push_pull))
+    return Error{Errc::invalid_argument,
+                 fmt::format("push to table '{}': an observer only pulls; connect as a worker",
+                             ask.table->spec.name)};
   OperationId id;
   auto* op = operations_.acquire(id);
   if (op == nullptr)
-    return Error{Errc::overloaded,
-                 fmt::format("{} operations are unfinished or have live tickets, which is the most: "
-                             "wait for some, or raise operations_max", operations_.capacity())};
+    return Error{
+        Errc::overloaded,
+        fmt::format("{} operations are unfinished or have live tickets, which is the most: "
+                    "wait for some, or raise operations_max",
+                    operations_.capacity())};
   op->kind = ask.kind;
   op->table = ask.table;
   op->by_keys = ask.by_keys;
@@ -183,16 +190,27 @@ void Engine::dispatch(const Event& event, TimePoint now) {
   Incoming incoming;
   const auto deliver = [&](Server& server) {
     switch (incoming.kind) {
-      case Incoming::Kind::answer: on_answer(server, incoming); break;
+      case Incoming::Kind::answer:
+        on_answer(server, incoming);
+        break;
       case Incoming::Kind::notice:
         seen_global_clock_ = std::max(seen_global_clock_, incoming.frame.header.clock);
         break;
-      case Incoming::Kind::broken: on_broken(server); break;
-      case Incoming::Kind::opened: server.refusals = 0; break;
-      case Incoming::Kind::stranger: on_stranger(server, false); break;
-      case Incoming::Kind::refused: on_stranger(server, true); break;
+      case Incoming::Kind::broken:
+        on_broken(server);
+        break;
+      case Incoming::Kind::opened:
+        server.refusals = 0;
+        break;
+      case Incoming::Kind::stranger:
+        on_stranger(server, false);
+        break;
+      case Incoming::Kind::refused:
+        on_stranger(server, true);
+        break;
       case Incoming::Kind::nothing:
-      case Incoming::Kind::bulk: break;
+      case Incoming::Kind::bulk:
+        break;
     }
   };
   if (const auto known = by_endpoint_.find(event.endpoint); known != by_endpoint_.end()) {
@@ -220,7 +238,9 @@ bool Engine::take_calls() {
     any = true;
     auto& op = operations_[call.operation];
     switch (call.kind) {
-      case Call::Kind::submit: accept(call.operation); break;
+      case Call::Kind::submit:
+        accept(call.operation);
+        break;
       case Call::Kind::cancel:
         if (op.generation.load(std::memory_order_relaxed) == call.generation &&
             op.phase.load(std::memory_order_relaxed) == Operation::kPending)
@@ -232,7 +252,9 @@ bool Engine::take_calls() {
         else
           op.detached = true;
         break;
-      case Call::Kind::add_memory: memory_.push_back(call.memory); break;
+      case Call::Kind::add_memory:
+        memory_.push_back(call.memory);
+        break;
       case Call::Kind::remove_memory:
         call.memory->released = true;
         free_memory_if_unused(call.memory);
@@ -292,12 +314,13 @@ bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& fail
         if (blocked.pushes && other.kind == OperationKind::pull && other.need > op.clock)
           failed = Error{Errc::needs_tick,
                          fmt::format("a push at clock {} follows a pull that needs clock {}: call "
-                                     "tick() between them", op.clock.value, other.need.value)};
+                                     "tick() between them",
+                                     op.clock.value, other.need.value)};
         return false;
       }
       if (phase == Operation::kDone && other.code != Errc::ok) {
-        failed = Error{Errc::cancelled, fmt::format("the operation that it follows failed: {}",
-                                                    other.detail)};
+        failed = Error{Errc::cancelled,
+                       fmt::format("the operation that it follows failed: {}", other.detail)};
         return false;
       }
     }
@@ -348,8 +371,7 @@ void Engine::advance_clock(WorkerClock to) {
 
 void Engine::report_clock() {
   if (!link_.joined() || options_.role != Role::worker) return;
-  const auto reported =
-      options_.faults.report_clock_early ? keeper_.local() : keeper_.reported();
+  const auto reported = options_.faults.report_clock_early ? keeper_.local() : keeper_.reported();
   if (reported == told_.reported && keeper_.local() == told_.local && told_.node.value != 0) return;
   told_ = {link_.joined()->node, reported, keeper_.local(),
            bytes_pushed_.load(std::memory_order_relaxed),

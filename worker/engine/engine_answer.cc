@@ -22,8 +22,10 @@ bool passes(Errc code) {
     case Errc::not_ready:
     case Errc::send_keys:
     case Errc::peer_lost:
-    case Errc::revoked: return true;
-    default: return false;
+    case Errc::revoked:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -100,8 +102,9 @@ void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
     op->incomplete = true;
     return end_request(index);
   }
-  let_go(*op, fatal, fmt::format("push to table '{}' was refused by server {}",
-                                 op->table->spec.name, request.server.value));
+  let_go(*op, fatal,
+         fmt::format("push to table '{}' was refused by server {}", op->table->spec.name,
+                     request.server.value));
 }
 
 void Engine::on_pull_answer(std::uint32_t index, const FrameView& frame,
@@ -130,11 +133,11 @@ void Engine::on_pull_answer(std::uint32_t index, const FrameView& frame,
   op.incomplete = true;
   request.stage = Request::Stage::planned;  // answered: nothing is lent to the server
   request.id = RequestId{};
-  let_go(op, code, code == Errc::timed_out
-                       ? fmt::format("pull of table '{}' was given up by server {}",
-                                     op.table->spec.name, server.value)
-                       : fmt::format("pull of table '{}' was refused by server {}",
-                                     op.table->spec.name, server.value));
+  bool lost = false;
+  let_go(op, code,
+         code == Errc::timed_out ? why_late(op, lost)
+                                 : fmt::format("pull of table '{}' was refused by server {}",
+                                               op.table->spec.name, server.value));
 }
 
 /// The values of an eager answer stand in the order of the request's runs.
@@ -304,15 +307,18 @@ std::string Engine::why_late(const Operation& op, bool& lost) {
                        requests_[index].server.value,
                        server == nullptr ? "not in the view" : server->session->explain());
   }
-  if (op.kind == OperationKind::push || op.need == kNoNeed)
+  if (op.kind == OperationKind::push || op.need <= seen_global_clock_)
     return fmt::format("{} table '{}' did not finish in time", verb, name);
-  const auto* holder = seen_view_->find_worker(holder_);
+  // The server's word may be older than this worker's tick: it never waits for itself.
+  const bool itself = link_.joined() && holder_ == link_.joined()->node;
+  const auto* holder = itself ? nullptr : seen_view_->find_worker(holder_);
   const auto who = holder == nullptr
                        ? std::string("a worker")
                        : fmt::format("worker {} (node {})", holder->rank.value, holder_.value);
-  return fmt::format("{} table '{}' at clock {} waits for every worker to finish the clocks below "
-                     "{}; the global clock is {}, held back by {}",
-                     verb, name, op.use_clock.value, op.need.value, seen_global_clock_.value, who);
+  return fmt::format(
+      "{} table '{}' at clock {} waits for every worker to finish the clocks below "
+      "{}; the global clock is {}, held back by {}",
+      verb, name, op.use_clock.value, op.need.value, seen_global_clock_.value, who);
 }
 
 /// The grace is over: closing the connections ends the loan. Other operations on them are repeated.
@@ -323,8 +329,8 @@ void Engine::force_end(Operation& op) {
     auto& request = requests_[index];
     if (request.stage == Request::Stage::free || request.operation != index_of(op)) continue;
     if (auto* server = find_server(request.server);
-        server != nullptr && (request.stage == Request::Stage::posted ||
-                              request.stage == Request::Stage::letting_go)) {
+        server != nullptr &&
+        (request.stage == Request::Stage::posted || request.stage == Request::Stage::letting_go)) {
       server->session->break_connection();
       on_broken(*server);
       continue;
@@ -380,6 +386,9 @@ void Engine::end_letting_go(Operation& op) {
       op.stage = Operation::Stage::running;
       return finish_if_done(op);
     }
+    // The server's answer told who holds the clock back.
+    if (bool lost = false; !pushes && code == Errc::timed_out && !op.ambiguous)
+      detail = why_late(op, lost);
     if (pushes && code == Errc::cancelled) {
       if (op.ambiguous) {
         code = Errc::timed_out;

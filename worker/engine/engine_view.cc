@@ -37,8 +37,7 @@ void Engine::on_change(const SchedulerLink::Change& change) {
     local_.store(link_.joined()->start.value, std::memory_order_release);
   }
   if (change.joined || change.view) on_view();
-  if (change.global_clock)
-    seen_global_clock_ = std::max(seen_global_clock_, link_.global_clock());
+  if (change.global_clock) seen_global_clock_ = std::max(seen_global_clock_, link_.global_clock());
   if (change.answered) on_control_answer(change.answer);
 }
 
@@ -58,7 +57,11 @@ void Engine::on_view() {
     if (op.phase.load() != Operation::kPending) continue;
     if (op.opened_id.value != 0) finish_opened(op);
     if (op.phase.load() != Operation::kPending || op.table == nullptr) continue;
-    if (auto* table = find_table(op.table->id); table == nullptr || table->info == nullptr)
+    auto* table = find_table(op.table->id);
+    if (table != nullptr && table->info != nullptr) continue;
+    if (op.kind == OperationKind::control && op.control == FrameKind::drop_table)
+      finish(op, Errc::ok, {});  // what it asked for has happened; the answer comes behind the view
+    else
       let_go(op, Errc::unknown_name, fmt::format("table '{}' was dropped", op.table->spec.name));
   }
 }
@@ -69,7 +72,11 @@ void Engine::cut_off() {
   reroute();
   for (const auto index : std::vector<std::uint32_t>(active_)) {
     auto& op = operations_[index];
-    if (op.phase.load() == Operation::kPending) let_go(op, Errc::fenced, kCutOff);
+    if (op.phase.load() != Operation::kPending) continue;
+    if (op.kind == OperationKind::control && op.control == FrameKind::leave)
+      finish(op, Errc::ok, {});  // what it asked for has happened; the answer comes behind the view
+    else
+      let_go(op, Errc::fenced, kCutOff);
   }
 }
 
@@ -168,7 +175,8 @@ void Engine::reroute(std::uint32_t index) {
     auto& op = operations_[request.operation];
     return let_go(op, Errc::slot_lost,
                   fmt::format("table '{}': the only server of some of its slots is lost, and their "
-                              "rows with it", op.table->spec.name));
+                              "rows with it",
+                              op.table->spec.name));
   }
   std::erase_if(request.runs, [&](const Run& run) { return table->chain(run.slot).lost(); });
   if (request.runs.empty()) {
@@ -229,7 +237,8 @@ void Engine::on_control_answer(const Incoming& answer) {
   const auto index = static_cast<std::uint32_t>(answer.context);
   if (index >= operations_.capacity()) return;
   auto& op = operations_[index];
-  if (op.generation.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(answer.context >> 32) ||
+  if (op.generation.load(std::memory_order_relaxed) !=
+          static_cast<std::uint32_t>(answer.context >> 32) ||
       op.phase.load() != Operation::kPending || op.stage != Operation::Stage::running)
     return;
   const auto code = static_cast<Errc>(answer.frame.header.status);
@@ -245,7 +254,8 @@ void Engine::on_control_answer(const Incoming& answer) {
 void Engine::finish_opened(Operation& op) {
   auto* table = find_table(op.opened_id);
   if (table == nullptr || table->info == nullptr) {
-    link_.want_view(seen_view_ ? Epoch{seen_view_->epoch.term, seen_view_->epoch.number + 1} : Epoch{});
+    link_.want_view(seen_view_ ? Epoch{seen_view_->epoch.term, seen_view_->epoch.number + 1}
+                               : Epoch{});
     return;  // on_view comes back to it
   }
   op.opened = &table->shape;
@@ -253,8 +263,8 @@ void Engine::finish_opened(Operation& op) {
 }
 
 std::string Engine::explain() const {
-  std::string text = fmt::format("scheduler {}: {}\n", options_.scheduler.to_string(),
-                                 link_.explain());
+  std::string text =
+      fmt::format("scheduler {}: {}\n", options_.scheduler.to_string(), link_.explain());
   for (const auto& server : servers_)
     text += fmt::format("server {}: {}\n", server->id.value, server->session->explain());
   return text;

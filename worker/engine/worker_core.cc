@@ -12,7 +12,8 @@ namespace shoal {
 
 namespace {
 
-/// How long leaving may take when nobody asked for it: a destructor does not hang on a dead cluster.
+/// How long leaving may take when nobody asked for it: a destructor does not hang on a dead
+/// cluster.
 constexpr Duration kLeaveInDestructor = std::chrono::seconds(2);
 
 Engine::Options engine_options(const Config& config, const Address& scheduler, Role role) {
@@ -71,11 +72,12 @@ Status WorkerCore::join() {
     const auto now = clock_.now();
     if (engine_->refusal()) return *engine_->refusal();
     if (now >= until)
-      return Error{Errc::timed_out,
-                   fmt::format("could not join the cluster within {} s: {}",
-                               std::chrono::duration_cast<std::chrono::seconds>(
-                                   settings_.join_timeout).count(),
-                               engine_->why_not_joined())};
+      return Error{
+          Errc::timed_out,
+          fmt::format(
+              "could not join the cluster within {} s: {}",
+              std::chrono::duration_cast<std::chrono::seconds>(settings_.join_timeout).count(),
+              engine_->why_not_joined())};
     if (!engine_->poll(now)) wait_for_work(*engine_, nullptr, now, until);
   }
   joined_ = *engine_->joined();
@@ -145,12 +147,14 @@ Result<PullInfo> WorkerCore::wait(OperationId id, TimePoint moment) {
   auto& op = engine_->operation(id);
   auto spin_until = deadline_after(clock_.now(), settings_.spin);
   while (!engine_->done(id)) {
-    if (op.needs_tick.load(std::memory_order_relaxed))
-      return Error{Errc::needs_tick,
-                   fmt::format("this pull of table '{}' needs every worker, this one too, to finish "
-                               "the clocks below {}, and this worker is at clock {}: call tick() "
-                               "first", op.table->spec.name, op.need.value,
-                               engine_->clock().value)};
+    // The loop sets and clears the flag; a tick that it has not seen yet makes it outdated.
+    if (op.needs_tick.load(std::memory_order_relaxed) && op.need > engine_->clock())
+      return Error{
+          Errc::needs_tick,
+          fmt::format("this pull of table '{}' needs every worker, this one too, to finish "
+                      "the clocks below {}, and this worker is at clock {}: call tick() "
+                      "first",
+                      op.table->spec.name, op.need.value, engine_->clock().value)};
     if (moment != kNever && clock_.now() >= moment)
       return Error{Errc::not_ready, "the operation is still under way"};
     block(id, moment, spin_until);
@@ -224,7 +228,9 @@ Status WorkerCore::leave() {
   Writer out(meta);
   encode(out, Leave{joined_.node});
   meta.resize(out.size());
-  return control_status(FrameKind::leave, nullptr, std::move(meta), {});
+  auto left = control_status(FrameKind::leave, nullptr, std::move(meta), {});
+  // The view without us may be faster than the answer: we are out, as we wanted.
+  return left.code() == Errc::fenced ? Status() : left;
 }
 
 void WorkerCore::remove_memory(MemoryRecord* record, bool owned) {
