@@ -28,22 +28,22 @@ namespace shoal {
 ///     worker.tick();
 ///
 /// With `progress = thread` (the default) a thread of its own moves the bytes, and any thread may
-/// call anything. With `progress = caller` there is no such thread: bytes move inside wait(), ready(),
-/// flush() and progress(), all called from one thread, for the lowest latency.
-/// Move-only; the last of worker, tables, buffers and tickets to go closes the connection.
+/// call anything. With `progress = caller` there is no such thread: bytes move inside wait(),
+/// ready(), flush() and progress(), all called from one thread, for the lowest latency. Move-only;
+/// the last of worker, tables, buffers and tickets to go closes the connection.
 class Worker {
  public:
   /// Joins the cluster whose scheduler `config` names, as a worker or an observer. Returns when the
-  /// first roster is complete. Errors: timed_out with the address tried, refused (wrong token),
-  /// invalid_argument, version, io.
+  /// first roster is complete. Errors: timed_out with the address tried and what stood in the way
+  /// (nobody there, another token, who is missing), invalid_argument, version, io.
   static Result<Worker> connect(const Config& config, Role role = Role::worker);
   Worker(Worker&&) noexcept;
   Worker& operator=(Worker&&) noexcept;
   ~Worker();
 
-  /// Makes the table, or opens it if it is there with the same spec. T gives the dtype. A collective
-  /// table is opened by all workers together, at equal clocks. Errors: mismatch naming the field,
-  /// invalid_argument, timed_out.
+  /// Makes the table, or opens it if it is there with the same spec. T gives the dtype. A
+  /// collective table is opened by all workers together, at equal clocks. Errors: mismatch naming
+  /// the field, invalid_argument, timed_out.
   template <class T>
   Result<Table<T>> create_or_open(TableSpec spec) {
     spec.dtype = dtype_of<T>();
@@ -57,8 +57,8 @@ class Worker {
     SHOAL_ASSIGN(auto memory, allocate_memory(count * sizeof(T)));
     return Buffer<T>(std::move(memory));
   }
-  /// Registers memory of yours, which must outlive the handle. Operations on unregistered memory work
-  /// too; they register it for the loan.
+  /// Registers memory of yours, which must outlive the handle. Operations on unregistered memory
+  /// work too; they register it for the loan.
   Result<RegisteredMemory> register_memory(MemoryView memory);
 
   /// This worker finished an iteration: its clock goes up by one. Returns at once.
@@ -75,7 +75,8 @@ class Worker {
   /// Flushes and leaves the roster, so that nobody waits for this worker's lease. The destructor
   /// leaves too, but does not wait long.
   Status leave();
-  /// Drives the loop once: with `progress = caller`, for programs that compute for long between calls.
+  /// Drives the loop once: with `progress = caller`, for programs that compute for long between
+  /// calls.
   void progress();
 
   struct Traffic {

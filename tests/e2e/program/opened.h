@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -51,7 +52,7 @@ class MemoryOf final : public Memory {
     std::set<T> distinct;
     double sum = 0;
     for (std::size_t i = 0; i < count; ++i) {
-      if (distinct.size() < 100) distinct.insert(data[i]);
+      if (distinct.size() < 100 && (i == 0 || data[i] != data[i - 1])) distinct.insert(data[i]);
       sum += static_cast<double>(data[i]);
     }
     std::ostringstream out;
@@ -118,7 +119,7 @@ class OpenedAs final : public Opened {
       SHOAL_ASSIGN(auto memory, MemoryOf<T>::create(worker, count, own));
       in = memory.get();
       issued->in = std::move(memory);
-      for (auto& value : in->values()) value = value_of(words);
+      std::ranges::fill(in->values(), value_of(words));
     }
     if (kind == "pull" || kind == "push_pull") {
       SHOAL_ASSIGN(auto memory, MemoryOf<T>::create(worker, count, own));
