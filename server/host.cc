@@ -23,14 +23,18 @@ namespace {
 Result<Address> listen(Transport& transport, const Config& config, std::string_view what) {
   SHOAL_ASSIGN(const auto wanted, Address::parse(config.listen));
   if (wanted.host == "0.0.0.0" || wanted.host == "::")
-    return Error{Errc::invalid_argument,
-                 fmt::format("listen = '{}': others are told this address, so name the interface's own "
-                             "(--listen 10.0.0.1:0)", config.listen)};
+    return Error{
+        Errc::invalid_argument,
+        fmt::format("listen = '{}': others are told this address, so name the interface's own "
+                    "(--listen 10.0.0.1:0)",
+                    config.listen)};
   auto bound = transport.listen(wanted);
   if (bound.ok()) return bound;
   auto error = std::move(bound).error();
-  error.what += fmt::format("; the {}'s address is the option --listen (SHOAL_LISTEN), and port 0 takes "
-                            "a free port", what);
+  error.what += fmt::format(
+      "; the {}'s address is the option --listen (SHOAL_LISTEN), and port 0 takes "
+      "a free port",
+      what);
   return error;
 }
 
@@ -65,7 +69,8 @@ Result<std::unique_ptr<SchedulerHost>> SchedulerHost::start(const Config& config
   auto& membership = options.membership;
   membership.servers_expected = config.servers;
   membership.workers_expected = config.workers;
-  membership.form_timeout = config.join_timeout;
+  // A little less, so that who joins hears what is missing before its own join_timeout.
+  membership.form_timeout = config.join_timeout * 9 / 10;
   membership.server_beat = config.server_beat;
   membership.server_lease = config.server_lease;
   membership.worker_beat = config.worker_beat;
@@ -73,8 +78,8 @@ Result<std::unique_ptr<SchedulerHost>> SchedulerHost::start(const Config& config
   membership.lost_after = config.lost_after;
   membership.straggler_limit = config.straggler_limit;
   membership.open_timeout = config.operation_timeout * 2 / 3;
-  SHOAL_ASSIGN(parts->scheduler, Scheduler::create(*parts->transport, options, *parts->store,
-                                                   parts->clock.now()));
+  SHOAL_ASSIGN(parts->scheduler,
+               Scheduler::create(*parts->transport, options, *parts->store, parts->clock.now()));
   SHOAL_ASSIGN(parts->loop, LoopThread::start("shoal-scheduler", *parts->scheduler, parts->clock,
                                               Duration::zero()));
   return std::unique_ptr<SchedulerHost>(new SchedulerHost(std::move(parts)));
@@ -82,8 +87,8 @@ Result<std::unique_ptr<SchedulerHost>> SchedulerHost::start(const Config& config
 
 // ---- Server.
 
-/// The server as its loop runs it: starts the heart when it has joined, and tells other threads when
-/// it cannot go on.
+/// The server as its loop runs it: starts the heart when it has joined, and tells other threads
+/// when it cannot go on.
 struct ServerHost::Parts final : Pollable {
   SteadyClock clock;
   HostDevice device;
@@ -173,8 +178,7 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   parts->join_until = deadline_after(parts->clock.now(), config.join_timeout);
   SHOAL_ASSIGN(parts->server,
                Server::create(*parts->own_transport, parts->device, rules, std::move(options)));
-  SHOAL_ASSIGN(parts->loop,
-               LoopThread::start("shoal-server", *parts, parts->clock, config.spin));
+  SHOAL_ASSIGN(parts->loop, LoopThread::start("shoal-server", *parts, parts->clock, config.spin));
   return std::unique_ptr<ServerHost>(new ServerHost(std::move(parts)));
 }
 

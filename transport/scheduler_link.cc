@@ -92,6 +92,7 @@ struct SchedulerLink::State {
   Epoch wanted;
   bool ask_full = false;  ///< a delta did not fit
   bool refused = false;
+  std::string join_waits_for;  ///< what the scheduler said when it had no place yet
 
   std::optional<Tick> tick;
   bool tick_sent = false;
@@ -185,8 +186,11 @@ void SchedulerLink::State::on_joined(const Incoming& answer, Change& change) {
   join_at = deadline_after(now, kJoinAgain);
   const auto& frame = answer.frame;
   if (answer.status != Errc::ok) {
-    if (passes(answer.status)) return;
     std::string why(reinterpret_cast<const char*>(frame.payload.data()), frame.payload.size());
+    if (passes(answer.status)) {
+      join_waits_for = std::move(why);
+      return;
+    }
     if (why.empty())
       why = fmt::format("the scheduler {} refused the join: {}", options.scheduler.to_string(),
                         name_of(answer.status));
@@ -371,7 +375,8 @@ std::string SchedulerLink::explain() const {
   const auto& s = *state_;
   auto text = s.session.explain();
   if (s.refused) return text + "; the join was refused";
-  if (!s.joined) return text + "; not joined";
+  if (!s.joined)
+    return text + "; not joined" + (s.join_waits_for.empty() ? "" : ": " + s.join_waits_for);
   return text + fmt::format("; joined as node {}, view {}.{}, G {}", s.joined->node.value,
                             s.view->epoch.term, s.view->epoch.number, s.global_clock.value);
 }
