@@ -31,34 +31,49 @@ void TableModel::check_row(Key row, const RowValue& value, std::vector<std::stri
     const int digit = digit_of(value, i);
     if (digit == 0) continue;
     if (digit > 1)
-      broken.push_back(fmt::format("1: table {} row {}: push {} is there {} times", name_, row, i, digit));
+      broken.push_back(
+          fmt::format("1: table {} row {}: push {} is there {} times", name_, row, i, digit));
     else if (i >= pushes_.size() || !pushes_[i].rows.contains(row))
       broken.push_back(fmt::format("6: table {} row {}: push {} never went there", name_, row, i));
     else if (pushes_[i].state == PushState::cancelled)
-      broken.push_back(fmt::format("2: table {} row {}: push {} was confirmed as cancelled", name_, row, i));
+      broken.push_back(
+          fmt::format("2: table {} row {}: push {} was confirmed as cancelled", name_, row, i));
   }
 }
 
-/// Every push that the bound covers, of workers that are still there, is in the row; and on on_arrival
-/// tables the worker's own earlier ones.
+/// Every push that the bound covers, of workers that are still there, is in the row; and on
+/// on_arrival tables the worker's own earlier ones.
 void TableModel::check_bound(const PullRecord& pull, Key row, const RowValue& value,
-                             const std::vector<bool>& gone,
-                             std::vector<std::string>& broken) const {
+                             const std::vector<bool>& gone, std::vector<std::string>& broken) {
   for (std::uint32_t i = 0; i < pushes_.size(); ++i) {
     const auto& push = pushes_[i];
     if (!push.rows.contains(row) || digit_of(value, i) != 0) continue;
     if (push.state == PushState::unknown || push.state == PushState::cancelled) continue;
     if (pull.bounded && push.clock < pull.need && !gone[push.worker])
-      broken.push_back(fmt::format("3: table {} row {}: a pull that needs clock {} misses push {} of "
-                                   "worker {} at clock {}", name_, row, pull.need.value, i,
-                                   push.worker, push.clock.value));
+      broken.push_back(
+          fmt::format("3: table {} row {}: a pull that needs clock {} misses push {} of "
+                      "worker {} at clock {}",
+                      name_, row, pull.need.value, i, push.worker, push.clock.value));
   }
   if (apply_ != Apply::on_arrival || pull.observer) return;
-  for (const auto own : pull.own_before)
-    if (pushes_[own].rows.contains(row) && digit_of(value, own) == 0 &&
-        (pushes_[own].state == PushState::issued || pushes_[own].state == PushState::applied))
-      broken.push_back(fmt::format("4: table {} row {}: worker {} does not read its own push {}", name_,
-                                   row, pull.worker, own));
+  for (const auto own : pull.own_before) {
+    if (!pushes_[own].rows.contains(row) || digit_of(value, own) != 0) continue;
+    auto sentence = fmt::format("4: table {} row {}: worker {} does not read its own push {}",
+                                name_, row, pull.worker, own);
+    if (pushes_[own].state == PushState::applied)
+      broken.push_back(std::move(sentence));
+    else if (pushes_[own].state == PushState::issued)
+      owed_.emplace_back(own, std::move(sentence));
+  }
+}
+
+std::vector<std::string> TableModel::end(std::uint32_t push, PushState state) {
+  pushes_[push].state = state;
+  std::vector<std::string> broken;
+  if (state == PushState::applied)
+    for (const auto& [owed, sentence] : owed_)
+      if (owed == push) broken.push_back(sentence);
+  return broken;
 }
 
 /// Rows of one segment that one push covers hold it all or none.
@@ -71,8 +86,9 @@ void TableModel::check_segments(const PullRecord& pull, std::span<const RowValue
     for (std::uint32_t i = 0; i < pushes_.size(); ++i)
       if (pushes_[i].rows.contains(pull.rows[a]) && pushes_[i].rows.contains(pull.rows[b]) &&
           digit_of(values[a], i) != digit_of(values[b], i))
-        broken.push_back(fmt::format("6: table {}: rows {} and {} of one segment disagree on push {}",
-                                     name_, pull.rows[a], pull.rows[b], i));
+        broken.push_back(
+            fmt::format("6: table {}: rows {} and {} of one segment disagree on push {}", name_,
+                        pull.rows[a], pull.rows[b], i));
   }
 }
 
@@ -83,12 +99,12 @@ void TableModel::check_version(const PullRecord& pull, WorkerClock version,
     const auto row = pull.rows[r];
     for (std::uint32_t i = 0; i < pushes_.size(); ++i)
       if (digit_of(values[r], i) != 0 && pushes_[i].clock >= version)
-        broken.push_back(fmt::format("5: table {} row {}: version {} holds push {} of clock {}", name_,
-                                     row, version.value, i, pushes_[i].clock.value));
+        broken.push_back(fmt::format("5: table {} row {}: version {} holds push {} of clock {}",
+                                     name_, row, version.value, i, pushes_[i].clock.value));
     const auto [known, first] = versions_.emplace(std::pair{row, version.value}, values[r]);
     if (!first && known->second != values[r])
-      broken.push_back(fmt::format("5: table {} row {}: version {} has two values", name_, row,
-                                   version.value));
+      broken.push_back(
+          fmt::format("5: table {} row {}: version {} has two values", name_, row, version.value));
   }
 }
 
@@ -105,8 +121,8 @@ std::vector<std::string> TableModel::check(const PullRecord& pull, WorkerClock o
     broken.push_back(fmt::format("table {}: a pull's oldest clock {} is above its newest {}", name_,
                                  oldest.value, newest.value));
   if (pull.bounded && !pull.observer && oldest < pull.need)
-    broken.push_back(fmt::format("3: table {}: a pull that needs clock {} was answered at {}", name_,
-                                 pull.need.value, oldest.value));
+    broken.push_back(fmt::format("3: table {}: a pull that needs clock {} was answered at {}",
+                                 name_, pull.need.value, oldest.value));
   if (apply_ != Apply::on_arrival && oldest == newest) check_version(pull, oldest, values, broken);
   return broken;
 }
@@ -116,11 +132,12 @@ std::vector<std::string> TableModel::check_final(std::span<const Key> rows,
   std::vector<std::string> broken;
   for (std::size_t r = 0; r < rows.size(); ++r) {
     check_row(rows[r], values[r], broken);
+    if (apply_ != Apply::on_arrival) continue;  // what no round has folded yet is in no version
     for (std::uint32_t i = 0; i < pushes_.size(); ++i)
       if (pushes_[i].state == PushState::applied && pushes_[i].rows.contains(rows[r]) &&
           digit_of(values[r], i) != 1)
-        broken.push_back(fmt::format("1: table {} row {}: push {} was acknowledged and is not there",
-                                     name_, rows[r], i));
+        broken.push_back(fmt::format(
+            "1: table {} row {}: push {} was acknowledged and is not there", name_, rows[r], i));
   }
   return broken;
 }

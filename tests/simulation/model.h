@@ -12,13 +12,13 @@
 #include "core/base/ids.h"
 #include "core/table/table_spec.h"
 
-// What must hold, whatever happened: the simulation's own account of every push and pull, kept apart
-// from the code under test. See docs/design/simulation.md and protocol.md section 9.
+// What must hold, whatever happened: the simulation's own account of every push and pull, kept
+// apart from the code under test. See docs/design/simulation.md and protocol.md section 9.
 
 namespace shoal::simulation {
 
-/// Each push of a run has a number, and adds 1 to a digit of its own in every row it covers: two bits
-/// of an i64 column. So a row says exactly which pushes are in it, and how often.
+/// Each push of a run has a number, and adds 1 to a digit of its own in every row it covers: two
+/// bits of an i64 column. So a row says exactly which pushes are in it, and how often.
 inline constexpr std::uint32_t kColumns = 4;
 inline constexpr std::uint32_t kDigitsPerColumn = 31;
 inline constexpr std::uint32_t kPushesMax = kColumns * kDigitsPerColumn;
@@ -45,7 +45,7 @@ struct PushRecord {
 struct PullRecord {
   std::uint32_t worker = 0;
   bool observer = false;
-  WorkerClock need;           ///< u - s
+  WorkerClock need;  ///< u - s
   bool bounded = true;
   std::vector<Key> rows;
   std::vector<std::uint32_t> own_before;  ///< pushes of this worker issued before it
@@ -62,7 +62,8 @@ class TableModel {
     pushes_.push_back(std::move(push));
     return static_cast<std::uint32_t>(pushes_.size() - 1);
   }
-  void end(std::uint32_t push, PushState state) { pushes_[push].state = state; }
+  /// Returns sentences: what an earlier pull lacked that should have been there.
+  std::vector<std::string> end(std::uint32_t push, PushState state);
   PushState state(std::uint32_t push) const { return pushes_[push].state; }
   /// A worker died, left by force, or was cut off: what it had not heard of may be there or not.
   void worker_gone(std::uint32_t worker);
@@ -79,7 +80,7 @@ class TableModel {
  private:
   void check_row(Key row, const RowValue& value, std::vector<std::string>& broken) const;
   void check_bound(const PullRecord& pull, Key row, const RowValue& value,
-                   const std::vector<bool>& gone, std::vector<std::string>& broken) const;
+                   const std::vector<bool>& gone, std::vector<std::string>& broken);
   void check_segments(const PullRecord& pull, std::span<const RowValue> values,
                       std::vector<std::string>& broken) const;
   void check_version(const PullRecord& pull, WorkerClock version, std::span<const RowValue> values,
@@ -89,7 +90,11 @@ class TableModel {
   Apply apply_;
   std::uint64_t rows_per_segment_;
   std::vector<PushRecord> pushes_;
-  std::map<std::pair<Key, std::int64_t>, RowValue> versions_;  ///< first value seen of (row, version)
+  /// Own pushes that a pull did not hold while they were still under way: wrong unless they turn
+  /// out to have been cancelled or lost.
+  std::vector<std::pair<std::uint32_t, std::string>> owed_;
+  std::map<std::pair<Key, std::int64_t>, RowValue>
+      versions_;  ///< first value seen of (row, version)
 };
 
 }  // namespace shoal::simulation

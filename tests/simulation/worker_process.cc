@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "core/cluster/messages.h"
 
@@ -11,6 +12,7 @@ namespace shoal::simulation {
 
 namespace {
 
+constexpr std::uint64_t kSparseKeys = 12;
 constexpr Duration kPatience = std::chrono::seconds(4);
 /// A ticket ends by its deadline + cancel_grace; the loop may be a little late.
 constexpr Duration kSlack = std::chrono::milliseconds(150);
@@ -75,6 +77,11 @@ bool WorkerProcess::act(TimePoint now) {
       return true;
     case Stage::running:
       if (waits()) return false;
+      if (plan_.audit) {
+        if (played_) stage_ = Stage::finished;
+        if (!std::exchange(played_, true)) audit(now);
+        return true;
+      }
       if (!played_) {
         play_round(now);
         played_ = true;
@@ -101,7 +108,8 @@ bool WorkerProcess::act(TimePoint now) {
       if (waits()) return false;
       stage_ = Stage::finished;
       return true;
-    case Stage::finished: return false;
+    case Stage::finished:
+      return false;
   }
   return false;
 }
@@ -116,8 +124,8 @@ void WorkerProcess::open_tables(TimePoint now) {
   }
 }
 
-void WorkerProcess::issue_control(OperationKind kind, FrameKind control, std::vector<std::byte> meta,
-                                  std::size_t table, TimePoint now) {
+void WorkerProcess::issue_control(OperationKind kind, FrameKind control,
+                                  std::vector<std::byte> meta, std::size_t table, TimePoint now) {
   Engine::Ask ask;
   ask.kind = kind;
   ask.control = control;
@@ -140,7 +148,7 @@ std::vector<Key> WorkerProcess::choose_rows(const TableSpec& spec) {
   } else {
     const auto count = 1 + random_.below(6);
     std::set<Key> chosen;
-    for (std::uint64_t i = 0; i < count; ++i) chosen.insert(mix64(random_.below(12)));
+    for (std::uint64_t i = 0; i < count; ++i) chosen.insert(mix64(random_.below(kSparseKeys)));
     rows.assign(chosen.begin(), chosen.end());
     for (std::size_t i = rows.size(); i > 1; --i) std::swap(rows[i - 1], rows[random_.below(i)]);
   }
@@ -162,6 +170,33 @@ void WorkerProcess::play_round(TimePoint now) {
   }
 }
 
+/// Every row there can be. What the pulls return is checked when they are done.
+void WorkerProcess::audit(TimePoint now) {
+  for (std::size_t table = 0; table < ledger_.specs.size(); ++table) {
+    if (shapes_[table] == nullptr) continue;
+    const auto& spec = ledger_.specs[table];
+    auto& issued = issued_.emplace_back();
+    issued.kind = OperationKind::pull;
+    issued.table = table;
+    issued.awaited = true;
+    issued.deadline = now + kPatience;
+    const bool dense = spec.layout == Layout::dense;
+    for (std::uint64_t i = 0; i < (dense ? spec.rows : kSparseKeys); ++i)
+      issued.keys.push_back(dense ? i : mix64(i));
+    issued.pull.rows = issued.keys;
+    issued.out.resize(issued.keys.size());
+    Engine::Ask ask;
+    ask.kind = OperationKind::pull;
+    ask.table = shapes_[table];
+    ask.deadline = issued.deadline;
+    ask.by_keys = !dense;
+    ask.rows = {0, issued.keys.size()};
+    if (!dense) ask.keys = issued.keys;
+    ask.target = view_of(issued.out);
+    issued.id = engine_.submit(std::move(ask)).value();
+  }
+}
+
 void WorkerProcess::issue_rows(std::size_t table, OperationKind kind, std::int64_t ahead,
                                TimePoint now) {
   auto& model = ledger_.models[table];
@@ -173,9 +208,9 @@ void WorkerProcess::issue_rows(std::size_t table, OperationKind kind, std::int64
   issued.table = table;
   issued.keys = choose_rows(spec);
   issued.awaited = kind != OperationKind::push || random_.chance(0.5);
-  issued.deadline = now + (random_.chance(0.15)
-                               ? Duration(std::chrono::milliseconds(1 + random_.below(60)))
-                               : kPatience);
+  issued.deadline =
+      now + (random_.chance(0.15) ? Duration(std::chrono::milliseconds(1 + random_.below(60)))
+                                  : kPatience);
   Engine::Ask ask;
   ask.kind = kind;
   ask.table = shapes_[table];
@@ -234,14 +269,30 @@ void WorkerProcess::settle(Issued& issued, const Operation& op) {
   }
   if (issued.kind == OperationKind::flush) return;
   auto& model = ledger_.models[issued.table];
-  if (issued.kind != OperationKind::pull)
-    model.end(issued.push, op.code == Errc::ok          ? PushState::applied
-                           : op.code == Errc::cancelled ? PushState::cancelled
-                                                        : PushState::unknown);
-  if (issued.kind != OperationKind::push && op.code == Errc::ok)
-    for (auto& broken : model.check(issued.pull, op.completion.oldest, op.completion.newest,
-                                    issued.out, ledger_.gone))
+  if (plan_.audit) {
+    if (op.code == Errc::ok) {
+      for (auto& broken : model.check_final(issued.pull.rows, issued.out))
+        ledger_.violations.push_back("at the end: " + broken);
+    } else if (!ledger_.slots_may_be_lost) {
+      ledger_.violations.push_back(fmt::format("8: at the end table {} cannot be read: {} {}",
+                                               ledger_.specs[issued.table].name, name_of(op.code),
+                                               op.detail));
+    }
+    return;
+  }
+  if (issued.kind != OperationKind::pull) {
+    const auto state = op.code == Errc::ok          ? PushState::applied
+                       : op.code == Errc::cancelled ? PushState::cancelled
+                                                    : PushState::unknown;
+    for (auto& broken : model.end(issued.push, state))
       ledger_.violations.push_back(fmt::format("worker {}: {}", plan_.index, broken));
+    if (op.code == Errc::ok) ++ledger_.pushes_applied;
+  }
+  if (issued.kind == OperationKind::push || op.code != Errc::ok) return;
+  ++ledger_.pulls_answered;
+  for (auto& broken : model.check(issued.pull, op.completion.oldest, op.completion.newest,
+                                  issued.out, ledger_.gone))
+    ledger_.violations.push_back(fmt::format("worker {}: {}", plan_.index, broken));
 }
 
 std::vector<std::string> WorkerProcess::overdue(TimePoint now) const {
@@ -255,13 +306,13 @@ std::vector<std::string> WorkerProcess::overdue(TimePoint now) const {
 }
 
 std::string WorkerProcess::state() const {
-  std::string text = fmt::format("worker {}: stage {} round {}/{} clock {}", plan_.index,
-                                 static_cast<int>(stage_), round_, plan_.rounds,
-                                 engine_.clock().value);
+  std::string text =
+      fmt::format("worker {}: stage {} round {}/{} clock {}", plan_.index, static_cast<int>(stage_),
+                  round_, plan_.rounds, engine_.clock().value);
   for (const auto& issued : issued_)
     if (!issued.done)
-      text += fmt::format(" [kind {} table {} need {}]", static_cast<int>(issued.kind), issued.table,
-                          issued.pull.need.value);
+      text += fmt::format(" [kind {} table {} need {}]", static_cast<int>(issued.kind),
+                          issued.table, issued.pull.need.value);
   return text;
 }
 

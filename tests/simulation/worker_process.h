@@ -23,16 +23,21 @@ struct Ledger {
   std::vector<std::string> violations;
   SimNetwork* network = nullptr;
   bool faults_over = false;
+  bool slots_may_be_lost = false;
+  std::uint64_t pushes_applied = 0;
+  std::uint64_t pulls_answered = 0;
 };
 
-/// A worker that trains at random: opens the tables, and in each round pushes, pulls, prefetches and
-/// cancels, then ticks; at the end it flushes and leaves. Everything it learns goes to the ledger.
+/// A worker that trains at random: opens the tables, and in each round pushes, pulls, prefetches
+/// and cancels, then ticks; at the end it flushes and leaves. Everything it learns goes to the
+/// ledger.
 class WorkerProcess final : public Pollable {
  public:
   struct Plan {
     std::uint32_t index = 0;
     std::uint64_t seed = 1;
     int rounds = 4;
+    bool audit = false;  ///< reads every row once, when all is over, as an observer
     Engine::Options engine;
   };
   WorkerProcess(Ledger& ledger, Transport& transport, const Clock& clock, Plan plan);
@@ -43,6 +48,7 @@ class WorkerProcess final : public Pollable {
   Transport& transport() override { return engine_.transport(); }
 
   Engine& engine() { return engine_; }
+  Role role() const { return plan_.engine.role; }
   /// Left the cluster, or knows that it never can.
   bool finished() const { return stage_ == Stage::finished; }
   /// Operations whose ticket should have ended by now.
@@ -71,6 +77,7 @@ class WorkerProcess final : public Pollable {
   void settle(Issued& issued, const Operation& op);
   void open_tables(TimePoint now);
   void play_round(TimePoint now);
+  void audit(TimePoint now);
   void issue_rows(std::size_t table, OperationKind kind, std::int64_t ahead, TimePoint now);
   void issue_control(OperationKind kind, FrameKind control, std::vector<std::byte> meta,
                      std::size_t table, TimePoint now);
