@@ -16,8 +16,8 @@ namespace shoal {
 /// scheduler` and LocalCluster run. Destroying it stops it.
 class SchedulerHost {
  public:
-  /// Listens at `config.listen`; takes up the cluster in `config.state_dir`, if there is one. Errors:
-  /// io (says which option to change), invalid_argument, corrupt, exists.
+  /// Listens at `config.listen`; takes up the cluster in `config.state_dir`, if there is one.
+  /// Errors: io (says which option to change), invalid_argument, corrupt, exists.
   static Result<std::unique_ptr<SchedulerHost>> start(const Config& config);
   ~SchedulerHost();
   /// Where it listens, with the real port.
@@ -37,8 +37,8 @@ class ServerHost {
   static Result<std::unique_ptr<ServerHost>> start(const Config& config, const RuleSet& rules);
   ~ServerHost();
   const Address& address() const;
-  /// Set when the scheduler refused the server for good, or could not be reached in join_timeout. Any
-  /// thread.
+  /// Set when the scheduler refused the server for good, or could not be reached in join_timeout.
+  /// Any thread.
   std::optional<Error> failure() const;
 
  private:

@@ -21,8 +21,8 @@ struct LocalCluster::Parts {
   std::vector<std::unique_ptr<ServerHost>> servers;
 
   ~Parts() {
+    scheduler.reset();  // first, so that it does not miss its servers
     servers.clear();
-    scheduler.reset();
     if (!token_file.empty()) ::unlink(token_file.c_str());
   }
 };
@@ -32,13 +32,13 @@ namespace {
 /// A file that only this user may read, with a random token.
 Result<std::string> make_token_file() {
   const char* directory = std::getenv("TMPDIR");
-  std::string path = fmt::format("{}/shoal-token-XXXXXX", directory != nullptr ? directory : "/tmp");
+  std::string path =
+      fmt::format("{}/shoal-token-XXXXXX", directory != nullptr ? directory : "/tmp");
   const int fd = ::mkstemp(path.data());
   if (fd < 0) return Error{Errc::io, fmt::format("cannot make the token file {}", path), errno};
-  const auto token = fmt::format("{:016x}{:016x}{:016x}{:016x}\n", entropy(), entropy(), entropy(),
-                                 entropy());
-  const bool wrote =
-      ::write(fd, token.data(), token.size()) == static_cast<ssize_t>(token.size());
+  const auto token =
+      fmt::format("{:016x}{:016x}{:016x}{:016x}\n", entropy(), entropy(), entropy(), entropy());
+  const bool wrote = ::write(fd, token.data(), token.size()) == static_cast<ssize_t>(token.size());
   const int error = errno;
   ::close(fd);
   if (wrote) return path;

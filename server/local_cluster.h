@@ -10,7 +10,8 @@
 namespace shoal {
 
 /// A scheduler and servers inside this process, over loopback, with a token of their own: a program
-/// runs on one machine with no other process. Destroying it ends the cluster; destroy workers first.
+/// runs on one machine with no other process. Destroying it ends the cluster; destroy workers
+/// first.
 ///
 ///     auto cluster = shoal::LocalCluster::start({.servers = 2, .workers = 1}).value();
 ///     auto worker = shoal::Worker::connect(cluster.config()).value();
@@ -18,9 +19,9 @@ class LocalCluster {
  public:
   struct Options {
     std::uint32_t servers = 1;
-    std::uint32_t workers = 1;                ///< that the first roster waits for
+    std::uint32_t workers = 1;  ///< that the first roster waits for
     RuleSet rules = RuleSet::builtin();
-    Config config;                            ///< timeouts, budgets, ...; addresses are ours
+    Config config;  ///< timeouts, budgets, ...; addresses are ours
   };
   /// Errors: io, no_memory.
   static Result<LocalCluster> start(Options options);

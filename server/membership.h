@@ -173,7 +173,7 @@ class Membership {
   std::uint32_t next_node_ = 1;
   std::uint32_t next_table_ = 1;
   ClockTable clocks_;                          ///< has exactly the roster
-  WorkerClock clock_bound_;  ///< stored: G is not told beyond it
+  WorkerClock clock_bound_;                    ///< stored: G is not told beyond it
   WorkerClock fastest_;                        ///< the highest local clock anybody told
   std::unordered_map<NodeId, Vitals> vitals_;  ///< has exactly the nodes
   TimePoint leases_at_ = kNever;               ///< no lease ends before

@@ -10,7 +10,8 @@ Result<Address> Address::parse(std::string_view text) {
   const auto wrong = [&] {
     return Error{Errc::invalid_argument,
                  fmt::format("'{}' is not an address: expected host:port, as in 10.0.0.1:7000 or "
-                             "[::1]:7000", text)};
+                             "[::1]:7000",
+                             text)};
   };
   const auto colon = text.rfind(':');
   if (colon == std::string_view::npos || colon == 0) return wrong();
@@ -25,7 +26,8 @@ Result<Address> Address::parse(std::string_view text) {
   Address address{std::string(host), 0};
   const auto [end, error] =
       std::from_chars(digits.data(), digits.data() + digits.size(), address.port);
-  if (error != std::errc{} || end != digits.data() + digits.size() || digits.empty()) return wrong();
+  if (error != std::errc{} || end != digits.data() + digits.size() || digits.empty())
+    return wrong();
   return address;
 }
 

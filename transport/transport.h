@@ -31,9 +31,9 @@ struct Address {
 /// A connection, as its transport names it. Never reused, so an old id is harmless.
 using EndpointId = StrongId<struct EndpointIdTag, std::uint64_t>;
 
-/// Bytes of a peer's region, as they travel in messages: 24 bytes, no pointers of ours. What `region`
-/// and `address` mean is the backend's own affair (a table index with a generation; a verbs rkey and
-/// a virtual address); no other process can use them before the owner has sent them.
+/// Bytes of a peer's region, as they travel in messages: 24 bytes, no pointers of ours. What
+/// `region` and `address` mean is the backend's own affair (a table index with a generation; a
+/// verbs rkey and a virtual address); no other process can use them before the owner has sent them.
 struct RemoteSpan {
   std::uint64_t region = 0;
   std::uint64_t address = 0;
@@ -51,8 +51,8 @@ enum class Access : std::uint8_t { read = 1, write = 2, read_write = 3 };
 
 class Transport;
 
-/// Memory that peers may READ or WRITE, by `remote()`, until it is revoked. Move-only; destroying it
-/// revokes. The memory itself belongs to whoever registered it and must outlive the region.
+/// Memory that peers may READ or WRITE, by `remote()`, until it is revoked. Move-only; destroying
+/// it revokes. The memory itself belongs to whoever registered it and must outlive the region.
 class Region {
  public:
   Region() = default;
@@ -91,14 +91,14 @@ enum class Lane : std::uint8_t {
 /// What `poll` reports.
 struct Event {
   enum class Kind : std::uint8_t {
-    accepted,   ///< A peer connected to us and proved that it knows the token.
-    connected,  ///< Our connect() succeeded.
-    closed,     ///< The endpoint is gone: `status` says why. Comes after the completions of all
-                ///< that was posted on it. Not sent for an endpoint that close() was called on.
-    message,    ///< `frame` arrived.
-    sent,       ///< A send() with a context: its payload may be reused.
-    read_done,  ///< A read() ended: with status ok all bytes are there.
-    write_done, ///< A write() ended: its source may be reused. Says nothing of the peer's side.
+    accepted,    ///< A peer connected to us and proved that it knows the token.
+    connected,   ///< Our connect() succeeded.
+    closed,      ///< The endpoint is gone: `status` says why. Comes after the completions of all
+                 ///< that was posted on it. Not sent for an endpoint that close() was called on.
+    message,     ///< `frame` arrived.
+    sent,        ///< A send() with a context: its payload may be reused.
+    read_done,   ///< A read() ended: with status ok all bytes are there.
+    write_done,  ///< A write() ended: its source may be reused. Says nothing of the peer's side.
   };
   Kind kind = Kind::closed;
   Errc status = Errc::ok;
@@ -112,12 +112,13 @@ struct Event {
 ///
 /// Contract, tried on every backend by tests/transport/contract_test.cc:
 ///  - Every send(context != 0), read() and write() that returned ok completes exactly once, with
-///    `ok`, `closed` or `peer_lost`, or (read, write) `revoked`. Memory lent to it is the transport's
-///    until then.
+///    `ok`, `closed` or `peer_lost`, or (read, write) `revoked`. Memory lent to it is the
+///    transport's until then.
 ///  - A message arrives whole, at most once, in the order of its lane, or its endpoint closes.
 ///  - `close` ends every loan on the endpoint before it returns: their completions follow with
 ///    `closed`, but from that moment no byte lands in or leaves the memory.
-///  - A peer that sends nonsense loses its endpoint (`closed` with Errc::protocol, corrupt, version)
+///  - A peer that sends nonsense loses its endpoint (`closed` with Errc::protocol, corrupt,
+///  version)
 ///    and touches nothing else. A peer without the cluster's token never shows up as `accepted`.
 ///  - Nothing blocks and nothing is called back; `poll` is the only way out.
 ///  - In steady state no call allocates.
@@ -131,8 +132,8 @@ class Transport {
   /// Accepts connections at `at` (port 0: any) and returns the address with the real port.
   /// Errors: io with errno (EADDRINUSE names the address), invalid_argument.
   virtual Result<Address> listen(const Address& at) = 0;
-  /// Starts to connect. Ends with `connected`, or `closed` with status refused (the port is closed: the
-  /// process is dead; or the token was wrong), timed_out, peer_lost, version, or io.
+  /// Starts to connect. Ends with `connected`, or `closed` with status refused (the port is closed:
+  /// the process is dead; or the token was wrong), timed_out, peer_lost, version, or io.
   virtual Result<EndpointId> connect(const Address& peer, TimePoint deadline) = 0;
   virtual void close(EndpointId endpoint) = 0;
   /// The other side's address, for messages to people. Empty for an unknown endpoint.
@@ -145,9 +146,9 @@ class Transport {
   virtual Result<Region> register_memory(MemoryView memory, Access access) = 0;
 
   /// Posts a frame. `header` needs kind and its own fields; lengths and checksum are filled in.
-  /// `header` and `meta` are copied before return. `payload` (at most kPayloadViewsMax host views) is
-  /// lent until `sent` if `context` is not 0, else until the endpoint is closed or the peer's answer
-  /// proves that it arrived; with `copy_payload` (at most kCopyMax bytes) it is copied too.
+  /// `header` and `meta` are copied before return. `payload` (at most kPayloadViewsMax host views)
+  /// is lent until `sent` if `context` is not 0, else until the endpoint is closed or the peer's
+  /// answer proves that it arrived; with `copy_payload` (at most kCopyMax bytes) it is copied too.
   /// Errors: closed (unknown or closed endpoint), overloaded (send queue full), out_of_range.
   struct SendOptions {
     Lane lane = Lane::message;
@@ -164,8 +165,9 @@ class Transport {
   virtual Status write(EndpointId endpoint, ConstMemoryView from, const RemoteSpan& to,
                        std::uint64_t context) = 0;
 
-  /// Moves what can be moved and reports what happened, at most events.size() events. What was posted
-  /// before may be held back until this call (one system call, one doorbell, for many frames).
+  /// Moves what can be moved and reports what happened, at most events.size() events. What was
+  /// posted before may be held back until this call (one system call, one doorbell, for many
+  /// frames).
   virtual std::size_t poll(std::span<Event> events) = 0;
   /// Pushes out what was posted, without looking for events.
   virtual void flush() = 0;
@@ -178,8 +180,8 @@ class Transport {
   /// Earliest moment at which poll() has to run even without traffic (connect deadlines).
   virtual TimePoint next_timer() const = 0;
 
-  /// The next thread that calls is the owner: LoopThread takes its object's transport over with this
-  /// and gives it back when it has stopped. No call may be under way.
+  /// The next thread that calls is the owner: LoopThread takes its object's transport over with
+  /// this and gives it back when it has stopped. No call may be under way.
   virtual void release_owner() {}
 
   static constexpr std::size_t kPayloadViewsMax = 4;

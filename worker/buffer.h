@@ -47,8 +47,8 @@ class RegisteredMemory {
   bool owned_ = false;
 };
 
-/// An array of T in registered memory: Worker::allocate. 64-byte aligned, zeroed. Operations on it need
-/// no registration of their own, and keep its memory alive until they are done.
+/// An array of T in registered memory: Worker::allocate. 64-byte aligned, zeroed. Operations on it
+/// need no registration of their own, and keep its memory alive until they are done.
 template <class T>
 class Buffer {
  public:

@@ -15,17 +15,17 @@ Status check(const TableShape& shape, std::string_view verb, bool by_keys, RowRa
   const auto& spec = shape.spec;
   if (!by_keys) {
     if (spec.layout == Layout::sparse)
-      return Error{Errc::invalid_argument,
-                   fmt::format("table '{}' is sparse: name its rows by keys, not by a range",
-                               spec.name)};
+      return Error{
+          Errc::invalid_argument,
+          fmt::format("table '{}' is sparse: name its rows by keys, not by a range", spec.name)};
     if (range.begin >= range.end || range.end > spec.rows)
       return Error{Errc::out_of_range,
-                   fmt::format("{} of rows [{}, {}): table '{}' has rows [0, {})", verb, range.begin,
-                               range.end, spec.name, spec.rows)};
+                   fmt::format("{} of rows [{}, {}): table '{}' has rows [0, {})", verb,
+                               range.begin, range.end, spec.name, spec.rows)};
   } else if (spec.apply_mode() == Apply::collective && verb != "pull") {
-    return Error{Errc::invalid_argument,
-                 fmt::format("table '{}' is collective: push ranges of rows, not key lists",
-                             spec.name)};
+    return Error{
+        Errc::invalid_argument,
+        fmt::format("table '{}' is collective: push ranges of rows, not key lists", spec.name)};
   }
   constexpr std::size_t kKeysMax = std::size_t{1} << 31;
   if (keys.size() > kKeysMax)
@@ -35,7 +35,8 @@ Status check(const TableShape& shape, std::string_view verb, bool by_keys, RowRa
   if (bytes != rows * row_bytes)
     return Error{Errc::mismatch,
                  fmt::format("{} of {} rows of table '{}' takes {} values ({} a row), and {} were "
-                             "given", verb, rows, spec.name, rows * row_bytes / value_bytes,
+                             "given",
+                             verb, rows, spec.name, rows * row_bytes / value_bytes,
                              row_bytes / value_bytes, bytes / value_bytes)};
   return {};
 }
@@ -54,9 +55,7 @@ Status TableHandle::set_parameter(std::string_view name, double value,
   return core_->control_status(FrameKind::set_parameter, shape_, std::move(meta), {});
 }
 
-Status TableHandle::drop() {
-  return core_->control_status(FrameKind::drop_table, shape_, {}, {});
-}
+Status TableHandle::drop() { return core_->control_status(FrameKind::drop_table, shape_, {}, {}); }
 
 Result<Ticket> TableHandle::issue_push(const Rows& rows, const Memory& from, bool store,
                                        const PushOptions& options) {
@@ -72,8 +71,8 @@ Result<Ticket> TableHandle::issue_push(const Rows& rows, const Memory& from, boo
   ask.keys = rows.keys;
   ask.source = from.view;
   ask.source_memory = from.record;
-  return core_->issue(std::move(ask), options.after, options.timeout,
-                      from.borrowed || rows.by_keys, false);
+  return core_->issue(std::move(ask), options.after, options.timeout, from.borrowed || rows.by_keys,
+                      false);
 }
 
 Result<Ticket> TableHandle::issue_pull(const Rows& rows, const Memory& to,
@@ -96,8 +95,8 @@ Result<Ticket> TableHandle::issue_pull(const Rows& rows, const Memory& to,
 Result<Ticket> TableHandle::issue_push_pull(RowRange rows, const Memory& from, const Memory& to,
                                             const PullOptions& options) {
   const auto value_bytes = byte_size(shape_->spec.dtype);
-  SHOAL_TRY(check(*shape_, "push", false, rows, {}, shape_->push_bytes, from.view.bytes,
-                  value_bytes));
+  SHOAL_TRY(
+      check(*shape_, "push", false, rows, {}, shape_->push_bytes, from.view.bytes, value_bytes));
   SHOAL_TRY(check(*shape_, "pull", false, rows, {}, shape_->row_bytes, to.view.bytes, value_bytes));
   Engine::Ask ask;
   ask.kind = OperationKind::push_pull;

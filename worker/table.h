@@ -18,8 +18,8 @@ namespace shoal {
 struct TableShape;
 
 struct PullOptions {
-  After after;               ///< issue it when these are done
-  std::int64_t ahead = 0;    ///< clocks: for use that many ticks from now (a prefetch)
+  After after;                      ///< issue it when these are done
+  std::int64_t ahead = 0;           ///< clocks: for use that many ticks from now (a prefetch)
   std::optional<Duration> timeout;  ///< not given: the worker's operation_timeout
 };
 
@@ -38,9 +38,10 @@ class TableHandle {
   const TableSpec& spec() const;
   TableId id() const;
 
-  /// Changes a parameter of the update rule, as a learning rate. On per_clock and collective tables it
-  /// holds for clocks >= from_clock, which must be at least G + W (out_of_range names it); on others
-  /// from the moment the servers hear of it. Blocks. Errors: unknown_name, out_of_range, timed_out.
+  /// Changes a parameter of the update rule, as a learning rate. On per_clock and collective tables
+  /// it holds for clocks >= from_clock, which must be at least G + W (out_of_range names it); on
+  /// others from the moment the servers hear of it. Blocks. Errors: unknown_name, out_of_range,
+  /// timed_out.
   Status set_parameter(std::string_view name, double value,
                        std::optional<WorkerClock> from_clock = std::nullopt);
   /// Removes the table and its rows from the cluster. Blocks.
@@ -72,10 +73,10 @@ class TableHandle {
 /// A table of the cluster, as this worker uses it; rows are `row_width` values of T. Cheap to move;
 /// outlives neither its Worker's process nor the table.
 ///
-/// All calls return at once with a Ticket; what is wrong with the call itself (out_of_range, mismatch,
-/// overloaded, needs_tick) is told by the ticket too. Values and keys are lent until it is done.
-/// Unsorted and repeated keys are legal: pushes of a repeated key combine as the update rule says
-/// (add up, or the last wins), pulls answer each position.
+/// All calls return at once with a Ticket; what is wrong with the call itself (out_of_range,
+/// mismatch, overloaded, needs_tick) is told by the ticket too. Values and keys are lent until it
+/// is done. Unsorted and repeated keys are legal: pushes of a repeated key combine as the update
+/// rule says (add up, or the last wins), pulls answer each position.
 template <class T>
 class Table : public TableHandle {
  public:
@@ -95,8 +96,8 @@ class Table : public TableHandle {
   Ticket push(std::span<const Key> keys, Source<T> values, const PushOptions& options = {}) {
     return or_failed(issue_push({true, {}, keys}, memory(values), false, options));
   }
-  /// Push and pull of the same rows. On a collective table the pull waits for the round's own result
-  /// (staleness 0): a parameter server's all-reduce, done segment by segment.
+  /// Push and pull of the same rows. On a collective table the pull waits for the round's own
+  /// result (staleness 0): a parameter server's all-reduce, done segment by segment.
   Ticket push_pull(RowRange rows, Source<T> in, Target<T> out, const PullOptions& options = {}) {
     return or_failed(issue_push_pull(rows, memory(in), memory(out), options));
   }

@@ -16,8 +16,8 @@ namespace shoal {
 class Engine;
 class WorkerCore;
 
-/// The clocks that a finished pull holds: every push of live workers from clocks below `oldest`, and
-/// of clocks from `newest` on nothing that was folded. With staleness 0 they are equal.
+/// The clocks that a finished pull holds: every push of live workers from clocks below `oldest`,
+/// and of clocks from `newest` on nothing that was folded. With staleness 0 they are equal.
 struct PullInfo {
   WorkerClock oldest;
   WorkerClock newest;
@@ -26,13 +26,13 @@ struct PullInfo {
 /// One push or pull under way: the loan of its buffers to the runtime, until it is done.
 ///
 /// Every operation is done exactly once, by its deadline and a short grace at the latest: with
-/// success, or with an Error (timed_out, cancelled, partly_applied, peer_lost, slot_lost, fenced, ...).
-/// From then on nothing of Shoal or of any peer touches the buffers.
+/// success, or with an Error (timed_out, cancelled, partly_applied, peer_lost, slot_lost, fenced,
+/// ...). From then on nothing of Shoal or of any peer touches the buffers.
 ///
 /// Move-only. A ticket that is dropped before its operation is done: if all its buffers are Shoal's
-/// own (Worker::allocate), the operation goes on by itself and keeps them alive; if one is yours, the
-/// destructor waits until the loan has ended (a pull is cancelled first), so that a buffer is never
-/// written after it is freed. Any thread may use a ticket, one at a time.
+/// own (Worker::allocate), the operation goes on by itself and keeps them alive; if one is yours,
+/// the destructor waits until the loan has ended (a pull is cancelled first), so that a buffer is
+/// never written after it is freed. Any thread may use a ticket, one at a time.
 class Ticket {
  public:
   Ticket() = default;
@@ -42,10 +42,11 @@ class Ticket {
 
   /// False for a ticket that was moved from or never filled.
   bool valid() const { return core_ != nullptr || failure_ != nullptr; }
-  /// Whether it is done, well or not. Never blocks; with `progress = caller` it drives the loop once.
+  /// Whether it is done, well or not. Never blocks; with `progress = caller` it drives the loop
+  /// once.
   bool ready();
-  /// Blocks until it is done. For pushes PullInfo is zero. Errc::needs_tick, at once and as long as it
-  /// holds: only this worker's own tick() could let the pull finish; the ticket stays good.
+  /// Blocks until it is done. For pushes PullInfo is zero. Errc::needs_tick, at once and as long as
+  /// it holds: only this worker's own tick() could let the pull finish; the ticket stays good.
   Result<PullInfo> wait();
   /// The same, at most for `timeout`: Errc::not_ready, and the ticket stays good.
   Result<PullInfo> wait_for(Duration timeout);

@@ -11,7 +11,7 @@ namespace shoal {
 
 }  // namespace shoal
 
-#define SHOAL_ASSERT(condition, message)                                         \
-  (static_cast<bool>(condition)                                                  \
-       ? static_cast<void>(0)                                                    \
+#define SHOAL_ASSERT(condition, message) \
+  (static_cast<bool>(condition)          \
+       ? static_cast<void>(0)            \
        : ::shoal::assertion_failed(#condition, __FILE__, __LINE__, message))

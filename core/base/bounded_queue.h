@@ -12,8 +12,8 @@
 namespace shoal {
 
 /// A bounded queue of small values for any number of producers and consumers, without locks and
-/// without allocation after construction: how user threads hand work to a loop. Each cell carries the
-/// turn in which it may next be written or read (Vyukov, "Bounded MPMC queue", 2010).
+/// without allocation after construction: how user threads hand work to a loop. Each cell carries
+/// the turn in which it may next be written or read (Vyukov, "Bounded MPMC queue", 2010).
 template <class T>
 class BoundedQueue {
   static_assert(std::is_trivially_copyable_v<T>);

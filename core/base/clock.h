@@ -21,8 +21,8 @@ using TimePoint = std::chrono::time_point<MonotonicTime, Duration>;
 /// 'No deadline'.
 inline constexpr TimePoint kNever = TimePoint::max();
 
-/// Where the time comes from. `main` makes a SteadyClock and hands it down; the simulation hands down
-/// its own. `now()` never goes back and may be called from any thread.
+/// Where the time comes from. `main` makes a SteadyClock and hands it down; the simulation hands
+/// down its own. `now()` never goes back and may be called from any thread.
 class Clock {
  public:
   virtual ~Clock() = default;

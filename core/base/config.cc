@@ -98,7 +98,8 @@ constexpr Option kOptions[] = {
     option<&Config::servers>("servers", "servers that the cluster waits for at its start"),
     option<&Config::workers>("workers", "workers that the first roster waits for"),
     option<&Config::transports>("transports", "transports to use, best first; this build has tcp"),
-    option<&Config::join_timeout>("join_timeout", "how long to wait for the cluster to be complete"),
+    option<&Config::join_timeout>("join_timeout",
+                                  "how long to wait for the cluster to be complete"),
     option<&Config::operation_timeout>("operation_timeout",
                                        "deadline of pushes, pulls and calls that give none"),
     option<&Config::cancel_grace>("cancel_grace",
@@ -146,8 +147,8 @@ Status set_option(Config& config, std::string_view name, std::string_view text,
   const auto* option = find_option(name);
   if (option == nullptr) return unknown(name, where);
   if (const auto set = option->set(config, text); !set.ok())
-    return Error{Errc::invalid_argument, fmt::format("{}: {} = '{}': {}", where, name, text,
-                                                     set.error().what)};
+    return Error{Errc::invalid_argument,
+                 fmt::format("{}: {} = '{}': {}", where, name, text, set.error().what)};
   config.origins[std::string(name)] = origin;
   return {};
 }
@@ -299,8 +300,9 @@ Result<std::string> read_token(const std::string& path) {
   if (!known || got < 0)
     return Error{Errc::io, fmt::format("cannot read the token file {}", path), error};
   if ((status.st_mode & (S_IROTH | S_IWOTH)) != 0)
-    return Error{Errc::invalid_argument,
-                 fmt::format("the token file {} can be read by everybody: chmod 600 {}", path, path)};
+    return Error{
+        Errc::invalid_argument,
+        fmt::format("the token file {} can be read by everybody: chmod 600 {}", path, path)};
   token.resize(static_cast<std::size_t>(got));
   while (!token.empty() && std::isspace(static_cast<unsigned char>(token.back()))) token.pop_back();
   if (token.empty())

@@ -15,7 +15,8 @@ namespace shoal {
 
 /// Everything that can be set, with its default. Values come from a TOML file, over them from the
 /// environment (`SHOAL_<NAME>`), over them from the command line; `shoal info --config` prints each
-/// with its meaning and where its value came from. A name nobody knows is an error, wherever it stood.
+/// with its meaning and where its value came from. A name nobody knows is an error, wherever it
+/// stood.
 struct Config {
   enum class Progress : std::uint8_t { thread, caller };
 

@@ -7,8 +7,8 @@
 
 namespace shoal {
 
-/// An integer with a meaning: ids of different things do not mix, compare or convert. `Tag` is never
-/// defined. The layout is that of `Rep`, so that a strong id can stand in a wire struct.
+/// An integer with a meaning: ids of different things do not mix, compare or convert. `Tag` is
+/// never defined. The layout is that of `Rep`, so that a strong id can stand in a wire struct.
 template <class Tag, class Rep>
 struct StrongId {
   using rep = Rep;

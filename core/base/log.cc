@@ -23,12 +23,18 @@ spdlog::logger& logger() {
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::trace: return spdlog::level::trace;
-    case LogLevel::debug: return spdlog::level::debug;
-    case LogLevel::info: return spdlog::level::info;
-    case LogLevel::warn: return spdlog::level::warn;
-    case LogLevel::error: return spdlog::level::err;
-    case LogLevel::off: return spdlog::level::off;
+    case LogLevel::trace:
+      return spdlog::level::trace;
+    case LogLevel::debug:
+      return spdlog::level::debug;
+    case LogLevel::info:
+      return spdlog::level::info;
+    case LogLevel::warn:
+      return spdlog::level::warn;
+    case LogLevel::error:
+      return spdlog::level::err;
+    case LogLevel::off:
+      return spdlog::level::off;
   }
   return spdlog::level::off;
 }
@@ -38,8 +44,9 @@ spdlog::level::level_enum to_spdlog(LogLevel level) {
 Result<LogLevel> parse_log_level(std::string_view name) {
   for (std::size_t i = 0; i < std::size(kNames); ++i)
     if (name == kNames[i]) return static_cast<LogLevel>(i);
-  return Error{Errc::invalid_argument,
-               fmt::format("log_level = '{}': expected trace, debug, info, warn, error or off", name)};
+  return Error{
+      Errc::invalid_argument,
+      fmt::format("log_level = '{}': expected trace, debug, info, warn, error or off", name)};
 }
 
 void set_log_level(LogLevel level) { logger().set_level(to_spdlog(level)); }

@@ -8,8 +8,8 @@
 
 #include "core/base/result.h"
 
-// One line to standard error for an event that an operator wants to know. Never on a message's path:
-// a line costs a system call.
+// One line to standard error for an event that an operator wants to know. Never on a message's
+// path: a line costs a system call.
 
 namespace shoal {
 

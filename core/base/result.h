@@ -13,8 +13,8 @@ namespace shoal {
 [[noreturn]] void value_of_failed_result(const Error& error) noexcept;
 
 /// A value of type T, or the Error that says why there is none: the only error channel between
-/// modules. `value()` of a failed result is a bug of the caller and aborts with the error's message;
-/// programs that want to go on test `ok()` first.
+/// modules. `value()` of a failed result is a bug of the caller and aborts with the error's
+/// message; programs that want to go on test `ok()` first.
 template <class T>
 class [[nodiscard]] Result {
  public:
@@ -93,17 +93,19 @@ using Status = Result<void>;
 #define SHOAL_CONCAT_(a, b) a##b
 #define SHOAL_CONCAT(a, b) SHOAL_CONCAT_(a, b)
 
-/// Returns the error of `expression` (a Status or Result) from the enclosing function, if it failed.
-#define SHOAL_TRY(expression)                                              \
-  do {                                                                     \
+/// Returns the error of `expression` (a Status or Result) from the enclosing function, if it
+/// failed.
+#define SHOAL_TRY(expression)                                                \
+  do {                                                                       \
     if (auto shoal_status_ = (expression); !shoal_status_.ok()) [[unlikely]] \
-      return std::move(shoal_status_).error();                             \
+      return std::move(shoal_status_).error();                               \
   } while (false)
 
 /// `SHOAL_ASSIGN(auto x, f())`: x = the value of f(), or returns its error.
 #define SHOAL_ASSIGN(declaration, expression) \
   SHOAL_ASSIGN_(SHOAL_CONCAT(shoal_result_, __LINE__), declaration, expression)
-#define SHOAL_ASSIGN_(result, declaration, expression)              \
-  auto result = (expression);                                       \
-  if (!result.ok()) [[unlikely]] return std::move(result).error();  \
+#define SHOAL_ASSIGN_(result, declaration, expression) \
+  auto result = (expression);                          \
+  if (!result.ok()) [[unlikely]]                       \
+    return std::move(result).error();                  \
   declaration = std::move(result).value()

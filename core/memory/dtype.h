@@ -14,23 +14,32 @@ inline constexpr std::uint8_t kDTypeCount = 6;
 constexpr std::size_t byte_size(DType type) {
   switch (type) {
     case DType::f64:
-    case DType::i64: return 8;
+    case DType::i64:
+      return 8;
     case DType::f32:
-    case DType::i32: return 4;
+    case DType::i32:
+      return 4;
     case DType::f16:
-    case DType::bf16: return 2;
+    case DType::bf16:
+      return 2;
   }
   return 0;
 }
 
 constexpr std::string_view name_of(DType type) {
   switch (type) {
-    case DType::f32: return "f32";
-    case DType::f64: return "f64";
-    case DType::f16: return "f16";
-    case DType::bf16: return "bf16";
-    case DType::i32: return "i32";
-    case DType::i64: return "i64";
+    case DType::f32:
+      return "f32";
+    case DType::f64:
+      return "f64";
+    case DType::f16:
+      return "f16";
+    case DType::bf16:
+      return "bf16";
+    case DType::i32:
+      return "i32";
+    case DType::i64:
+      return "i64";
   }
   return "?";
 }
@@ -45,12 +54,20 @@ constexpr std::optional<DType> parse_dtype(std::string_view name) {
 template <class T>
 consteval DType dtype_of();
 template <>
-consteval DType dtype_of<float>() { return DType::f32; }
+consteval DType dtype_of<float>() {
+  return DType::f32;
+}
 template <>
-consteval DType dtype_of<double>() { return DType::f64; }
+consteval DType dtype_of<double>() {
+  return DType::f64;
+}
 template <>
-consteval DType dtype_of<std::int32_t>() { return DType::i32; }
+consteval DType dtype_of<std::int32_t>() {
+  return DType::i32;
+}
 template <>
-consteval DType dtype_of<std::int64_t>() { return DType::i64; }
+consteval DType dtype_of<std::int64_t>() {
+  return DType::i64;
+}
 
 }  // namespace shoal

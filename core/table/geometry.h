@@ -38,8 +38,8 @@ struct RowRange {
   friend bool operator==(RowRange, RowRange) = default;
 };
 
-/// Where a table's rows live: the arithmetic of segments and slots, the same in every process. Fixed
-/// when the table is made. See docs/design/protocol.md, "Units and names".
+/// Where a table's rows live: the arithmetic of segments and slots, the same in every process.
+/// Fixed when the table is made. See docs/design/protocol.md, "Units and names".
 ///
 /// Dense: segment i holds rows [i*rows_per_segment, ...); slot k holds the equal run of segments
 /// [k*segments/slots, (k+1)*segments/slots), so a range of rows splits into ranges without copies.
@@ -108,9 +108,9 @@ class Geometry {
 
   // Sparse.
   SlotIndex slot_of_key(Key key) const {
-    return SlotIndex(slots_ == 1 ? 0
-                                 : static_cast<std::uint32_t>(
-                                       mix64(key) >> (64 - std::countr_zero(slots_))));
+    return SlotIndex(
+        slots_ == 1 ? 0
+                    : static_cast<std::uint32_t>(mix64(key) >> (64 - std::countr_zero(slots_))));
   }
   std::uint32_t part_count_of_keys(std::uint64_t keys) const {
     return static_cast<std::uint32_t>((keys + rows_per_segment_ - 1) / rows_per_segment_);

@@ -10,9 +10,12 @@ namespace {
 
 std::string_view name_of(Apply apply) {
   switch (apply) {
-    case Apply::on_arrival: return "on_arrival";
-    case Apply::per_clock: return "per_clock";
-    case Apply::collective: return "collective";
+    case Apply::on_arrival:
+      return "on_arrival";
+    case Apply::per_clock:
+      return "per_clock";
+    case Apply::collective:
+      return "collective";
   }
   return "?";
 }
@@ -24,10 +27,11 @@ Error wrong(const TableSpec& spec, std::string_view what) {
 template <class T>
 Status same(const TableSpec& table, std::string_view field, const T& existing, const T& opened) {
   if (existing == opened) return {};
-  return Error{Errc::mismatch,
-               fmt::format("table '{}' is already there with {} = {}, and was opened with {}: open it "
-                           "with the same, or choose another name",
-                           table.name, field, existing, opened)};
+  return Error{
+      Errc::mismatch,
+      fmt::format("table '{}' is already there with {} = {}, and was opened with {}: open it "
+                  "with the same, or choose another name",
+                  table.name, field, existing, opened)};
 }
 
 std::string describe(const UpdateSpec& update) {
@@ -46,8 +50,10 @@ Status validate(const TableSpec& spec) {
                              spec.name, spec.name.size())};
   if (spec.row_width == 0) return wrong(spec, "row_width is 0; a row has at least one value");
   if (spec.row_bytes() > kSegmentBytes)
-    return wrong(spec, fmt::format("a row of {} bytes is larger than a segment ({} bytes): use more "
-                                   "and narrower rows", spec.row_bytes(), kSegmentBytes));
+    return wrong(spec,
+                 fmt::format("a row of {} bytes is larger than a segment ({} bytes): use more "
+                             "and narrower rows",
+                             spec.row_bytes(), kSegmentBytes));
   if (spec.segment_bytes > kSegmentBytes)
     return wrong(spec, fmt::format("segments of {} bytes; at most {} are possible",
                                    spec.segment_bytes, kSegmentBytes));
@@ -56,27 +62,31 @@ Status validate(const TableSpec& spec) {
   if (spec.layout == Layout::dense && spec.rows > kDenseRowsMax)
     return wrong(spec, fmt::format("{} rows; at most {} are possible", spec.rows, kDenseRowsMax));
   if (spec.layout == Layout::dense && Geometry::segment_count(spec) > kSegmentsMax)
-    return wrong(spec, fmt::format("{} segments of {} KiB; at most {} are possible",
-                                   Geometry::segment_count(spec), kSegmentBytes >> 10,
-                                   kSegmentsMax));
+    return wrong(spec,
+                 fmt::format("{} segments of {} KiB; at most {} are possible",
+                             Geometry::segment_count(spec), kSegmentBytes >> 10, kSegmentsMax));
   if (spec.layout == Layout::sparse && spec.rows != 0)
     return wrong(spec, "a sparse table has no fixed number of rows: leave rows at 0");
   if (spec.staleness < 0) return wrong(spec, "staleness is negative; 0 is BSP");
   if (spec.staleness != unbounded && spec.staleness > kStalenessMax)
     return wrong(spec, fmt::format("staleness {} is beyond {}: use shoal::unbounded for an "
-                                   "asynchronous table", spec.staleness, kStalenessMax));
+                                   "asynchronous table",
+                                   spec.staleness, kStalenessMax));
   if (spec.update.inputs == 0 || spec.update.inputs > kInputsMax)
     return wrong(spec, fmt::format("update rule '{}' takes {} inputs; 1 to {} are possible",
                                    spec.update.rule, spec.update.inputs, kInputsMax));
   const auto apply = spec.apply_mode();
   if (apply != Apply::on_arrival && spec.staleness == unbounded)
-    return wrong(spec, fmt::format("{} needs a staleness bound: its sums live until all workers have "
-                                   "ticked", name_of(apply)));
+    return wrong(spec,
+                 fmt::format("{} needs a staleness bound: its sums live until all workers have "
+                             "ticked",
+                             name_of(apply)));
   if (apply != Apply::on_arrival && spec.update.aggregate == Aggregate::last)
     return wrong(spec, fmt::format("{} sums pushes, which '{}' cannot: use on_arrival",
                                    name_of(apply), spec.update.rule));
   if (apply == Apply::collective && spec.layout == Layout::sparse)
-    return wrong(spec, "collective tables are dense: with sparse rows nobody knows who contributes");
+    return wrong(spec,
+                 "collective tables are dense: with sparse rows nobody knows who contributes");
   if (spec.deterministic && apply != Apply::collective)
     return wrong(spec, "deterministic sums need apply = collective");
   if (spec.slots > kSlotsMax)

@@ -35,7 +35,8 @@ inline constexpr std::int64_t unbounded = std::numeric_limits<std::int64_t>::max
 enum class Aggregate : std::uint8_t { sum = 0, last = 1, min = 2, max = 3 };
 
 /// The name of an update rule and its parameters, as they travel: the server looks the rule up in
-/// its RuleSet. Parameters not named have the rule's defaults. Rules convert to it (core/ops), so that
+/// its RuleSet. Parameters not named have the rule's defaults. Rules convert to it (core/ops), so
+/// that
 /// `.update = shoal::Ftrl{.l1 = 1e-4f}` fills in all four.
 struct UpdateSpec {
   std::string rule = "add";
@@ -57,7 +58,8 @@ struct Initializer {
   friend bool operator==(const Initializer&, const Initializer&) = default;
 };
 
-/// What a table is. Whoever opens a table gives its spec; the first makes it, and others must agree.
+/// What a table is. Whoever opens a table gives its spec; the first makes it, and others must
+/// agree.
 struct TableSpec {
   std::string name;
   DType dtype = DType::f32;
@@ -66,11 +68,11 @@ struct TableSpec {
   std::uint32_t row_width = 1;  ///< values a row
   UpdateSpec update;
   Initializer initializer;
-  std::optional<Apply> apply;   ///< not given: per_clock for staleness 0, else on_arrival
-  std::int64_t staleness = 0;   ///< clocks
-  bool deterministic = false;   ///< collective: sums in order of rank, bit for bit
-  bool payload_checksum = false;  ///< XXH3-64 over every payload of this table
-  std::uint32_t slots = 0;      ///< 0: chosen when the table is made
+  std::optional<Apply> apply;       ///< not given: per_clock for staleness 0, else on_arrival
+  std::int64_t staleness = 0;       ///< clocks
+  bool deterministic = false;       ///< collective: sums in order of rank, bit for bit
+  bool payload_checksum = false;    ///< XXH3-64 over every payload of this table
+  std::uint32_t slots = 0;          ///< 0: chosen when the table is made
   std::uint32_t segment_bytes = 0;  ///< at most kSegmentBytes; 0: that. Smaller ones cost speed.
 
   Apply apply_mode() const {

@@ -16,10 +16,9 @@ namespace shoal {
 /// What may stand on the wire as it stands in memory: fixed-width integers, strong ids, floats, and
 /// structs of them without padding.
 template <class T>
-concept WireValue =
-    std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> &&
-    (std::is_floating_point_v<T> || std::has_unique_object_representations_v<T>) &&
-    !std::is_same_v<T, bool>;
+concept WireValue = std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> &&
+                    (std::is_floating_point_v<T> ||
+                     std::has_unique_object_representations_v<T>)&&!std::is_same_v<T, bool>;
 
 /// Appends values to a byte buffer of fixed capacity that the caller owns; nothing is allocated.
 /// Writing beyond the capacity is remembered, and told by `ok()`: check once, at the end.
@@ -115,8 +114,7 @@ class Reader {
   std::size_t left() const { return bytes_.size(); }
   /// Errc::protocol unless everything was read and all of it was there.
   Status finish(const char* what) const {
-    if (!ok_ || !bytes_.empty())
-      return Error{Errc::protocol, std::string("malformed ") + what};
+    if (!ok_ || !bytes_.empty()) return Error{Errc::protocol, std::string("malformed ") + what};
     return {};
   }
 

@@ -69,12 +69,14 @@ Result<FrameHeader> parse_header(std::span<const std::byte, kFrameHeaderBytes> b
   FrameHeader header;
   std::memcpy(&header, bytes.data(), sizeof header);
   if (header.magic != kFrameMagic)
-    return Error{Errc::protocol, "a frame does not begin with Shoal's magic number: the peer is "
-                                 "not a Shoal process, or a stream lost its place"};
+    return Error{Errc::protocol,
+                 "a frame does not begin with Shoal's magic number: the peer is "
+                 "not a Shoal process, or a stream lost its place"};
   if (header.version != kWireVersion)
     return Error{Errc::version,
                  fmt::format("the peer speaks wire version {}, this process {}: run the same Shoal "
-                             "release on every machine", header.version, kWireVersion)};
+                             "release on every machine",
+                             header.version, kWireVersion)};
   if (!is_known(header.kind))
     return Error{Errc::protocol,
                  fmt::format("unknown frame kind {}", static_cast<unsigned>(header.kind))};

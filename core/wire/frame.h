@@ -56,15 +56,15 @@ enum class FrameKind : std::uint16_t {
 
 /// Bits of FrameHeader::flags.
 namespace frame_flag {
-inline constexpr std::uint16_t kPayloadChecksum = 1;  ///< meta ends with an XXH3-64 of the payload
-inline constexpr std::uint16_t kBurnt = 2;            ///< push: the parts carry no data
-inline constexpr std::uint16_t kStore = 4;            ///< push: sets rows past the update rule
-inline constexpr std::uint16_t kRendezvous = 8;       ///< push: the payload is to be READ
-inline constexpr std::uint16_t kKeyList = 16;         ///< push, pull: rows are named by keys
-inline constexpr std::uint16_t kAllApplied = 32;      ///< answer to a push: every part applied
-inline constexpr std::uint16_t kObserver = 64;        ///< pull: of an observer, admitted at once
-inline constexpr std::uint16_t kDelta = 128;          ///< view: a delta, not a full view
-inline constexpr std::uint16_t kPayloadWritten = 256; ///< answer to a pull: the bytes were WRITTEN
+inline constexpr std::uint16_t kPayloadChecksum = 1;   ///< meta ends with an XXH3-64 of the payload
+inline constexpr std::uint16_t kBurnt = 2;             ///< push: the parts carry no data
+inline constexpr std::uint16_t kStore = 4;             ///< push: sets rows past the update rule
+inline constexpr std::uint16_t kRendezvous = 8;        ///< push: the payload is to be READ
+inline constexpr std::uint16_t kKeyList = 16;          ///< push, pull: rows are named by keys
+inline constexpr std::uint16_t kAllApplied = 32;       ///< answer to a push: every part applied
+inline constexpr std::uint16_t kObserver = 64;         ///< pull: of an observer, admitted at once
+inline constexpr std::uint16_t kDelta = 128;           ///< view: a delta, not a full view
+inline constexpr std::uint16_t kPayloadWritten = 256;  ///< answer to a pull: the bytes were WRITTEN
 }  // namespace frame_flag
 
 /// The 64 bytes that begin every frame, as they stand on the wire. A field that a kind does not use
@@ -73,16 +73,16 @@ struct FrameHeader {
   std::uint32_t magic = kFrameMagic;
   std::uint16_t version = kWireVersion;
   FrameKind kind = FrameKind::hello;
-  RequestId request;            ///< Which request this is or answers.
-  std::uint64_t epoch = 0;      ///< The sender's view, Epoch::packed().
-  WorkerClock clock;            ///< Requests: the use clock. Answers and credits: the server's G.
+  RequestId request;        ///< Which request this is or answers.
+  std::uint64_t epoch = 0;  ///< The sender's view, Epoch::packed().
+  WorkerClock clock;        ///< Requests: the use clock. Answers and credits: the server's G.
   TableId table;
-  std::uint16_t flags = 0;      ///< frame_flag
-  std::uint16_t status = 0;     ///< Answers: an Errc.
+  std::uint16_t flags = 0;   ///< frame_flag
+  std::uint16_t status = 0;  ///< Answers: an Errc.
   std::uint32_t meta_bytes = 0;
-  std::uint32_t credits = 0;    ///< Credits that this frame returns.
+  std::uint32_t credits = 0;  ///< Credits that this frame returns.
   std::uint64_t payload_bytes = 0;
-  std::uint64_t checksum = 0;   ///< XXH3-64 of the header with this field zero, then of meta.
+  std::uint64_t checksum = 0;  ///< XXH3-64 of the header with this field zero, then of meta.
 };
 static_assert(sizeof(FrameHeader) == kFrameHeaderBytes);
 static_assert(offsetof(FrameHeader, kind) == 6 && offsetof(FrameHeader, request) == 8);

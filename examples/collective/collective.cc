@@ -1,7 +1,7 @@
-// Data-parallel training of a small dense network. Each layer is a collective table: push_pull sends a
-// worker's gradient and comes back with the new weights as soon as every worker's has arrived, layer
-// by layer, without waiting for the rest. With `deterministic`, sums are taken in order of rank, so
-// that a run repeats bit for bit.
+// Data-parallel training of a small dense network. Each layer is a collective table: push_pull
+// sends a worker's gradient and comes back with the new weights as soon as every worker's has
+// arrived, layer by layer, without waiting for the rest. With `deterministic`, sums are taken in
+// order of rank, so that a run repeats bit for bit.
 //   shoal run --servers 2 --workers 4 -- ./collective --steps 200
 
 #include <cmath>
@@ -20,8 +20,8 @@ constexpr std::size_t kInputs = 32;
 constexpr std::size_t kHidden = 256;
 constexpr std::size_t kBatch = 64;
 
-/// The function that the network learns: a fixed nonlinear one, so that every worker can draw examples
-/// without a file.
+/// The function that the network learns: a fixed nonlinear one, so that every worker can draw
+/// examples without a file.
 float teacher(std::span<const float> x) {
   float sum = 0;
   for (std::size_t i = 0; i + 1 < x.size(); ++i) sum += std::sin(x[i]) * x[i + 1];
@@ -35,8 +35,10 @@ struct Network {
 
   explicit Network(std::uint64_t seed) {
     shoal::Random random(seed);
-    for (auto& weight : w) weight = static_cast<float>(random.uniform() - 0.5) / std::sqrt(kInputs / 4.f);
-    for (auto& weight : v) weight = static_cast<float>(random.uniform() - 0.5) / std::sqrt(kHidden / 4.f);
+    for (auto& weight : w)
+      weight = static_cast<float>(random.uniform() - 0.5) / std::sqrt(kInputs / 4.f);
+    for (auto& weight : v)
+      weight = static_cast<float>(random.uniform() - 0.5) / std::sqrt(kHidden / 4.f);
   }
   /// Hidden activations and the error of each example; returns the mean loss.
   double forward(std::span<const float> x, std::span<const float> y, std::vector<float>& hidden,
@@ -87,7 +89,8 @@ int fail(const shoal::Error& error) {
 int main(int argc, char** argv) {
   int steps = 200;
   for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--steps") == 0 && i + 1 < argc && (steps = std::atoi(argv[i + 1])) > 0) {
+    if (std::strcmp(argv[i], "--steps") == 0 && i + 1 < argc &&
+        (steps = std::atoi(argv[i + 1])) > 0) {
       ++i;
       continue;
     }

@@ -19,8 +19,8 @@ int main() {
   const std::vector<float> ones(kRows, 1.0f);
 
   for (int round = 0; round < 10; ++round) {
-    sums.push({0, kRows}, ones).wait().value();  // this round's contribution
-    worker.tick();                               // done with this round
+    sums.push({0, kRows}, ones).wait().value();    // this round's contribution
+    worker.tick();                                 // done with this round
     sums.pull({0, kRows}, values).wait().value();  // every worker's rounds so far
   }
   std::printf("worker %u of %u: every row is %g\n", worker.rank().value, worker.worker_count(),

@@ -44,8 +44,7 @@ void add_training(CLI::App& app, Options& options) {
   app.add_option("--l2", options.penalty.l2, "Weight of w^2 / 2")
       ->check(weight)
       ->capture_default_str();
-  app.add_option("--epochs", options.epochs,
-                 "Passes over the data [20; with --batch 0: 200]")
+  app.add_option("--epochs", options.epochs, "Passes over the data [20; with --batch 0: 200]")
       ->check(count);
   app.add_option("--batch", options.batch,
                  "Examples a step of a worker; 0: block proximal gradient on full passes, the "
@@ -56,7 +55,9 @@ void add_training(CLI::App& app, Options& options) {
                  "Steps by which weights may lag behind other workers; 0: in lockstep")
       ->check(CLI::Range(0u, kStalenessMax))
       ->capture_default_str();
-  app.add_option("--alpha", options.alpha, "FTRL: step size")->check(positive)->capture_default_str();
+  app.add_option("--alpha", options.alpha, "FTRL: step size")
+      ->check(positive)
+      ->capture_default_str();
   app.add_option("--beta", options.beta, "FTRL: damps the first steps")
       ->check(positive)
       ->capture_default_str();

@@ -11,18 +11,18 @@ namespace shoal::sparse_lr {
 /// What stands on the command line.
 struct Options {
   std::string train;
-  std::string test;      ///< empty: nothing is held out
-  std::string model;     ///< files to write; empty: not
+  std::string test;   ///< empty: nothing is held out
+  std::string model;  ///< files to write; empty: not
   std::string csv;
   std::string curve;
   std::string evaluate;  ///< a model to judge instead of training one
   Penalty penalty = {.l1 = 1, .l2 = 0};
   double alpha = 0.5;  ///< FTRL's step size
   double beta = 1;
-  std::uint32_t epochs = 0;  ///< never 0 once parsed
+  std::uint32_t epochs = 0;   ///< never 0 once parsed
   std::uint32_t batch = 256;  ///< examples; 0: block mode
   std::uint32_t staleness = 4;
-  std::uint32_t blocks = 64;  ///< block mode only
+  std::uint32_t blocks = 64;         ///< block mode only
   std::uint32_t evaluate_every = 0;  ///< epochs; never 0 once parsed
   std::string scratch = "/tmp";      ///< directory for what block mode cannot keep in memory
   std::uint64_t memory_mib = 256;    ///< that block mode keeps

@@ -47,8 +47,8 @@ int run_scheduler(const Config& config, const std::string& announce_file) {
   const auto host = SchedulerHost::start(config);
   if (!host.ok()) return fail("scheduler", host.error());
   const auto& address = (*host)->address();
-  log_info("scheduler", "listening at {}, waiting for {} servers and {} workers", address.to_string(),
-           config.servers, config.workers);
+  log_info("scheduler", "listening at {}, waiting for {} servers and {} workers",
+           address.to_string(), config.servers, config.workers);
   if (const auto told = announce(announce_file, address); !told.ok())
     return fail("scheduler", told.error());
   while (!wait_for_signal(signals, {3600, 0})) {

@@ -183,10 +183,9 @@ std::vector<Command> add_commands(CLI::App& app, Arguments& arguments) {
       ->type_name("FILE");
   add("server", "Run a server, until a signal",
       [](const Config& config, const RuleSet& rules) { return run_server(config, rules); });
-  auto* status = add("status", "Show nodes, tables, slots, clocks, the straggler, traffic",
-                     [&](const Config& config, const RuleSet&) {
-                       return show_status(config, arguments.status);
-                     });
+  auto* status = add(
+      "status", "Show nodes, tables, slots, clocks, the straggler, traffic",
+      [&](const Config& config, const RuleSet&) { return show_status(config, arguments.status); });
   status->add_flag("--watch", arguments.status.watch, "Keep it on the screen");
   status->add_flag("--json", arguments.status.json, "The scheduler's own words");
   auto* info =

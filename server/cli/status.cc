@@ -52,15 +52,17 @@ class Questioner {
         if (!session_->handle(events[i], now, incoming)) continue;
         if (incoming.kind == Incoming::Kind::refused)
           return Error{Errc::refused, fmt::format("{}: no scheduler listens there, or the token is "
-                                                  "another", config_.scheduler)};
+                                                  "another",
+                                                  config_.scheduler)};
         if (incoming.kind != Incoming::Kind::answer || incoming.id != id) continue;
         const auto& payload = incoming.frame.payload;
         return std::string(reinterpret_cast<const char*>(payload.data()), payload.size());
       }
-      if (count == 0) wait(now, std::min({until, session_->next_timer(), transport_->next_timer()}));
+      if (count == 0)
+        wait(now, std::min({until, session_->next_timer(), transport_->next_timer()}));
     }
-    return Error{Errc::timed_out, fmt::format("the scheduler does not answer: {}",
-                                              session_->explain())};
+    return Error{Errc::timed_out,
+                 fmt::format("the scheduler does not answer: {}", session_->explain())};
   }
 
  private:
@@ -122,8 +124,8 @@ void draw(const Json& status) {
     fmt::print("\n");
   }
   if (status["tables"].empty()) return;
-  fmt::print("\n{:>5}  {:20}  {:5}  {:6}  {:>14}  {:>6}  {:12}  {:10}  {:>9}  {}\n", "table", "name",
-             "dtype", "layout", "rows", "width", "rule", "apply", "staleness", "slots");
+  fmt::print("\n{:>5}  {:20}  {:5}  {:6}  {:>14}  {:>6}  {:12}  {:10}  {:>9}  {}\n", "table",
+             "name", "dtype", "layout", "rows", "width", "rule", "apply", "staleness", "slots");
   for (const auto& table : status["tables"]) {
     const auto lost = table["slots_lost"].get<unsigned>();
     const auto rows = table["rows"].get<std::uint64_t>();
@@ -152,8 +154,9 @@ int show_status(const Config& config, const StatusOptions& options) {
     } else {
       const auto status = Json::parse(*text, nullptr, false);
       if (status.is_discarded())
-        return fail("status", {Errc::protocol, "the scheduler's answer is not JSON: is it of the same "
-                                               "release?"});
+        return fail("status", {Errc::protocol,
+                               "the scheduler's answer is not JSON: is it of the same "
+                               "release?"});
       if (options.watch) fmt::print("\033[H\033[2J");
       draw(status);
     }

@@ -8,8 +8,8 @@
 
 namespace shoal {
 
-/// Which clock a worker may report: the highest r such that every push issued at a clock below r has
-/// ended. Counts unended pushes by clock. See docs/design/protocol.md, "Clocks and staleness".
+/// Which clock a worker may report: the highest r such that every push issued at a clock below r
+/// has ended. Counts unended pushes by clock. See docs/design/protocol.md, "Clocks and staleness".
 class ClockKeeper {
  public:
   void start(WorkerClock clock) {

@@ -24,9 +24,9 @@
 namespace shoal {
 
 /// The worker's side of the protocol: turns the user's operations into requests, follows the view,
-/// retries, lets go, and reports the clock. Calls come in through a queue from any thread; everything
-/// else belongs to one loop. Does no I/O of its own and reads the time only to stamp deadlines. See
-/// docs/design/protocol.md and docs/design/worker.md.
+/// retries, lets go, and reports the clock. Calls come in through a queue from any thread;
+/// everything else belongs to one loop. Does no I/O of its own and reads the time only to stamp
+/// deadlines. See docs/design/protocol.md and docs/design/worker.md.
 class Engine final : public Pollable {
  public:
   struct Options {
@@ -34,7 +34,7 @@ class Engine final : public Pollable {
     Role role = Role::worker;
     std::string name;
     Incarnation incarnation;
-    std::uint32_t operations_max = 4096;    ///< unfinished or with a live ticket
+    std::uint32_t operations_max = 4096;  ///< unfinished or with a live ticket
     Duration cancel_grace = std::chrono::milliseconds(500);
     std::size_t eager_bytes_max = 16u << 10;   ///< pushes up to this ride in the message
     std::size_t answer_bytes_max = 16u << 10;  ///< pulls up to this ride in the answer
@@ -119,16 +119,16 @@ class Engine final : public Pollable {
   std::size_t unfinished() const { return active_.size() + requests_.live(); }
 
  private:
-  struct Server;      // a server of the view and the session to it
-  struct Table;       // a table of the view and this worker's sequences in it
-  struct Call {       // what other threads ask of the loop
+  struct Server;  // a server of the view and the session to it
+  struct Table;   // a table of the view and this worker's sequences in it
+  struct Call {   // what other threads ask of the loop
     enum class Kind : std::uint8_t { submit, cancel, drop, add_memory, remove_memory };
     Kind kind;
     std::uint32_t generation;
     std::uint32_t operation;
     MemoryRecord* memory;
   };
-  struct Blocked {    // a push or pull that waits for others before it may be sent
+  struct Blocked {  // a push or pull that waits for others before it may be sent
     std::uint32_t operation = Request::kNone;  // or
     std::uint32_t request = Request::kNone;    // a tick's empty parts
     std::uint32_t table = 0;
@@ -235,13 +235,13 @@ class Engine final : public Pollable {
   std::vector<std::unique_ptr<Table>> tables_;  ///< by TableId
   std::vector<std::uint32_t> active_;           ///< operations that are not done
   std::vector<Blocked> blocked_;
-  std::vector<std::uint32_t> waiting_;          ///< requests in Stage::waiting
+  std::vector<std::uint32_t> waiting_;  ///< requests in Stage::waiting
   std::vector<MemoryRecord*> memory_;
   bool recheck_blocked_ = false;
-  std::uint32_t flushes_ = 0;                   ///< operations of that kind that are not done
+  std::uint32_t flushes_ = 0;  ///< operations of that kind that are not done
   TimePoint now_{};
   TimePoint next_expiry_ = kNever;
-  NodeId holder_;        ///< who held G back when a server last said
+  NodeId holder_;  ///< who held G back when a server last said
   WorkerClock seen_global_clock_;
 
   // Scratch of one turn; they keep their capacity.

@@ -1,5 +1,5 @@
-// The engine's way out: operations fall apart into runs of slots, runs into requests to servers, and
-// requests become frames.
+// The engine's way out: operations fall apart into runs of slots, runs into requests to servers,
+// and requests become frames.
 
 #include <fmt/core.h>
 
@@ -17,8 +17,8 @@ namespace shoal {
 
 namespace {
 
-/// A request's part list stays below what a session keeps for it (Session::Options::meta_bytes_max):
-/// 1 000 runs of 48 or 56 bytes.
+/// A request's part list stays below what a session keeps for it
+/// (Session::Options::meta_bytes_max): 1 000 runs of 48 or 56 bytes.
 constexpr std::size_t kRunsPerRequestMax = 1000;
 
 WireSpan wire(const RemoteSpan& span) { return {span.region, span.address, span.bytes}; }
@@ -35,8 +35,8 @@ void append(std::vector<std::byte>& bytes, const T& value) {
   std::memcpy(bytes.data() + at, &value, sizeof value);
 }
 
-/// Views of one memory that cover consecutive runs, merged where they touch: what a small payload is
-/// gathered from without a copy.
+/// Views of one memory that cover consecutive runs, merged where they touch: what a small payload
+/// is gathered from without a copy.
 class Gathered {
  public:
   explicit Gathered(std::size_t views_max) : views_max_(views_max) {}
@@ -68,9 +68,11 @@ void Engine::start(Operation& op) {
   auto* table = find_table(op.table->id);
   if (table == nullptr || table->info == nullptr)
     return let_go(op, Errc::unknown_name,
-                fmt::format("table '{}' was dropped", op.table->spec.name));
-  if (fenced_) return let_go(op, Errc::fenced, "this worker was cut off from the cluster: its lease "
-                                             "ended; connect again to join as a new worker");
+                  fmt::format("table '{}' was dropped", op.table->spec.name));
+  if (fenced_)
+    return let_go(op, Errc::fenced,
+                  "this worker was cut off from the cluster: its lease "
+                  "ended; connect again to join as a new worker");
   op.stage = Operation::Stage::running;
   // A push_pull's pull goes out behind its push, so that `after` names it; the pull's gate waits.
   op.requests_left = 1;  // this function's own hold
@@ -91,9 +93,10 @@ void Engine::start_push(Operation& op) {
   }
   SlotIndex slot;
   if (lost_slot(table, slot) != nullptr)
-    return let_go(op, Errc::slot_lost,
-                fmt::format("table '{}': the only server of slot {} is lost, and its rows with it",
-                            table.shape.spec.name, slot.value));
+    return let_go(
+        op, Errc::slot_lost,
+        fmt::format("table '{}': the only server of slot {} is lost, and its rows with it",
+                    table.shape.spec.name, slot.value));
   std::uint64_t rows = 0;
   for (const auto& run : runs_) rows += run.row_count;
   bytes_pushed_.fetch_add(rows * row_bytes, std::memory_order_relaxed);
@@ -114,9 +117,10 @@ void Engine::start_pull(Operation& op) {
   }
   SlotIndex slot;
   if (lost_slot(table, slot) != nullptr)
-    return let_go(op, Errc::slot_lost,
-                fmt::format("table '{}': the only server of slot {} is lost, and its rows with it",
-                            table.shape.spec.name, slot.value));
+    return let_go(
+        op, Errc::slot_lost,
+        fmt::format("table '{}': the only server of slot {} is lost, and its rows with it",
+                    table.shape.spec.name, slot.value));
   if (table.shape.spec.apply_mode() == Apply::on_arrival)
     for (auto& run : runs_) run.after = table.next_q[run.slot.value] - 1;
   op.completion = {WorkerClock(std::numeric_limits<std::int64_t>::max()),
@@ -151,9 +155,10 @@ Status Engine::split_keys(Operation& op, Table& table, bool push) {
   if (shape.spec.layout == Layout::dense)
     for (std::size_t i = 0; i < op.keys.size(); ++i)
       if (op.keys[i] >= shape.spec.rows)
-        return Error{Errc::out_of_range,
-                     fmt::format("table '{}' has rows 0 to {}; position {} of the key list names {}",
-                                 shape.spec.name, shape.spec.rows - 1, i, op.keys[i])};
+        return Error{
+            Errc::out_of_range,
+            fmt::format("table '{}' has rows 0 to {}; position {} of the key list names {}",
+                        shape.spec.name, shape.spec.rows - 1, i, op.keys[i])};
   if (!op.plan) op.plan = std::make_unique<KeyPlan>();
   auto& plan = *op.plan;
   plan.group(op.keys, shape.geometry, table.slot_rank, push);
@@ -241,8 +246,8 @@ void Engine::note_contribution(Table& table, RowRange rows) {
   refresh_needs_tick();
 }
 
-/// At the end of a clock: empty parts for every segment of a collective table that this worker did not
-/// complete, so that nobody waits for it.
+/// At the end of a clock: empty parts for every segment of a collective table that this worker did
+/// not complete, so that nobody waits for it.
 void Engine::complete_contributions(WorkerClock clock) {
   if (options_.role != Role::worker) return;
   for (auto& table : tables_) {
@@ -294,12 +299,10 @@ void Engine::refresh_needs_tick() {
   }
 }
 
-Result<WireSpan> Engine::lend(Region& own, MemoryRecord* record, MemoryView memory,
-                              Access access) {
+Result<WireSpan> Engine::lend(Region& own, MemoryRecord* record, MemoryView memory, Access access) {
   if (record != nullptr) {
     if (!record->region.valid()) {
-      SHOAL_ASSIGN(record->region,
-                   transport_.register_memory(record->memory, Access::read_write));
+      SHOAL_ASSIGN(record->region, transport_.register_memory(record->memory, Access::read_write));
     }
     const auto offset = static_cast<std::size_t>(memory.data - record->memory.data);
     return wire(record->region.remote(offset, memory.bytes));
@@ -315,8 +318,8 @@ void Engine::post(std::uint32_t index) {
   auto* server = find_server(request.server);
   if (server == nullptr) return wait_and_post_again(index, Epoch{}, std::chrono::milliseconds(50));
   request.stage = Request::Stage::posted;
-  const auto posted = request.kind == Request::Kind::pull ? post_pull(index, *server)
-                                                          : post_push(index, *server);
+  const auto posted =
+      request.kind == Request::Kind::pull ? post_pull(index, *server) : post_push(index, *server);
   if (posted.ok()) return;
   if (posted.code() == Errc::overloaded)
     return wait_and_post_again(index, Epoch{}, std::chrono::milliseconds(1));
@@ -348,10 +351,13 @@ Status Engine::post_push(std::uint32_t index, Server& server) {
     auto& op = operations_[request.operation];
     meta.time_left = time_left(op.deadline, now_);
     const auto row_bytes = pushed_row_bytes(table.shape, request.store);
-    const ConstMemoryView values = op.by_keys ? ConstMemoryView(op.plan->values_memory()) : op.source;
-    const ConstMemoryView keys = op.by_keys ? ConstMemoryView(op.plan->keys_memory()) : ConstMemoryView{};
+    const ConstMemoryView values =
+        op.by_keys ? ConstMemoryView(op.plan->values_memory()) : op.source;
+    const ConstMemoryView keys =
+        op.by_keys ? ConstMemoryView(op.plan->keys_memory()) : ConstMemoryView{};
     std::size_t bytes = 0;
-    for (const auto& run : request.runs) bytes += run.row_count * (row_bytes + (op.by_keys ? 8 : 0));
+    for (const auto& run : request.runs)
+      bytes += run.row_count * (row_bytes + (op.by_keys ? 8 : 0));
     eager = bytes <= options_.eager_bytes_max;
     if (op.by_keys)
       for (const auto& run : request.runs)
@@ -362,13 +368,12 @@ Status Engine::post_push(std::uint32_t index, Server& server) {
       header.flags |= frame_flag::kRendezvous;
       const auto source = MemoryView{const_cast<std::byte*>(values.data), values.bytes,
                                      values.space, values.device};
-      SHOAL_ASSIGN(meta.values,
-                   lend(op.by_keys ? op.plan->values_region : op.source_region,
-                        op.by_keys ? nullptr : op.source_memory, source,
-                        op.by_keys ? Access::read_write : Access::read));
+      SHOAL_ASSIGN(meta.values, lend(op.by_keys ? op.plan->values_region : op.source_region,
+                                     op.by_keys ? nullptr : op.source_memory, source,
+                                     op.by_keys ? Access::read_write : Access::read));
       if (op.by_keys) {
-        SHOAL_ASSIGN(meta.keys, lend(op.plan->keys_region, nullptr, op.plan->keys_memory(),
-                                     Access::read));
+        SHOAL_ASSIGN(meta.keys,
+                     lend(op.plan->keys_region, nullptr, op.plan->keys_memory(), Access::read));
       }
     }
     if (table.shape.spec.payload_checksum) {
@@ -402,8 +407,7 @@ Status Engine::post_push(std::uint32_t index, Server& server) {
     value_at += run.row_count * pushed_row_bytes(table.shape, request.store);
   }
   const auto views = eager ? payload.views() : std::span<const ConstMemoryView>{};
-  SHOAL_ASSIGN(request.id,
-               server.session->request(header, meta_, views, requests_.context(index)));
+  SHOAL_ASSIGN(request.id, server.session->request(header, meta_, views, requests_.context(index)));
   return {};
 }
 
@@ -428,10 +432,9 @@ Status Engine::post_pull(std::uint32_t index, Server& server) {
   request.eager = rows * table.shape.row_bytes <= options_.answer_bytes_max;
   if (!request.eager) {
     const auto target = op.by_keys ? op.plan->values_memory() : op.target;
-    SHOAL_ASSIGN(meta.destination,
-                 lend(op.by_keys ? op.plan->values_region : op.target_region,
-                      op.by_keys ? nullptr : op.target_memory, target,
-                      op.by_keys ? Access::read_write : Access::write));
+    SHOAL_ASSIGN(meta.destination, lend(op.by_keys ? op.plan->values_region : op.target_region,
+                                        op.by_keys ? nullptr : op.target_memory, target,
+                                        op.by_keys ? Access::read_write : Access::write));
   }
   Gathered payload(Transport::kPayloadViewsMax);
   bool keys_eager = true;
@@ -441,8 +444,8 @@ Status Engine::post_pull(std::uint32_t index, Server& server) {
     for (const auto& run : request.runs)
       keys_eager = keys_eager && payload.add(keys.sub(run.row_begin * 8, run.row_count * 8));
     if (!keys_eager) {
-      SHOAL_ASSIGN(meta.keys, lend(op.plan->keys_region, nullptr, op.plan->keys_memory(),
-                                   Access::read));
+      SHOAL_ASSIGN(meta.keys,
+                   lend(op.plan->keys_region, nullptr, op.plan->keys_memory(), Access::read));
     }
   }
 
@@ -465,8 +468,7 @@ Status Engine::post_pull(std::uint32_t index, Server& server) {
     value_at += run.row_count * table.shape.row_bytes;
   }
   const auto views = keys_eager ? payload.views() : std::span<const ConstMemoryView>{};
-  SHOAL_ASSIGN(request.id,
-               server.session->request(header, meta_, views, requests_.context(index)));
+  SHOAL_ASSIGN(request.id, server.session->request(header, meta_, views, requests_.context(index)));
   return {};
 }
 

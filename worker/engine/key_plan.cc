@@ -73,7 +73,8 @@ void KeyPlan::group(std::span<const Key> keys, const Geometry& geometry,
   if (fold && !ascending) fold_repeats();
 }
 
-/// Group by group, so that the hash table of a group stays in cache. Keys move down over the repeats.
+/// Group by group, so that the hash table of a group stays in cache. Keys move down over the
+/// repeats.
 void KeyPlan::fold_repeats() {
   moved_.resize(grouped_.size());
   std::uint64_t kept = 0;

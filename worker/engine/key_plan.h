@@ -12,9 +12,9 @@
 namespace shoal {
 
 /// How a key list falls apart into slots: its keys grouped by slot, in an order of slots that the
-/// caller gives (those of one server side by side), and for each of the user's positions the place of
-/// its row among the grouped ones. Rows pass through `values`, in which peers READ and WRITE. Belongs
-/// to one operation at a time and keeps its memory for the next.
+/// caller gives (those of one server side by side), and for each of the user's positions the place
+/// of its row among the grouped ones. Rows pass through `values`, in which peers READ and WRITE.
+/// Belongs to one operation at a time and keeps its memory for the next.
 class KeyPlan {
  public:
   struct Group {
@@ -23,8 +23,9 @@ class KeyPlan {
     std::uint64_t count = 0;
   };
 
-  /// Groups `keys`. `slot_rank[slot]` is the slot's place in the wanted order. With `fold`, repeated
-  /// keys share one place (pushes); else each position has its own (pulls). Stable within a slot.
+  /// Groups `keys`. `slot_rank[slot]` is the slot's place in the wanted order. With `fold`,
+  /// repeated keys share one place (pushes); else each position has its own (pulls). Stable within
+  /// a slot.
   void group(std::span<const Key> keys, const Geometry& geometry,
              std::span<const std::uint32_t> slot_rank, bool fold);
   /// Makes room for the rows: `row_bytes` for each grouped key.

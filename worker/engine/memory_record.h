@@ -8,15 +8,16 @@
 
 namespace shoal {
 
-/// Memory that is registered once and used by many operations: behind Buffer and Registration. Made by
-/// a user's thread; `region` belongs to the engine's loop; freed by the engine when nobody uses it.
+/// Memory that is registered once and used by many operations: behind Buffer and Registration. Made
+/// by a user's thread; `region` belongs to the engine's loop; freed by the engine when nobody uses
+/// it.
 struct MemoryRecord {
   MemoryView memory;
-  bool owned = false;                   ///< `memory` was allocated by us and is freed with the record
-  Region region;                        ///< the loop's
-  std::atomic<std::uint32_t> uses{0};   ///< operations that were issued and have not ended
-  std::atomic<std::uint32_t> gone{0};   ///< 1: revoked, and freed if owned (futex word)
-  bool released = false;                ///< the loop's: the handle is gone
+  bool owned = false;  ///< `memory` was allocated by us and is freed with the record
+  Region region;       ///< the loop's
+  std::atomic<std::uint32_t> uses{0};  ///< operations that were issued and have not ended
+  std::atomic<std::uint32_t> gone{0};  ///< 1: revoked, and freed if owned (futex word)
+  bool released = false;               ///< the loop's: the handle is gone
 };
 
 }  // namespace shoal

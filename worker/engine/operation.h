@@ -20,7 +20,8 @@
 
 namespace shoal {
 
-/// Names an operation: its place in the table, and which of the operations that have had this place.
+/// Names an operation: its place in the table, and which of the operations that have had this
+/// place.
 struct OperationId {
   std::uint32_t index = 0;
   std::uint32_t generation = 0;  ///< 0: no operation
@@ -56,9 +57,9 @@ struct TableShape {
 /// `need` of a pull from an unbounded table.
 inline constexpr WorkerClock kNoNeed{std::numeric_limits<std::int64_t>::min()};
 
-/// One call of the user's API, from its issue until its ticket is gone. The user's thread fills in the
-/// first block and hands the operation to the engine; the engine owns it until `state` says done; then
-/// the results are the user's to read.
+/// One call of the user's API, from its issue until its ticket is gone. The user's thread fills in
+/// the first block and hands the operation to the engine; the engine owns it until `state` says
+/// done; then the results are the user's to read.
 struct Operation {
   static constexpr std::size_t kAfterMax = 4;
 
@@ -74,10 +75,10 @@ struct Operation {
   MemoryRecord* source_memory = nullptr;
   MemoryRecord* target_memory = nullptr;
   OperationId after[kAfterMax] = {};
-  WorkerClock clock;          ///< the worker's clock at the call
-  WorkerClock use_clock;      ///< pulls: u
-  WorkerClock need;           ///< pulls: u - s; admitted when G or the version is at least this.
-                              ///< kNoNeed: unbounded
+  WorkerClock clock;      ///< the worker's clock at the call
+  WorkerClock use_clock;  ///< pulls: u
+  WorkerClock need;       ///< pulls: u - s; admitted when G or the version is at least this.
+                          ///< kNoNeed: unbounded
   TimePoint deadline = kNever;
   FrameKind control = FrameKind::barrier;
   std::vector<std::byte> control_meta;
@@ -99,17 +100,17 @@ struct Operation {
   // The engine's own.
   enum class Stage : std::uint8_t { blocked, running, letting_go };
   Stage stage = Stage::blocked;
-  bool detached = false;        ///< its ticket is gone
-  bool holds_push = false;      ///< counts as an unended push of its clock, before it has requests
+  bool detached = false;    ///< its ticket is gone
+  bool holds_push = false;  ///< counts as an unended push of its clock, before it has requests
   std::uint32_t requests_left = 0;
-  std::uint32_t runs_applied = 0;  ///< runs of a push that were applied, and
-  std::uint32_t runs_burnt = 0;    ///< that were not and never will be
-  bool ambiguous = false;          ///< of some runs nobody can say whether they were applied
-  bool incomplete = false;         ///< some request ended without its answer
-  Errc end_code = Errc::ok;        ///< letting_go: how it will end, and
-  std::string end_detail;          ///< why
-  TimePoint force_at = kNever;     ///< letting_go: when the loan is ended by force
-  TableId opened_id;               ///< control: open_table, until the view that has it is here
+  std::uint32_t runs_applied = 0;       ///< runs of a push that were applied, and
+  std::uint32_t runs_burnt = 0;         ///< that were not and never will be
+  bool ambiguous = false;               ///< of some runs nobody can say whether they were applied
+  bool incomplete = false;              ///< some request ended without its answer
+  Errc end_code = Errc::ok;             ///< letting_go: how it will end, and
+  std::string end_detail;               ///< why
+  TimePoint force_at = kNever;          ///< letting_go: when the loan is ended by force
+  TableId opened_id;                    ///< control: open_table, until the view that has it is here
   Region source_region, target_region;  ///< registered for the loan, if its memory was not before
   std::unique_ptr<KeyPlan> plan;        ///< key lists: grouped keys and values; kept for reuse
 };

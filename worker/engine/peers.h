@@ -15,17 +15,17 @@ struct Engine::Server {
   NodeId id;
   Incarnation incarnation;
   std::unique_ptr<Session> session;
-  EndpointId endpoint;        ///< under which `by_endpoint_` knows it
+  EndpointId endpoint;         ///< under which `by_endpoint_` knows it
   std::uint32_t refusals = 0;  ///< since it was last open: reported to the scheduler once
 };
 
 /// A table of the view and this worker's place in it.
 struct Engine::Table {
   TableShape shape;
-  const TableInfo* info = nullptr;  ///< in seen_view_; null: dropped
-  std::vector<Sequence> next_q;     ///< by slot: what the next part gets
-  std::vector<std::uint32_t> slot_rank;     ///< by slot: its place when ordered by server
-  std::vector<std::uint64_t> contributed;   ///< collective: rows by segment, of the current clock
+  const TableInfo* info = nullptr;         ///< in seen_view_; null: dropped
+  std::vector<Sequence> next_q;            ///< by slot: what the next part gets
+  std::vector<std::uint32_t> slot_rank;    ///< by slot: its place when ordered by server
+  std::vector<std::uint64_t> contributed;  ///< collective: rows by segment, of the current clock
 
   explicit Table(const TableInfo& table)
       : shape{table.id, table.spec, table.geometry(), table.spec.row_bytes(),

@@ -20,7 +20,7 @@ struct Run {
   Sequence after;               ///< pulls
   std::uint64_t row_begin = 0;  ///< ranges: the first row; key lists: the first grouped key
   std::uint64_t row_count = 0;
-  std::uint64_t offset = 0;     ///< bytes, in the operation's memory (user's or plan's)
+  std::uint64_t offset = 0;  ///< bytes, in the operation's memory (user's or plan's)
 };
 
 /// Some runs of an operation that travel to one server as one message, until they are answered for
@@ -29,27 +29,27 @@ struct Request {
   enum class Kind : std::uint8_t { push, pull, burn };
   enum class Stage : std::uint8_t {
     free,
-    planned,      ///< made, but its sequence numbers are not yet given
-    posted,       ///< with the session: queued, sent or being repeated
-    waiting,      ///< to be posted again: for a newer view, or a moment
-    letting_go,   ///< pull: cancel was sent
+    planned,     ///< made, but its sequence numbers are not yet given
+    posted,      ///< with the session: queued, sent or being repeated
+    waiting,     ///< to be posted again: for a newer view, or a moment
+    letting_go,  ///< pull: cancel was sent
   };
   Kind kind = Kind::push;
   Stage stage = Stage::free;
   bool store = false;
   bool by_keys = false;
-  bool eager = false;          ///< pull: the values come in the answer
-  bool repeated = false;       ///< burn: sent over more than one connection
+  bool eager = false;               ///< pull: the values come in the answer
+  bool repeated = false;            ///< burn: sent over more than one connection
   std::uint32_t operation = kNone;  ///< index; kNone: the operation has ended
   std::uint32_t generation = 0;     ///< of this Request, in the session's context
   TableId table;
-  WorkerClock clock;           ///< pushes: at which they were issued; pulls: u
+  WorkerClock clock;  ///< pushes: at which they were issued; pulls: u
   NodeId server;
-  RequestId id;                ///< of the session, while posted
-  Epoch wanted;                ///< waiting: until the view is at least this
-  TimePoint again = kNever;    ///< waiting: at the latest
+  RequestId id;              ///< of the session, while posted
+  Epoch wanted;              ///< waiting: until the view is at least this
+  TimePoint again = kNever;  ///< waiting: at the latest
   std::uint32_t attempts = 0;
-  std::vector<Run> runs;       ///< keeps its capacity from use to use
+  std::vector<Run> runs;  ///< keeps its capacity from use to use
 
   static constexpr std::uint32_t kNone = ~std::uint32_t{0};
 };
