@@ -431,11 +431,29 @@ void Cluster::check_invariants() {
     if (clock < server_clock_seen_[i]) broken(fmt::format("11: server {}'s G fell", i));
     server_clock_seen_[i] = clock;
   }
+  follow_roster();
   for (auto& worker : workers_) {
     if (!worker->up) continue;
     for (auto& late : worker->process->overdue(network_.now())) broken(std::move(late));
   }
   for (const auto& violation : network_.violations()) broken("9: " + violation);
+}
+
+/// Who was dropped from the roster holds nobody back any more, whether or not it knows; and who is
+/// in it is never cut off.
+void Cluster::follow_roster() {
+  if (scheduler_ == nullptr || !scheduler_->view()->formed) return;
+  for (std::size_t i = 0; i < workers_.size(); ++i) {
+    if (!workers_[i]->up) continue;
+    auto& process = *workers_[i]->process;
+    if (process.role() != Role::worker || !process.engine().joined()) continue;
+    const auto* entry = scheduler_->view()->find_worker(process.engine().joined()->node);
+    if (entry == nullptr) {
+      ledger_.gone[i] = true;
+    } else if (process.fenced()) {
+      broken(fmt::format("7: worker {} is in the roster and was fenced", i));
+    }
+  }
 }
 
 bool Cluster::all_finished() const {

@@ -73,6 +73,7 @@ class Cluster {
   bool formed() const;
   void end_faults();
   void check_invariants();
+  void follow_roster();
   void check_ended();
   void check_rows();
   void say(const std::string& what);

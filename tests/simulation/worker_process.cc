@@ -260,6 +260,7 @@ bool WorkerProcess::collect() {
 
 void WorkerProcess::settle(Issued& issued, const Operation& op) {
   if (op.code == Errc::fenced) {
+    fenced_ = true;
     ledger_.gone[plan_.index] = true;
     stage_ = Stage::finished;
   }

@@ -48,6 +48,7 @@ class WorkerProcess final : public Pollable {
   Transport& transport() override { return engine_.transport(); }
 
   Engine& engine() { return engine_; }
+  bool fenced() const { return fenced_; }
   Role role() const { return plan_.engine.role; }
   /// Left the cluster, or knows that it never can.
   bool finished() const { return stage_ == Stage::finished; }
@@ -92,6 +93,7 @@ class WorkerProcess final : public Pollable {
   int round_ = 0;
   bool played_ = false;
   bool excused_ = false;
+  bool fenced_ = false;
   std::vector<const TableShape*> shapes_;
   std::deque<Issued> issued_;  ///< addresses are stable; buffers live until the run ends
 };
