@@ -1,0 +1,93 @@
+// Sparse logistic regression over Shoal: see README.md.
+
+#include <cstdio>
+#include <optional>
+
+#include "core/base/log.h"
+#include "examples/sparse_lr/options.h"
+#include "examples/sparse_lr/report.h"
+#include "examples/sparse_lr/text.h"
+#include "examples/sparse_lr/train.h"
+#include "server/local_cluster.h"
+#include "worker/worker.h"
+
+namespace shoal::sparse_lr {
+namespace {
+
+constexpr int kFailed = 1;
+
+/// Standard output: from rank 0, after the training.
+void print(const Job& job, const Report& report) {
+  std::printf("%s\n%s", job.options.evaluate.empty() ? "trained" : job.options.evaluate.c_str(),
+              table_of(report).c_str());
+  for (const auto& [what, path] : {std::pair{"model", job.options.model},
+                                   {"CSV", job.options.csv},
+                                   {"curve", job.options.curve}})
+    if (job.options.evaluate.empty() && !path.empty())
+      std::printf("  %-20s %s\n", what, path.c_str());
+  std::fflush(stdout);
+}
+
+/// Trains as one worker of the cluster; rank 0 reports.
+Status train(const Job& job, const Config& config) {
+  const SteadyClock clock;
+  SHOAL_ASSIGN(auto worker, Worker::connect(config));
+  const Share share{worker.rank().value, worker.worker_count()};
+  if (share.index >= share.count)
+    return Error{
+        Errc::invalid_argument,
+        "this worker joined a training that has begun; the examples are shared out already"};
+  std::optional<Outputs> outputs;
+  if (share.index == 0) {
+    SHOAL_ASSIGN(auto opened, Outputs::open(job.options));
+    outputs.emplace(std::move(opened));
+  }
+  SHOAL_ASSIGN(auto weights, worker.create_or_open<float>(weights_spec(job)));
+  SHOAL_ASSIGN(auto monitor, Monitor::create(job, worker, weights, clock));
+  SHOAL_TRY(worker.barrier());
+  SHOAL_TRY(job.options.by_blocks() ? train_blocks(job, share, worker, weights, monitor)
+                                    : train_minibatches(job, share, worker, weights, monitor));
+  SHOAL_TRY(monitor.finish());
+  if (!monitor.is_chief()) return {};
+  const auto written = outputs->write(job, worker, weights, monitor.points());
+  print(job, {monitor.points().back(), monitor.examples(), monitor.seconds()});
+  SHOAL_TRY(worker.leave());
+  return written;
+}
+
+Status run(const Options& options) {
+  SHOAL_ASSIGN(auto summary, summarise_file(options.train));
+  const Job job{options, summary};
+  if (!options.evaluate.empty()) {
+    SHOAL_ASSIGN(const auto report, judge_model(job));
+    print(job, report);
+    return {};
+  }
+  if (!options.test.empty()) {  // said now, and not after the first pass
+    SHOAL_ASSIGN([[maybe_unused]] const auto test, LibsvmReader::open(options.test, {}));
+  }
+  SHOAL_ASSIGN(const auto config, Config::from_env());
+  SHOAL_ASSIGN(const auto level, parse_log_level(config.log_level));
+  const bool alone = config.scheduler.empty();
+  // A cluster of one's own has nothing to say unless something is wrong, or one asked.
+  set_log_level(alone && !config.origins.contains("log_level") ? LogLevel::warn : level);
+  if (!alone) return train(job, config);
+  LocalCluster::Options local;
+  local.servers = options.servers;
+  local.config = config;
+  SHOAL_ASSIGN(const auto cluster, LocalCluster::start(std::move(local)));
+  return train(job, cluster.config());
+}
+
+}  // namespace
+}  // namespace shoal::sparse_lr
+
+int main(int argc, char** argv) {
+  using namespace shoal::sparse_lr;
+  const auto parsed = parse_options(argc, argv);
+  if (const auto* code = std::get_if<int>(&parsed)) return *code;
+  const auto status = run(std::get<Options>(parsed));
+  if (status.ok()) return 0;
+  std::fprintf(stderr, "sparse_lr: %s\n", status.error().message().c_str());
+  return kFailed;
+}
