@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kWrongCommandLine = 2;
 constexpr std::uint32_t kMinibatchEpochs = 20;
-constexpr std::uint32_t kBlockEpochs = 200;
+constexpr std::uint32_t kBlockEpochs = 60;
 constexpr std::uint32_t kCurvePoints = 20;  // that the training is looked at, if nobody says
 constexpr std::uint32_t kStalenessMax = 1000;
 constexpr std::uint32_t kCountMax = 1u << 24;
@@ -44,7 +44,7 @@ void add_training(CLI::App& app, Options& options) {
   app.add_option("--l2", options.penalty.l2, "Weight of w^2 / 2")
       ->check(weight)
       ->capture_default_str();
-  app.add_option("--epochs", options.epochs, "Passes over the data [20; with --batch 0: 200]")
+  app.add_option("--epochs", options.epochs, "Passes over the data [20; with --batch 0: 60]")
       ->check(count);
   app.add_option("--batch", options.batch,
                  "Examples a step of a worker; 0: block proximal gradient on full passes, the "

@@ -8,11 +8,13 @@ constexpr std::uint64_t kSums = 2;
 }  // namespace
 
 Result<Team> Team::open(Worker& worker) {
-  SHOAL_ASSIGN(auto table, worker.create_or_open<double>({.name = "sparse_lr.team",
-                                                          .rows = kSums,
-                                                          .update = Add{},
-                                                          .apply = Apply::on_arrival,
-                                                          .staleness = unbounded}));
+  TableSpec spec;
+  spec.name = "sparse_lr.team";
+  spec.rows = kSums;
+  spec.update = Add{};
+  spec.apply = Apply::on_arrival;
+  spec.staleness = unbounded;
+  SHOAL_ASSIGN(auto table, worker.create_or_open<double>(spec));
   SHOAL_ASSIGN(auto memory, worker.allocate<double>(2 * kSums));
   return Team(worker, std::move(table), std::move(memory));
 }
