@@ -90,6 +90,8 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
   Options options;
   CLI::App app("L1-regularised logistic regression on libsvm files, over Shoal.", "sparse_lr");
   app.footer(kFooter);
+  // Later ones win, so that a script's choice can be changed behind it.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   add_files(app, options);
   add_training(app, options);
   add_machine(app, options);
