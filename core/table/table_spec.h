@@ -61,14 +61,14 @@ struct Initializer {
 /// What a table is. Whoever opens a table gives its spec; the first makes it, and others must
 /// agree.
 struct TableSpec {
-  std::string name;
+  std::string name{};
   DType dtype = DType::f32;
   Layout layout = Layout::dense;
   std::uint64_t rows = 0;       ///< dense: how many; sparse: 0
   std::uint32_t row_width = 1;  ///< values a row
-  UpdateSpec update;
-  Initializer initializer;
-  std::optional<Apply> apply;       ///< not given: per_clock for staleness 0, else on_arrival
+  UpdateSpec update{};
+  Initializer initializer{};
+  std::optional<Apply> apply{};     ///< not given: per_clock for staleness 0, else on_arrival
   std::int64_t staleness = 0;       ///< clocks
   bool deterministic = false;       ///< collective: sums in order of rank, bit for bit
   bool payload_checksum = false;    ///< XXH3-64 over every payload of this table

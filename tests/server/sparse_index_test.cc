@@ -42,7 +42,8 @@ TEST_F(SparseIndexTest, AgreesWithAMap) {
     const auto slot_bits = static_cast<unsigned>(random.below(8));
     SparseIndex index(device, budget, slot_bits);
     std::unordered_map<std::uint64_t, std::uint32_t> model;
-    const std::uint64_t range = std::uint64_t{1} << (4 + random.below(20));
+    // Wide enough that the slot has some keys of it.
+    const std::uint64_t range = std::uint64_t{1} << (4 + slot_bits + random.below(16));
     const auto draw = [&]() -> std::uint64_t {
       for (;;) {
         const auto key =

@@ -49,11 +49,17 @@ void TableModel::check_bound(const PullRecord& pull, Key row, const RowValue& va
     const auto& push = pushes_[i];
     if (!push.rows.contains(row) || digit_of(value, i) != 0) continue;
     if (push.state == PushState::unknown || push.state == PushState::cancelled) continue;
-    if (pull.bounded && push.clock < pull.need && !gone[push.worker])
-      broken.push_back(
-          fmt::format("3: table {} row {}: a pull that needs clock {} misses push {} of "
-                      "worker {} at clock {}",
-                      name_, row, pull.need.value, i, push.worker, push.clock.value));
+    if (!pull.bounded || push.clock >= pull.need || gone[push.worker]) continue;
+    auto sentence = fmt::format(
+        "3: table {} row {}: a pull that needs clock {} misses push {} of worker {} at "
+        "clock {}",
+        name_, row, pull.need.value, i, push.worker, push.clock.value);
+    // A collective round folds when every part has come, burnt ones included, and the worker of one
+    // that burnt may not know yet.
+    if (apply_ == Apply::collective && push.state == PushState::issued)
+      owed_.emplace_back(i, std::move(sentence));
+    else
+      broken.push_back(std::move(sentence));
   }
   if (apply_ != Apply::on_arrival || pull.observer) return;
   for (const auto own : pull.own_before) {
