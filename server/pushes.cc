@@ -132,7 +132,11 @@ bool Pushes::handle(Peer& peer, MemberIndex member, TableState& table, const Fra
 
 void Pushes::take_run(PushOp& op, SlotState& slot, std::uint32_t run, const FrameView& frame) {
   for (std::uint32_t i = 0; i < op.runs[run].part_count; ++i) take_part(op, slot, run, i, frame);
-  if (auto& source = slot.source(op.member); source.front != nullptr) look_ahead(slot, source);
+  auto& source = slot.source(op.member);
+  if (source.front == nullptr) return;
+  look_ahead(slot, source);
+  // What stands behind a parked request waits for the same.
+  if (source.back->op == &op && source.front->op->parked) park(op);
 }
 
 Pushes::Piece Pushes::piece_of(const SlotState& slot, const PushOp& op, const PushRun& run,
@@ -396,8 +400,7 @@ void Pushes::want(Part& part) {
   if (peer.gone) return;
   part.bytes = Part::Bytes::wanted;
   peer.wants.push_back(&part);
-  if (!readers_.contains(&peer) && peer.reads < plane_.limits.reads_per_peer)
-    readers_.push_back(&peer);
+  if (!readers_.contains(&peer)) readers_.push_back(&peer);
 }
 
 bool Pushes::start_reads() {
@@ -406,8 +409,10 @@ bool Pushes::start_reads() {
     progress = false;
     for (auto turns = readers_.size(); turns > 0; --turns) {
       auto* peer = readers_.pop_front();
-      if (peer->wants.empty() || peer->reads >= plane_.limits.reads_per_peer) continue;
-      progress |= post_reads(*peer->wants.front());
+      if (peer->wants.empty()) continue;
+      // At its limit it stays in line: the reads under way may be those of its pulls' keys, whose
+      // end nobody tells here.
+      if (peer->reads < plane_.limits.reads_per_peer) progress |= post_reads(*peer->wants.front());
       if (!peer->wants.empty()) readers_.push_back(peer);
     }
     posted |= progress;

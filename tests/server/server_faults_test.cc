@@ -1,0 +1,152 @@
+#include <gtest/gtest.h>
+
+#include "server/server.h"
+#include "server/shard.h"
+#include "tests/server/server_fixture.h"
+
+// Connections that break, peers that stall, a scheduler that falls silent.
+
+namespace shoal {
+namespace {
+
+using namespace std::chrono_literals;
+using test::RawClient;
+using test::ServerTest;
+
+TEST_F(ServerTest, APushWhoseConnectionBreaksMidReadCountsOnce) {
+  for (std::uint64_t seed = 1; seed <= 25; ++seed) {
+    SCOPED_TRACE(seed);
+    SimOptions sim;
+    sim.seed = seed;
+    start({dense(500000, Apply::on_arrival, unbounded, 0)}, small_limits(), sim);
+    if (HasFatalFailure()) return;
+    auto& a = *clients[0];
+    std::vector<float> ones(500000, 1.0f), back(500000, -1.0f);
+    const auto source = lend(a, reinterpret_cast<std::byte*>(ones.data()), 2000000, Access::read);
+    const auto target = lend(a, reinterpret_cast<std::byte*>(back.data()), 2000000, Access::write);
+    const auto pushed = push_all(a, 1, 1, source);
+    for (int i = 0; i < 3; ++i) {
+      run_for(std::chrono::microseconds(network->random(3000)));
+      network->drop_connections(client_nodes[0], server_node);
+    }
+    EXPECT_EQ(wait(a, pushed).status, Errc::ok) << "the session repeats it";
+    const auto pulled = pull_all(a, 1, target, -1);
+    run_for(std::chrono::microseconds(network->random(3000)));
+    network->drop_connections(client_nodes[0], server_node);
+    EXPECT_EQ(wait(a, pulled).status, Errc::ok);
+    EXPECT_EQ(back, ones);
+    EXPECT_GE(a.breaks, 1);
+  }
+}
+
+TEST_F(ServerTest, AServerThatForgetsWhatItAppliedIsFoundOut) {
+  faults.forget_last = true;
+  start({dense(64, Apply::on_arrival, unbounded)});
+  auto& a = *clients[0];
+  EXPECT_EQ(wait(a, push(a, 1, 1, {0, 1}, 1)).status, Errc::ok);
+  network->drop_connections(client_nodes[0], server_node);
+  ASSERT_TRUE(until([&] { return a.breaks == 1 && a.session().open(); }));
+  run_for(100ms);
+  EXPECT_EQ(wait(a, push(a, 1, 1, {0, 1}, 1)).status, Errc::ok);
+  EXPECT_EQ(wait(a, pull(a, 1, {0, 1}, -1)).floats(), std::vector<float>{2})
+      << "the switch does what the search has to find";
+}
+
+/// What waits of a connection goes with it, and what a newer connection sent behind it is a gap.
+TEST_F(ServerTest, PartsThatWaitGoWithTheirConnection) {
+  start({dense(256, Apply::per_clock, 0)});
+  auto& a = *clients[0];
+  const auto first = push(a, 1, 1, {0, 4}, 1, 2);
+  const auto second = push(a, 1, 2, {0, 4}, 2, 2);
+  run_for(50ms);
+  network->drop_connections(client_nodes[0], server_node);
+  run_for(500ms);  // Both were repeated on the new connection, and wait again.
+  scheduler->set_clock(1);
+  EXPECT_EQ(wait(a, first).status, Errc::ok);
+  EXPECT_EQ(wait(a, second).status, Errc::ok);
+  scheduler->set_clock(3);
+  EXPECT_EQ(wait(a, pull(a, 1, {0, 1}, 3)).floats(), std::vector<float>{3});
+}
+
+TEST_F(ServerTest, AReaderThatStallsLosesItsSessionOnlyWhenCopiesRunOut) {
+  auto limits = small_limits();
+  limits.copies_max = 2;
+  SimOptions sim;
+  sim.keepalive = 60s;  // The server's own patience is tried here.
+  sim.window_bytes = 300u << 10;
+  start({dense(500000, Apply::on_arrival, unbounded, 0)}, limits, sim);
+  auto& slow = *clients[0];
+  auto& fast = *clients[1];
+  std::vector<float> ones(500000, 1.0f), back(500000);
+  const auto target = lend(slow, reinterpret_cast<std::byte*>(back.data()), 2000000, Access::write);
+  const auto source = lend(fast, reinterpret_cast<std::byte*>(ones.data()), 2000000, Access::read);
+  pull_all(slow, 1, target, -1);
+  network->wake(client_nodes[0]);
+  run_for(60us);
+  network->stop(client_nodes[0]);
+  ASSERT_TRUE(until([&] { return server->metrics().writes > 2; }));
+  EXPECT_EQ(wait(fast, push_all(fast, 1, 1, source)).status, Errc::ok);
+  EXPECT_GT(server->metrics().copies_exhausted, 0u);
+  EXPECT_EQ(server->metrics().sends_given_up, 1u);
+  network->resume(client_nodes[0]);
+  run_for(2s);
+  for (std::size_t i = 0; i < back.size(); i += 65536)
+    for (std::size_t j = i; j < std::min(back.size(), i + 65536); ++j)
+      ASSERT_EQ(back[j], back[i]) << "a torn segment";
+}
+
+TEST_F(ServerTest, WithoutAWordOfTheSchedulerNothingIsAnswered) {
+  start({dense(256, Apply::on_arrival, unbounded)});
+  auto& a = *clients[0];
+  network->partition(scheduler_node, server_node);
+  run_for(3s);
+  const auto pushed = push(a, 1, 1, {0, 4}, 1);
+  const auto pulled = pull(a, 1, {0, 4}, -1);
+  run_for(1s);
+  EXPECT_EQ(a.answer(pushed), nullptr);
+  EXPECT_EQ(a.answer(pulled), nullptr);
+  network->heal_all();
+  EXPECT_EQ(wait(a, pushed).status, Errc::ok);
+  EXPECT_EQ(wait(a, pulled).floats(), (std::vector<float>{1, 1, 1, 1}));
+}
+
+/// Random traffic of three workers over connections that break: sums are exact.
+TEST_F(ServerTest, RandomTrafficOverBreakingConnectionsAddsUp) {
+  for (std::uint64_t seed = 1; seed <= 15; ++seed) {
+    SCOPED_TRACE(seed);
+    SimOptions sim;
+    sim.seed = seed;
+    start({dense(1000, Apply::on_arrival, unbounded)}, small_limits(), sim);
+    if (HasFatalFailure()) return;
+    std::vector<float> model(1000);
+    std::uint64_t next_q[3][kSlots] = {};
+    std::vector<std::pair<RawClient*, RequestId>> pending;
+    for (int step = 0; step < 120; ++step) {
+      const auto who = network->random(3);
+      const auto slot = static_cast<std::uint32_t>(network->random(kSlots));
+      const auto all = geometry(1).rows_of(SlotIndex(slot));
+      const auto begin = all.begin + network->random(all.size());
+      const RowRange rows{begin, begin + 1 + network->random(all.end - begin)};
+      const auto value = static_cast<float>(1 + network->random(9));
+      auto& q = next_q[who][slot];
+      pending.emplace_back(clients[who].get(), push(*clients[who], 1, q + 1, rows, value));
+      q += geometry(1).part_count(rows);
+      for (auto row = rows.begin; row < rows.end; ++row) model[row] += value;
+      run_for(std::chrono::microseconds(network->random(300)));
+      if (network->random(20) == 0) network->drop_connections(client_nodes[who], server_node);
+    }
+    for (const auto& [client, id] : pending) {
+      const auto& got = wait(*client, id);
+      ASSERT_EQ(got.status, Errc::ok);
+    }
+    for (std::uint32_t slot = 0; slot < kSlots; ++slot) {
+      const auto rows = geometry(1).rows_of(SlotIndex(slot));
+      const auto values = wait(*clients[0], pull(*clients[0], 1, rows, -1)).floats();
+      ASSERT_EQ(values, std::vector<float>(model.begin() + static_cast<std::ptrdiff_t>(rows.begin),
+                                           model.begin() + static_cast<std::ptrdiff_t>(rows.end)));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shoal
