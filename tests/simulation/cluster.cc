@@ -317,12 +317,6 @@ void Cluster::plan_faults() {
                                      when * when * when * static_cast<double>(kFaultsFor.count()))),
                 [this] { one_fault(); });
   }
-  // Late joiners, while there is something to join.
-  for (auto late = random_.below(3); late > 0; --late)
-    network_.at(network_.now() + std::chrono::microseconds(random_.below(60'000)), [this] {
-      say("a late worker starts");
-      start_worker(2 + static_cast<int>(random_.below(5)));
-    });
   network_.at(network_.now() + kFaultsFor, [this] { end_faults(); });
 }
 

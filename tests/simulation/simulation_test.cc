@@ -69,12 +69,6 @@ TEST(SimulationCanFail, FindsAClockReportedBeforeItsPushesEnded) {
   EXPECT_TRUE(found(mutation));
 }
 
-TEST(SimulationCanFail, FindsALateJoinerAtG) {
-  Mutation mutation;
-  mutation.join_at_global_clock = true;
-  EXPECT_TRUE(found(mutation));
-}
-
 TEST(SimulationCanFail, FindsAServerThatForgetsWhatItApplied) {
   Mutation mutation;
   mutation.forget_last = true;
