@@ -1,0 +1,134 @@
+#include "server/view_store.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <utility>
+
+#include "tests/core/cluster_fixture.h"
+
+namespace shoal {
+namespace {
+
+namespace fs = std::filesystem;
+
+class ViewStoreTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto pattern = (fs::temp_directory_path() / "shoal-store-XXXXXX").string();
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    home_ = pattern;
+    directory_ = home_ / "state";
+  }
+  void TearDown() override { fs::remove_all(home_); }
+
+  FileViewStore open() { return FileViewStore::open(directory_.string()).value(); }
+  std::string read() {
+    std::ifstream in(directory_ / "view", std::ios::binary);
+    return {std::istreambuf_iterator<char>(in), {}};
+  }
+  void write(const std::string& bytes) {
+    std::ofstream(directory_ / "view", std::ios::binary) << bytes;
+  }
+
+  fs::path home_, directory_;
+  StoredView first_{small_view(), 301, 131, WorkerClock(9), {{NodeId(3), 7}, {NodeId(5), 8}}};
+};
+
+TEST_F(ViewStoreTest, KeepsTheNewest) {
+  {
+    auto store = open();
+    EXPECT_EQ(store.load().value(), std::nullopt);
+    ASSERT_TRUE(store.save(first_).ok());
+    EXPECT_EQ(store.load().value(), first_);
+  }
+  auto store = open();
+  EXPECT_EQ(store.load().value(), first_);
+  auto second = first_;
+  ++second.view.epoch.number;
+  second.barriers.clear();
+  ASSERT_TRUE(store.save(second).ok());
+  EXPECT_EQ(store.load().value(), second);
+}
+
+TEST_F(ViewStoreTest, ADamagedFileIsToldFromAnEmptyOne) {
+  auto store = open();
+  ASSERT_TRUE(store.save(first_).ok());
+  const auto whole = read();
+  for (std::size_t n = 0; n < whole.size(); ++n) {
+    write(whole.substr(0, n));
+    EXPECT_EQ(store.load().code(), Errc::corrupt) << n << " bytes";
+    auto flipped = whole;
+    flipped[n] = static_cast<char>(flipped[n] ^ (1 << (n % 8)));
+    write(flipped);
+    EXPECT_EQ(store.load().code(), Errc::corrupt) << "byte " << n;
+  }
+  write(whole + "x");
+  const auto longer = store.load();
+  ASSERT_EQ(longer.code(), Errc::corrupt);
+  EXPECT_NE(longer.error().what.find((directory_ / "view").string()), std::string::npos);
+  write(whole);
+  EXPECT_EQ(store.load().value(), first_);
+}
+
+TEST_F(ViewStoreTest, AFullDiskLeavesThePreviousView) {
+  auto store = open();
+  ASSERT_TRUE(store.save(first_).ok());
+  auto second = first_;
+  second.next_node = 999;
+  // As a full disk does, a write comes back short and then fails.
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit old{};
+  getrlimit(RLIMIT_FSIZE, &old);
+  const rlimit small{100, old.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const auto saved = store.save(second);
+  setrlimit(RLIMIT_FSIZE, &old);
+  std::signal(SIGXFSZ, old_handler);
+  ASSERT_EQ(saved.code(), Errc::io);
+  EXPECT_NE(saved.error().native, 0);
+  EXPECT_NE(saved.error().what.find(directory_.string()), std::string::npos);
+  EXPECT_EQ(store.load().value(), first_);
+  ASSERT_TRUE(store.save(second).ok());
+  EXPECT_EQ(store.load().value(), second);
+}
+
+TEST_F(ViewStoreTest, AHalfWrittenFileBesideItIsIgnored) {
+  auto store = open();
+  ASSERT_TRUE(store.save(first_).ok());
+  std::ofstream(directory_ / "view.new") << "half";
+  EXPECT_EQ(store.load().value(), first_);
+  ASSERT_TRUE(store.save(first_).ok());
+  EXPECT_FALSE(fs::exists(directory_ / "view.new"));
+}
+
+TEST_F(ViewStoreTest, TwoSchedulersNeverShareADirectory) {
+  auto store = std::make_unique<FileViewStore>(open());
+  const auto second = FileViewStore::open(directory_.string());
+  ASSERT_EQ(second.code(), Errc::exists);
+  EXPECT_NE(second.error().what.find("state_dir"), std::string::npos);
+  store.reset();
+  EXPECT_TRUE(FileViewStore::open(directory_.string()).ok());
+}
+
+TEST_F(ViewStoreTest, ADirectoryThatCannotBeMadeIsAnError) {
+  EXPECT_EQ(FileViewStore::open((home_ / "no" / "such").string()).code(), Errc::io);
+  std::ofstream(home_ / "file") << "x";
+  EXPECT_EQ(FileViewStore::open((home_ / "file").string()).code(), Errc::io);
+}
+
+TEST(MemoryViewStore, OutlivesItsScheduler) {
+  MemoryViewStore store;
+  EXPECT_EQ(store.load().value(), std::nullopt);
+  const StoredView stored{small_view(), 5, 6, WorkerClock(7), {}};
+  ASSERT_TRUE(store.save(stored).ok());
+  EXPECT_EQ(store.load().value(), stored);
+}
+
+}  // namespace
+}  // namespace shoal
