@@ -109,7 +109,7 @@ TEST_F(Join, MisspeltSettingIsAnErrorThatNamesTheNearest) {
 TEST_F(Join, IncompleteRosterIsAnErrorThatSaysHowManyAreMissing) {
   start_cluster({.servers = 1,
                  .workers = 0,
-                 .settings = {{"SHOAL_WORKERS", "3"}, {"SHOAL_JOIN_TIMEOUT", "1s"}}});
+                 .settings = {{"SHOAL_WORKERS", "3"}, {"SHOAL_JOIN_TIMEOUT", "4s"}}});
   auto& first = start_worker();
   auto& second = start_worker();
   first.send("connect");
