@@ -18,14 +18,14 @@ namespace shoal {
 struct TableShape;
 
 struct PullOptions {
-  After after;                      ///< issue it when these are done
-  std::int64_t ahead = 0;           ///< clocks: for use that many ticks from now (a prefetch)
-  std::optional<Duration> timeout;  ///< not given: the worker's operation_timeout
+  After after{};                      ///< issue it when these are done
+  std::int64_t ahead = 0;             ///< clocks: for use that many ticks from now (a prefetch)
+  std::optional<Duration> timeout{};  ///< not given: the worker's operation_timeout
 };
 
 struct PushOptions {
-  After after;
-  std::optional<Duration> timeout;
+  After after{};
+  std::optional<Duration> timeout{};
 };
 
 /// The part of Table<T> that does not depend on T.

@@ -49,6 +49,11 @@ def is_held_out(name):
     return zlib.crc32(name.encode("ascii")) % HELD_OUT_OF == 0
 
 
+def order_of(name):
+    """A shuffled place: in the order of the book a worker's share would be one testament."""
+    return zlib.crc32(b"order " + name.encode("ascii"))
+
+
 def verses(lines):
     """(name, label, text) of each verse; stops the program at a line that is not one."""
     label = "-1"
@@ -70,14 +75,17 @@ def main():
 
     counts = {"-1": 0, "+1": 0}
     index_cache = {}
+    train_lines, test_lines = [], []
+    for name, label, text in verses(sys.stdin):
+        pairs = sorted(features_of(text, index_cache).items())
+        line = " ".join([label] + [f"{index}:{value:.5g}" for index, value in pairs])
+        (test_lines if is_held_out(name) else train_lines).append((order_of(name), line))
+        counts[label] += 1
     try:
-        with open(arguments.train, "w", encoding="ascii") as train, \
-                open(arguments.test, "w", encoding="ascii") as test:
-            for name, label, text in verses(sys.stdin):
-                pairs = sorted(features_of(text, index_cache).items())
-                line = " ".join([label] + [f"{index}:{value:.5g}" for index, value in pairs])
-                print(line, file=test if is_held_out(name) else train)
-                counts[label] += 1
+        for path, lines in (arguments.train, train_lines), (arguments.test, test_lines):
+            with open(path, "w", encoding="ascii") as file:
+                for _, line in sorted(lines):
+                    print(line, file=file)
     except OSError as error:
         sys.exit(f"cannot write the libsvm files: {error}")
     if 0 in counts.values():
