@@ -115,12 +115,15 @@ void draw(const Json& status) {
     fmt::print("{:>5}  {:8}  {:16}  {:22}  {:8}", id, node["role"].get<std::string>(),
                node["name"].get<std::string>(), node["address"].get<std::string>(),
                node["state"].get<std::string>());
-    if (node.contains("clock"))
-      fmt::print("  {:>8}  {:>8}  {:>11}  {:>11}{}", node["clock"].get<std::int64_t>(),
-                 node["reported"].get<std::int64_t>(),
-                 bytes(node["bytes_pushed"].get<std::uint64_t>()),
-                 bytes(node["bytes_pulled"].get<std::uint64_t>()),
-                 id == straggler ? "  <- holds G back" : "");
+    const auto clock_of = [&](const char* name) {
+      return node.contains(name) ? std::to_string(node[name].get<std::int64_t>()) : std::string();
+    };
+    const auto bytes_of = [&](const char* name) {
+      return node.contains(name) ? bytes(node[name].get<std::uint64_t>()) : std::string();
+    };
+    fmt::print("  {:>8}  {:>8}  {:>11}  {:>11}{}", clock_of("clock"), clock_of("reported"),
+               bytes_of("bytes_pushed"), bytes_of("bytes_pulled"),
+               id == straggler ? "  <- holds G back" : "");
     fmt::print("\n");
   }
   if (status["tables"].empty()) return;
