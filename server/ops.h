@@ -18,7 +18,8 @@ namespace shoal {
 
 class SlotState;
 
-/// What a READ's or WRITE's context points to: the low bits of the pointer say.
+/// What a READ's or WRITE's context names: a tag, and above it an index in its pool.
+inline constexpr unsigned kTagBits = 2;
 inline constexpr std::uint64_t kTagMask = 3;
 inline constexpr std::uint64_t kReadTag = 1;     ///< Part
 inline constexpr std::uint64_t kKeyReadTag = 2;  ///< PullPart
@@ -34,6 +35,7 @@ struct Peer;
 struct Part {
   enum class Bytes : std::uint8_t { none, held, wanted, reading, here };
 
+  std::uint32_t pool_index = 0;  ///< of the Pool it lives in; so in all of these
   Part* next = nullptr;  ///< in its source's queue
   PushOp* op = nullptr;
   SlotState* slot = nullptr;
@@ -56,6 +58,7 @@ struct Part {
 
 /// A push request.
 struct PushOp {
+  std::uint32_t pool_index = 0;
   Peer* peer = nullptr;
   RequestId request;
   MemberIndex member = 0;
@@ -87,6 +90,7 @@ struct PushOp {
 
 /// A part of a key-list pull whose keys are being READ.
 struct PullPart {
+  std::uint32_t pool_index = 0;
   PullOp* op = nullptr;
   std::uint32_t run = 0;
   std::uint32_t index = 0;
@@ -100,6 +104,7 @@ struct PullPart {
 
 /// A pull request.
 struct PullOp {
+  std::uint32_t pool_index = 0;
   Peer* peer = nullptr;
   RequestId request;
   MemberIndex member = Members::kNone;
@@ -140,6 +145,7 @@ struct PullOp {
 
 /// A WRITE under way, and what its bytes stand in.
 struct WriteTicket {
+  std::uint32_t pool_index = 0;
   Peer* peer = nullptr;
   SegmentMemory* memory = nullptr;  ///< pinned; or:
   std::byte* gathered = nullptr;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -59,7 +60,9 @@ class List {
 };
 
 /// Objects of one type that are used again and again, at most `max` at a time. Grows in chunks to
-/// what was needed at once, and then allocates no more. Addresses are stable.
+/// what was needed at once, and then allocates no more. Addresses are stable, and so is an object's
+/// `pool_index`, which names it to a transport: unlike an address it is the same in every run of a
+/// simulation.
 template <class T>
 class Pool {
  public:
@@ -73,21 +76,28 @@ class Pool {
     return object;
   }
   void give(T* object) {
+    const auto index = object->pool_index;
     object->recycle();
+    object->pool_index = index;
     free_.push_back(object);
   }
+  T& at(std::uint64_t pool_index) { return chunks_[pool_index / kChunk][pool_index % kChunk]; }
   std::size_t in_use() const { return total_ - free_.size(); }
   std::size_t available() const { return max_ - in_use(); }
 
  private:
+  static constexpr std::size_t kChunk = 64;
   bool grow() {
-    constexpr std::size_t kChunk = 64;
     const auto count = total_ + kChunk <= max_ ? kChunk : max_ - total_;
     if (count == 0) return false;
     chunks_.push_back(std::make_unique<T[]>(count));
     total_ += count;
     free_.reserve(total_);
-    for (std::size_t i = count; i-- > 0;) free_.push_back(&chunks_.back()[i]);
+    for (std::size_t i = count; i-- > 0;) {
+      auto& object = chunks_.back()[i];
+      object.pool_index = static_cast<std::uint32_t>(total_ - count + i);
+      free_.push_back(&object);
+    }
     return true;
   }
   std::size_t max_;

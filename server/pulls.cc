@@ -266,9 +266,9 @@ Pulls::Step Pulls::send_next(PullOp& op) {
 
 bool Pulls::write(PullOp& op, ConstMemoryView from, const Piece& piece, WriteTicket& ticket) {
   const auto& to = op.meta.destination;
-  const auto status = plane_.transport.write(op.peer->endpoint, from,
-                                             {to.region, to.address + piece.offset, piece.bytes},
-                                             reinterpret_cast<std::uintptr_t>(&ticket) | kWriteTag);
+  const auto status = plane_.transport.write(
+      op.peer->endpoint, from, {to.region, to.address + piece.offset, piece.bytes},
+      std::uint64_t{ticket.pool_index} << kTagBits | kWriteTag);
   if (!status.ok()) return false;
   ticket.peer = op.peer;
   ticket.posted = plane_.now;
@@ -329,7 +329,7 @@ bool Pulls::post_key_read(PullOp& op, PullPart& part, std::byte* to, std::uint64
   const auto status =
       plane_.transport.read(op.peer->endpoint, {to, bytes, MemorySpace::host, 0},
                             {from.region, from.address + first_key * sizeof(Key), bytes},
-                            reinterpret_cast<std::uintptr_t>(&part) | kKeyReadTag);
+                            std::uint64_t{part.pool_index} << kTagBits | kKeyReadTag);
   if (!status.ok()) return false;
   part.op = &op;
   ++op.in_flight;
@@ -391,7 +391,8 @@ void Pulls::keys_fetched(PullOp& op) {
   proceed(op);
 }
 
-void Pulls::key_read_done(PullPart& part, Errc status) {
+void Pulls::key_read_done(std::uint64_t index, Errc status) {
+  auto& part = parts_.at(index);
   --part.op->peer->reads;
   part.failed = status;
   plane_.metrics.bytes_in += part.buffer_bytes;
@@ -437,7 +438,8 @@ bool Pulls::gather_landed() {
   return true;
 }
 
-void Pulls::write_done(WriteTicket& ticket, Errc /*status*/) {
+void Pulls::write_done(std::uint64_t index) {
+  auto& ticket = tickets_.at(index);
   // A WRITE that failed did so because its reader is gone or has taken its memory back.
   auto& peer = *ticket.peer;
   --peer.pins;

@@ -27,8 +27,8 @@ class Pulls {
   /// The asker lets go: its answer follows once nothing of it is under way.
   void cancel(Peer& peer, RequestId request);
 
-  void key_read_done(PullPart& part, Errc status);
-  void write_done(WriteTicket& ticket, Errc status);
+  void key_read_done(std::uint64_t part_index, Errc status);
+  void write_done(std::uint64_t ticket_index);
   /// Gathers one list whose keys have landed. True: there was one.
   bool gather_landed();
   /// Posts WRITEs, a part for each peer in turn, while pins and memory last. True: posted

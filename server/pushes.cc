@@ -430,9 +430,10 @@ bool Pushes::post_reads(Part& part) {
   part.arena = &plane_.landing;
   const auto post = [&](std::byte* to, const WireSpan& span, std::uint64_t offset,
                         std::size_t bytes) {
-    const auto status = plane_.transport.read(peer.endpoint, {to, bytes, MemorySpace::host, 0},
-                                              {span.region, span.address + offset, bytes},
-                                              reinterpret_cast<std::uintptr_t>(&part) | kReadTag);
+    const auto status =
+        plane_.transport.read(peer.endpoint, {to, bytes, MemorySpace::host, 0},
+                              {span.region, span.address + offset, bytes},
+                              std::uint64_t{part.pool_index} << kTagBits | kReadTag);
     if (status.ok()) ++part.reads_left;
     return status.ok();
   };
@@ -462,7 +463,8 @@ bool Pushes::post_reads(Part& part) {
   return true;
 }
 
-void Pushes::read_done(Part& part, Errc status) {
+void Pushes::read_done(std::uint64_t index, Errc status) {
+  auto& part = parts_.at(index);
   if (status != Errc::ok && part.failed != Errc::revoked) part.failed = status;
   if (--part.reads_left > 0) return;
   auto& op = *part.op;

@@ -25,7 +25,7 @@ class Pushes {
   bool handle(Peer& peer, MemberIndex member, TableState& table, const FrameView& frame);
 
   /// One of a part's READs has ended.
-  void read_done(Part& part, Errc status);
+  void read_done(std::uint64_t part_index, Errc status);
   /// Applies one part whose bytes have landed. True: there was one.
   bool apply_landed();
   /// Posts READs, one for each peer in turn, while there is room to land. True: posted something.

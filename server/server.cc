@@ -150,14 +150,14 @@ bool Server::State::receive() {
 void Server::State::on_event(const Event& event) {
   using Kind = Event::Kind;
   if (event.kind == Kind::read_done || event.kind == Kind::write_done) {
-    auto* const at = reinterpret_cast<void*>(event.context & ~kTagMask);
+    const auto index = event.context >> kTagBits;
     switch (event.context & kTagMask) {
       case kReadTag:
-        return pushes.read_done(*static_cast<Part*>(at), event.status);
+        return pushes.read_done(index, event.status);
       case kKeyReadTag:
-        return pulls.key_read_done(*static_cast<PullPart*>(at), event.status);
+        return pulls.key_read_done(index, event.status);
       case kWriteTag:
-        return pulls.write_done(*static_cast<WriteTicket*>(at), event.status);
+        return pulls.write_done(index);
       default:
         return;
     }
