@@ -58,6 +58,8 @@ struct Server::State {
   bool look_again();
   bool fold();
   void close_stalled();
+  bool has_news() const;
+  void tell_traffic();
   void close(Peer& peer);
   void bury(Peer& peer);
   Peer* peer_of(const SessionServer::Peer& session);
@@ -78,6 +80,8 @@ struct Server::State {
   std::vector<SlotState*> kicked;
   std::vector<SlotState*> to_fold;
   Status status;
+  Tick told;            ///< the traffic that the scheduler was told of last
+  TimePoint tell_at{};  ///< and when it may be told more
   Owner owner;
   std::atomic<std::uint64_t> turns{0};
   std::unique_ptr<ServerMetrics> metrics_storage;
@@ -128,6 +132,7 @@ bool Server::poll(TimePoint now) {
   busy |= s.pulls.send();
   s.pulls.expire();
   s.close_stalled();
+  s.tell_traffic();
   return busy;
 }
 
@@ -138,7 +143,29 @@ TimePoint Server::next_timer() const {
   if (s.pushes.blocked() || s.pulls.blocked())
     next = std::min(next, deadline_after(s.plane.now, kRetry));
   if (!s.to_fold.empty() && s.plane.copy_waiters.empty()) next = s.plane.now;
+  if (s.has_news()) next = std::min(next, s.tell_at);
   return next;
+}
+
+/// Whether requests have come since the scheduler was told of them.
+bool Server::State::has_news() const {
+  return link.joined() &&
+         (metrics.pushes != told.pushes || metrics.pulls != told.pulls ||
+          metrics.bytes_in != told.bytes_pushed || metrics.bytes_out != told.bytes_pulled);
+}
+
+/// What `shoal status` shows of a server, at most once a beat.
+void Server::State::tell_traffic() {
+  if (!has_news() || plane.now < tell_at) return;
+  tell_at = deadline_after(plane.now, link.joined()->beat);
+  told.node = link.joined()->node;
+  told.bytes_pushed = metrics.bytes_in;
+  told.bytes_pulled = metrics.bytes_out;
+  told.pushes = metrics.pushes;
+  told.pulls = metrics.pulls;
+  told.parked = 0;
+  sessions.for_each([&](const SessionServer::Peer& peer) { told.parked += peer.parked; });
+  link.tick(told);
 }
 
 bool Server::State::receive() {
