@@ -36,7 +36,7 @@ struct Part {
   enum class Bytes : std::uint8_t { none, held, wanted, reading, here };
 
   std::uint32_t pool_index = 0;  ///< of the Pool it lives in; so in all of these
-  Part* next = nullptr;  ///< in its source's queue
+  Part* next = nullptr;          ///< in its source's queue
   PushOp* op = nullptr;
   SlotState* slot = nullptr;
   MemberIndex member = 0;

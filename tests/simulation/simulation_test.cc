@@ -70,6 +70,12 @@ TEST(SimulationCanFail, FindsAClockReportedBeforeItsPushesEnded) {
   EXPECT_TRUE(found(mutation));
 }
 
+TEST(SimulationCanFail, FindsALateJoinerAtG) {
+  Mutation mutation;
+  mutation.join_at_global_clock = true;
+  EXPECT_TRUE(found(mutation));
+}
+
 TEST(SimulationCanFail, FindsAServerThatForgetsWhatItApplied) {
   Mutation mutation;
   mutation.forget_last = true;

@@ -17,6 +17,22 @@ constexpr Duration kPatience = std::chrono::seconds(4);
 /// A ticket ends by its deadline + cancel_grace; the loop may be a little late.
 constexpr Duration kSlack = std::chrono::milliseconds(150);
 
+/// How a legal request of a worker may end when faults are about. Everything else is a refusal.
+bool legal(Errc code) {
+  switch (code) {
+    case Errc::ok:
+    case Errc::cancelled:
+    case Errc::timed_out:
+    case Errc::peer_lost:
+    case Errc::slot_lost:
+    case Errc::fenced:
+    case Errc::needs_tick:
+      return true;
+    default:
+      return false;
+  }
+}
+
 template <class T>
 MemoryView view_of(std::vector<T>& values) {
   return host_view(std::span(values));
@@ -269,6 +285,9 @@ void WorkerProcess::settle(Issued& issued, const Operation& op) {
     return;
   }
   if (issued.kind == OperationKind::flush) return;
+  if (!legal(op.code))
+    ledger_.violations.push_back(fmt::format("8: worker {} at clock {}: {}: {}", plan_.index,
+                                             engine_.clock().value, name_of(op.code), op.detail));
   auto& model = ledger_.models[issued.table];
   if (plan_.audit) {
     if (op.code == Errc::ok) {
