@@ -183,6 +183,15 @@ bool DenseStore::round_complete(std::size_t segment, WorkerClock clock) const {
   return wanted != 0 && sum_of(segment, clock).contributions.complete_count() >= wanted;
 }
 
+NodeId DenseStore::awaited(std::size_t segment) const {
+  const auto clock = segments_[segment].version;
+  const auto& contributions = sum_of(segment, clock).contributions;
+  for (const auto m : context_.members.by_rank())
+    if (context_.members[m].start <= clock && !contributions.complete(m))
+      return context_.members[m].node;
+  return {};
+}
+
 Outcome DenseStore::fold_ready(std::size_t segment) {
   auto& s = segments_[segment];
   while (round_complete(segment, s.version)) {

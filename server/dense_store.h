@@ -64,6 +64,8 @@ class DenseStore {
   Outcome fold(std::size_t segment, WorkerClock global_clock);
   /// collective: folds what is complete. Errors: no_copy.
   Outcome fold_ready(std::size_t segment);
+  /// collective: a worker whose contribution the segment's next version still lacks; 0: nobody's.
+  NodeId awaited(std::size_t segment) const;
   bool has_folds_waiting() const { return folds_waiting_ != 0; }
   /// A member has left the roster; afterwards call fold_ready for each segment.
   void forget(MemberIndex member);

@@ -91,6 +91,8 @@ class Membership {
 
   WorkerClock global_clock() const { return clocks_.global_clock(); }
   NodeId holder() const { return clocks_.holder(); }
+  /// The clocks of `about`, or, if it is 0, of a worker that holds G back.
+  Straggler straggler(NodeId about) const;
   bool in_roster(NodeId worker) const { return clocks_.contains(worker); }
   bool recovering() const { return !unreported_.empty(); }
   const std::unordered_map<NodeId, Vitals>& vitals() const { return vitals_; }

@@ -50,6 +50,18 @@ WorkerClock Membership::local_clock(const RosterEntry& entry) const {
   return at == vitals_.end() ? entry.start : std::max(entry.start, at->second.tick.local);
 }
 
+Straggler Membership::straggler(NodeId about) const {
+  Straggler found;
+  const auto worker = about.value != 0 ? about : clocks_.holder();
+  const auto reported = clocks_.reported(worker);
+  if (!reported) return found;
+  found.worker = worker;
+  found.reported = *reported;
+  found.local = std::max(*reported, vitals_.at(worker).tick.local);
+  if (about.value == 0) found.others = static_cast<std::uint32_t>(clocks_.holders() - 1);
+  return found;
+}
+
 /// After a restart G is not known until the roster has reported: what needs it waits.
 bool Membership::defer(Asker asker, std::function<void()> go) {
   if (!recovering()) return false;

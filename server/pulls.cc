@@ -544,6 +544,18 @@ TimePoint Pulls::next_timer() const {
   return next;
 }
 
+/// For messages to people: whom the part that a pull has got to waits for, where that is known here
+/// and not by G.
+NodeId Pulls::awaited(const PullOp& op) {
+  if (op.run >= op.runs.size()) return {};
+  const auto* slot = slot_of(op, op.run);
+  if (slot == nullptr) return {};
+  auto piece = piece_of(*slot, op, op.run, op.index);
+  if (piece.rows.listed && op.eager_keys != nullptr)
+    piece.rows.keys = aligned(op.eager_keys + piece.first_key * sizeof(Key), piece.key_bytes);
+  return slot->awaited(piece.rows, op.meta.need);
+}
+
 /// Ends a pull, once nothing of it is under way.
 void Pulls::end(PullOp& op, Errc status) {
   stop_waiting(op);
@@ -562,6 +574,8 @@ void Pulls::end_now(PullOp& op, Errc status, std::span<const ConstMemoryView> pa
     if (status == Errc::ok) {
       prefix.oldest = op.oldest;
       prefix.newest = op.newest;
+    } else if (status == Errc::timed_out || status == Errc::cancelled) {
+      if (const auto worker = awaited(op); worker.value != 0) prefix.holder = worker;
     }
     if (status == Errc::overloaded) ++plane_.metrics.overloaded;
     const bool written = !op.inlined();

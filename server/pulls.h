@@ -84,6 +84,7 @@ class Pulls {
   void keys_fetched(PullOp& op);
   bool write(PullOp& op, ConstMemoryView from, const Piece& piece, WriteTicket& ticket);
   void answer_inline(PullOp& op);
+  NodeId awaited(const PullOp& op);
   void note_version(PullOp& op, WorkerClock version);
   void move_on(PullOp& op);
   void end(PullOp& op, Errc status);

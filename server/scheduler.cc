@@ -165,6 +165,8 @@ void Scheduler::on_request(SessionServer::Peer& peer, const FrameView& frame, Ti
       if (leave->node != peer.node) return malformed({Errc::protocol, "a leave for another"});
       return membership_.leave(asker(peer, frame), leave->node);
     }
+    case FrameKind::straggler:
+      return on_straggler(peer, frame);
     case FrameKind::status:
       return answer_long(peer.endpoint, header.request, status_json(now));
     default:
@@ -190,6 +192,17 @@ void Scheduler::on_heartbeat(SessionServer::Peer& peer, const FrameView& frame, 
   membership_.heard(beat->node, beat->incarnation, beat->turns, now);
   const bool known = membership_.draft().find_node(beat->node) != nullptr;
   answer(peer.endpoint, frame.header.request, known ? Errc::ok : Errc::unknown_name);
+}
+
+void Scheduler::on_straggler(SessionServer::Peer& peer, const FrameView& frame) {
+  const auto asked = decode<Straggler>(frame.meta);
+  if (!asked.ok()) return answer(peer.endpoint, frame.header.request, Errc::protocol);
+  if (membership_.recovering())
+    return answer(peer.endpoint, frame.header.request, Errc::not_ready, membership_.waiting_for());
+  std::array<std::byte, kSmallMessageBytesMax> buffer;
+  Writer out(buffer);
+  encode(out, membership_.straggler(asked->worker));
+  answer(peer.endpoint, frame.header.request, Errc::ok, {}, out.written());
 }
 
 /// The answer is a view newer than the asker's, or `unchanged`; to a node that is in no view any

@@ -114,6 +114,17 @@ WorkerClock SlotState::version(const PartRows& rows, WorkerClock global_clock) c
   return oldest;
 }
 
+NodeId SlotState::awaited(const PartRows& rows, WorkerClock need) const {
+  if (rules_->apply() != Apply::collective) return {};
+  if (!rows.listed) return dense_->awaited(dense_->segment_at(rows.range.begin));
+  for (const auto row : rows.keys) {
+    if (row < dense_->rows().begin || row >= dense_->rows().end) continue;
+    const auto segment = dense_->segment_at(row);
+    if (dense_->version(segment) < need) return dense_->awaited(segment);
+  }
+  return {};
+}
+
 Snapshot SlotState::pin(RowRange rows, std::size_t& offset) {
   const auto segment = dense_->segment_at(rows.begin);
   offset = static_cast<std::size_t>(rows.begin - dense_->rows_of(segment).begin) *

@@ -78,6 +78,8 @@ class SlotState {
   /// due and cannot be done now.
   Outcome bring_up_to(WorkerClock global_clock, const PartRows& rows);
   WorkerClock version(const PartRows& rows, WorkerClock global_clock) const;
+  /// collective: a worker that has not contributed yet to what the rows' version waits for, or 0.
+  NodeId awaited(const PartRows& rows, WorkerClock need) const;
   Snapshot pin(RowRange rows, std::size_t& offset);
   Outcome gather(std::span<const Key> keys, std::byte* out);
 

@@ -41,7 +41,7 @@ bool is_request(FrameKind kind) {
                     number <= static_cast<std::uint16_t>(FrameKind::scan);
   const bool control = number >= static_cast<std::uint16_t>(FrameKind::join) &&
                        number <= static_cast<std::uint16_t>(FrameKind::status);
-  return rows || control;
+  return rows || control || kind == FrameKind::straggler;
 }
 
 }  // namespace

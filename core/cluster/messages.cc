@@ -79,6 +79,14 @@ void read(Reader& in, GlobalClock& m) {
   m.roster = in.get<std::uint32_t>();
 }
 
+void read(Reader& in, Straggler& m) {
+  m.worker = in.get<NodeId>();
+  m.reported = get_clock(in);
+  m.local = get_clock(in);
+  if (m.reported > m.local) in.fail();
+  m.others = in.get<std::uint32_t>();
+}
+
 void read(Reader& in, SetParameter& m) {
   m.name = in.get_string(kTableNameBytesMax);
   m.value = in.get<double>();
@@ -114,6 +122,8 @@ template <>
 constexpr const char* kName<Tick> = "tick";
 template <>
 constexpr const char* kName<GlobalClock> = "global clock";
+template <>
+constexpr const char* kName<Straggler> = "straggler";
 template <>
 constexpr const char* kName<SetParameter> = "change of a parameter";
 template <>
@@ -177,6 +187,13 @@ void encode(Writer& out, const GlobalClock& m) {
   out.put(m.roster);
 }
 
+void encode(Writer& out, const Straggler& m) {
+  out.put(m.worker);
+  out.put(m.reported);
+  out.put(m.local);
+  out.put(m.others);
+}
+
 void encode(Writer& out, const SetParameter& m) {
   out.put_string(m.name);
   out.put(m.value);
@@ -213,6 +230,7 @@ template Result<Joined> decode(std::span<const std::byte>);
 template Result<Heartbeat> decode(std::span<const std::byte>);
 template Result<Tick> decode(std::span<const std::byte>);
 template Result<GlobalClock> decode(std::span<const std::byte>);
+template Result<Straggler> decode(std::span<const std::byte>);
 template Result<SetParameter> decode(std::span<const std::byte>);
 template Result<Barrier> decode(std::span<const std::byte>);
 template Result<Leave> decode(std::span<const std::byte>);

@@ -79,6 +79,15 @@ struct GlobalClock {
   std::uint32_t roster = 0;
 };
 
+/// FrameKind::straggler: asked by a worker whose pull came to its deadline, with `worker` alone ->
+/// answer with all of it; header.clock is G. For messages to people.
+struct Straggler {
+  NodeId worker;         ///< Asked: about whom; 0: one that holds G back. Answered: who; 0: nobody.
+  WorkerClock reported;  ///< All its pushes from clocks below have ended.
+  WorkerClock local;     ///< Where it stands.
+  std::uint32_t others = 0;  ///< Workers that hold G back beside it; 0 of one that was asked about.
+};
+
 /// FrameKind::open_table: meta is a TableSpec, header.clock the opener's local clock -> answer with
 /// the TableId in header.table, after the view that has it was sent on the same connection.
 /// FrameKind::drop_table: header.table.
@@ -97,7 +106,8 @@ struct SetParameter {
 /// FrameKind::barrier: answered when all of the roster at its first arrival have arrived or left.
 struct Barrier {
   NodeId node;
-  std::uint64_t number = 0;  ///< Counted by each worker from 1; a repeat has the same number.
+  std::uint64_t number = 0;  ///< Counted by each worker from 1 in the order of sending; a repeat
+                             ///< has the same number.
 };
 
 /// FrameKind::leave: this worker's pushes have all ended; or a server that is shut down.
@@ -121,6 +131,7 @@ void encode(Writer& out, const Joined& m);
 void encode(Writer& out, const Heartbeat& m);
 void encode(Writer& out, const Tick& m);
 void encode(Writer& out, const GlobalClock& m);
+void encode(Writer& out, const Straggler& m);
 void encode(Writer& out, const SetParameter& m);
 void encode(Writer& out, const Barrier& m);
 void encode(Writer& out, const Leave& m);

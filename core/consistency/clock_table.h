@@ -1,6 +1,5 @@
 #pragma once
 
-#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <unordered_map>
@@ -28,6 +27,7 @@ class ClockTable {
     if (entries_.size() == 1 || start < least_) {
       least_ = start;
       at_least_ = 1;
+      holder_ = entries_.size() - 1;
     } else if (start == least_) {
       ++at_least_;
     }
@@ -53,6 +53,7 @@ class ClockTable {
     const bool was_least = entry.reported == least_;
     entry.reported = clock;
     if (was_least && --at_least_ == 0) find_least();
+    while (entries_[holder_].reported != least_) holder_ = (holder_ + 1) % entries_.size();
   }
   /// Takes the least reported clock as G. True if G rose.
   bool advance() {
@@ -69,12 +70,10 @@ class ClockTable {
     if (found == index_.end()) return std::nullopt;
     return entries_[found->second].reported;
   }
-  /// A worker that holds G back; 0 if the roster is empty. O(workers): for messages to people.
-  NodeId holder() const {
-    const auto at = std::find_if(entries_.begin(), entries_.end(),
-                                 [&](const Entry& entry) { return entry.reported == least_; });
-    return at == entries_.end() ? NodeId{} : at->worker;
-  }
+  /// A worker that holds G back, for messages to people; 0 if the roster is empty.
+  NodeId holder() const { return entries_.empty() ? NodeId{} : entries_[holder_].worker; }
+  /// How many hold it back.
+  std::size_t holders() const { return entries_.empty() ? 0 : at_least_; }
 
  private:
   struct Entry {
@@ -82,13 +81,15 @@ class ClockTable {
     WorkerClock reported;
   };
   void find_least() {
-    at_least_ = 0;
-    for (const auto& entry : entries_) {
-      if (at_least_ == 0 || entry.reported < least_) {
-        least_ = entry.reported;
+    at_least_ = holder_ = 0;
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      const auto reported = entries_[i].reported;
+      if (at_least_ == 0 || reported < least_) {
+        least_ = reported;
         at_least_ = 0;
+        holder_ = i;
       }
-      if (entry.reported == least_) ++at_least_;
+      if (reported == least_) ++at_least_;
     }
   }
 
@@ -97,6 +98,7 @@ class ClockTable {
   WorkerClock global_clock_;
   WorkerClock least_;         ///< of entries_; nothing while there are none
   std::size_t at_least_ = 0;  ///< how many workers stand there
+  std::size_t holder_ = 0;    ///< one of them; it only moves on until `least_` rises
 };
 
 }  // namespace shoal

@@ -52,6 +52,7 @@ bool is_known(FrameKind kind) {
     case FrameKind::status:
     case FrameKind::view:
     case FrameKind::global_clock:
+    case FrameKind::straggler:
       return true;
   }
   return false;

@@ -52,6 +52,7 @@ enum class FrameKind : std::uint16_t {
   status = 106,
   view = 107,          ///< Scheduler -> node: a full view or a delta.
   global_clock = 108,  ///< Scheduler -> server: G.
+  straggler = 109,     ///< Worker -> scheduler: whom does a pull wait for?
 };
 
 /// Bits of FrameHeader::flags.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "core/base/random.h"
@@ -76,6 +77,8 @@ TEST(ClockTable, DoesAsAPlainMapDoes) {
     ASSERT_EQ(clocks.size(), plain.size());
     if (plain.empty()) continue;
     ASSERT_EQ(plain.at(clocks.holder()), least->second);
+    const auto holds = [&](const auto& entry) { return entry.second == least->second; };
+    ASSERT_EQ(clocks.holders(), std::count_if(plain.begin(), plain.end(), holds));
   }
 }
 

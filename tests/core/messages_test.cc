@@ -55,6 +55,8 @@ TEST(Messages, GoldenBytes) {
                 "01000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000 "
                 "0600000000000000 0700000000000000 0800000000000000");
   expect_golden(GlobalClock{NodeId(1), 2}, "01000000 02000000");
+  expect_golden(Straggler{NodeId(1), WorkerClock(2), WorkerClock(3), 4},
+                "01000000 0200000000000000 0300000000000000 04000000");
   expect_golden(SetParameter{"rate", 0.5, WorkerClock(-1)},
                 "04000000 72617465 000000000000e03f ffffffffffffffff");
   expect_golden(Barrier{NodeId(1), 2}, "01000000 0200000000000000");
@@ -81,6 +83,8 @@ TEST(Messages, ValuesThatNoPeerHasAreErrors) {
   refused(Tick{NodeId(1), WorkerClock(2), WorkerClock(1)});
   refused(Tick{NodeId(1), WorkerClock(-1), WorkerClock(1)});
   refused(Tick{NodeId(1), kClockMax + 1, kClockMax + 1});
+  refused(Straggler{NodeId(1), WorkerClock(2), WorkerClock(1), 0});
+  refused(Straggler{NodeId(1), WorkerClock(-1), WorkerClock(1), 0});
   refused(SetParameter{"rate", 1, WorkerClock(-2)});
   refused(SetParameter{std::string(kTableNameBytesMax + 1, 'x'), 1, WorkerClock(0)});
 }

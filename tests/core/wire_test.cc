@@ -232,6 +232,7 @@ const Golden kGolden[] = {
     {FrameKind::status, "6a006a77665544332211", "8dba1ac45d9531c5"},
     {FrameKind::view, "6b006b77665544332211", "68c61fda886c4060"},
     {FrameKind::global_clock, "6c006c77665544332211", "9ac4dd94c761b3a2"},
+    {FrameKind::straggler, "6d006d77665544332211", "5d5e43fa6591e5e0"},
 };
 
 TEST(Frame, GoldenBytesOfEveryKind) {

@@ -67,6 +67,24 @@ TEST_F(WorkerFaults, StoppedWithinItsLeaseLosesNothing) {
   EXPECT_EQ(worker(1).call("values p").number("sum"), 2000);
 }
 
+TEST_F(WorkerFaults, StoppedWorkerIsNamedByThoseWhoWait) {
+  start_cluster({.servers = 1, .workers = 3, .settings = {{"SHOAL_WORKER_LEASE", "5min"}}});
+  all("open t rows=10");
+  worker(2).stop();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_OK(worker(i).call("tick"));
+    EXPECT_OK(worker(i).call("open t rows=10"));  // its answer comes behind the tick
+  }
+  EXPECT_OK(worker(0).call("pull p t rows=0:10 timeout=300ms"));
+  const auto reply = worker(0).call("wait p");
+  EXPECT_FAILED(reply, "timed_out", "held back by worker 2 (");
+  EXPECT_TRUE(reply.says("which is at clock 0")) << reply.text;
+  worker(2).go_on();
+  EXPECT_OK(worker(2).call("tick"));
+  EXPECT_OK(worker(0).call("pull p t rows=0:10"));
+  EXPECT_OK(worker(0).call("wait p"));
+}
+
 TEST_F(WorkerFaults, WhoLeavesHoldsNobodyBack) {
   // Leases of minutes: only the leaving itself can be why the others go on.
   start_cluster({.servers = 1, .workers = 3, .settings = {{"SHOAL_WORKER_LEASE", "5min"}}});

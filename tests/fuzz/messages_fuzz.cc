@@ -45,7 +45,7 @@ void try_spec(std::span<const std::byte> bytes) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const auto bytes = std::as_bytes(std::span(data, size)).subspan(1);
-  switch (data[0] % 12) {
+  switch (data[0] % 13) {
     case 0:
       try_message<Hello>(bytes);
       break;
@@ -78,6 +78,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 10:
       try_message<ReportLost>(bytes);
+      break;
+    case 12:
+      try_message<Straggler>(bytes);
       break;
     default:
       try_spec(bytes);

@@ -274,9 +274,12 @@ void Engine::accept(std::uint32_t index) {
   // A tick of another thread may have overtaken the call on its way here.
   op.clock = std::max(op.clock, keeper_.reported());
   op.stage = Operation::Stage::blocked;
-  op.detached = op.ambiguous = op.incomplete = false;
+  op.started = op.detached = op.ambiguous = op.incomplete = false;
   op.end_code = Errc::ok;
   op.opened_id = TableId{};
+  op.awaited = NodeId{};
+  op.asks_scheduler = false;
+  op.straggler = {};
   op.requests_left = op.runs_applied = op.runs_burnt = 0;
   op.force_at = kNever;
   active_.push_back(index);

@@ -186,12 +186,17 @@ class Engine final : public Pollable {
   void let_go_blocked(Operation& op);
   void let_go_push(std::uint32_t index, bool worth_burning);
   void let_go_pull(std::uint32_t index);
-  void expire(Operation& op);
   void force_end(Operation& op);
   void end_letting_go(Operation& op);
   void on_broken(Server& server);
   std::vector<std::uint32_t> requests_of(const Operation& op);
+
+  // engine_late.cc: deadlines, and what their errors say
+  void expire(Operation& op);
   std::string why_late(const Operation& op, bool& lost);
+  std::string held_back_by(const Operation& op) const;
+  bool ask_for_straggler(Operation& op);
+  void on_straggler(NodeId about, const FrameView& answer);
 
   // engine_view.cc: the scheduler's word
   void on_change(const SchedulerLink::Change& change);
@@ -241,7 +246,8 @@ class Engine final : public Pollable {
   std::uint32_t flushes_ = 0;  ///< operations of that kind that are not done
   TimePoint now_{};
   TimePoint next_expiry_ = kNever;
-  NodeId holder_;  ///< who held G back when a server last said
+  NodeId holder_;                  ///< who held G back when a server last said
+  std::vector<NodeId> questions_;  ///< about whom the scheduler is being asked; 0: who holds G back
   WorkerClock seen_global_clock_;
 
   // Scratch of one turn; they keep their capacity.

@@ -126,11 +126,13 @@ void Engine::on_pull_answer(std::uint32_t index, const FrameView& frame,
   }
   if (request.stage == Request::Stage::letting_go) {
     op.incomplete = true;
+    if (code == Errc::cancelled || code == Errc::timed_out) op.awaited = answer.prefix.holder;
     return end_request(index);
   }
   if (passes(code)) return retry(index, code, frame.header);
   const auto server = request.server;
   op.incomplete = true;
+  if (code == Errc::timed_out) op.awaited = answer.prefix.holder;
   request.stage = Request::Stage::planned;  // answered: nothing is lent to the server
   request.id = RequestId{};
   bool lost = false;
@@ -284,43 +286,6 @@ void Engine::let_go_pull(std::uint32_t index) {
   end_request(index);
 }
 
-void Engine::expire(Operation& op) {
-  if (op.kind == OperationKind::control)
-    return let_go(op, Errc::timed_out,
-                  fmt::format("the scheduler {} did not answer in time: {}",
-                              options_.scheduler.to_string(), link_.explain()));
-  if (op.kind == OperationKind::flush)
-    return let_go(op, Errc::timed_out, fmt::format("{} pushes have not ended", keeper_.unended()));
-  bool lost = false;
-  auto why = why_late(op, lost);
-  let_go(op, lost ? Errc::peer_lost : Errc::timed_out, std::move(why));
-}
-
-std::string Engine::why_late(const Operation& op, bool& lost) {
-  const auto verb = op.kind == OperationKind::push ? "push to" : "pull of";
-  const auto& name = op.table->spec.name;
-  for (const auto index : requests_of(op)) {
-    const auto* server = find_server(requests_[index].server);
-    if (server != nullptr && server->session->open()) continue;
-    lost = true;
-    return fmt::format("{} table '{}': server {} does not answer ({})", verb, name,
-                       requests_[index].server.value,
-                       server == nullptr ? "not in the view" : server->session->explain());
-  }
-  if (op.kind == OperationKind::push || op.need <= seen_global_clock_)
-    return fmt::format("{} table '{}' did not finish in time", verb, name);
-  // The server's word may be older than this worker's tick: it never waits for itself.
-  const bool itself = link_.joined() && holder_ == link_.joined()->node;
-  const auto* holder = itself ? nullptr : seen_view_->find_worker(holder_);
-  const auto who = holder == nullptr
-                       ? std::string("a worker")
-                       : fmt::format("worker {} (node {})", holder->rank.value, holder_.value);
-  return fmt::format(
-      "{} table '{}' at clock {} waits for every worker to finish the clocks below "
-      "{}; the global clock is {}, held back by {}",
-      verb, name, op.use_clock.value, op.need.value, seen_global_clock_.value, who);
-}
-
 /// The grace is over: closing the connections ends the loan. Other operations on them are repeated.
 void Engine::force_end(Operation& op) {
   op.force_at = kNever;
@@ -377,7 +342,6 @@ void Engine::on_broken(Server& server) {
 
 void Engine::end_letting_go(Operation& op) {
   auto code = op.end_code;
-  auto detail = std::move(op.end_detail);
   const bool asked = code == Errc::cancelled || code == Errc::timed_out || code == Errc::peer_lost;
   const bool pushes = op.kind == OperationKind::push || op.kind == OperationKind::push_pull;
   if (asked && (pushes || op.kind == OperationKind::pull)) {
@@ -386,21 +350,24 @@ void Engine::end_letting_go(Operation& op) {
       op.stage = Operation::Stage::running;
       return finish_if_done(op);
     }
-    // The server's answer told who holds the clock back.
-    if (bool lost = false; !pushes && code == Errc::timed_out && !op.ambiguous)
-      detail = why_late(op, lost);
+    if (code == Errc::timed_out && op.kind != OperationKind::push && op.started) {
+      if (ask_for_straggler(op)) return;
+      if (bool lost = false; !op.ambiguous) op.end_detail = why_late(op, lost);
+    }
     if (pushes && code == Errc::cancelled) {
       if (op.ambiguous) {
         code = Errc::timed_out;
-        detail = "cancelled, but the connection broke: it may have been applied, at most once";
+        op.end_detail =
+            "cancelled, but the connection broke: it may have been applied, at most once";
       } else if (op.runs_applied > 0) {
         code = Errc::partly_applied;
-        detail = fmt::format("cancelled after some of its rows had been applied: {} of {} runs",
-                             op.runs_applied, op.runs_applied + op.runs_burnt);
+        op.end_detail =
+            fmt::format("cancelled after some of its rows had been applied: {} of {} runs",
+                        op.runs_applied, op.runs_applied + op.runs_burnt);
       }
     }
   }
-  finish(op, code, std::move(detail));
+  finish(op, code, std::move(op.end_detail));
 }
 
 }  // namespace shoal

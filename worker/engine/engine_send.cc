@@ -74,6 +74,7 @@ void Engine::start(Operation& op) {
                   "this worker was cut off from the cluster: its lease "
                   "ended; connect again to join as a new worker");
   op.stage = Operation::Stage::running;
+  op.started = true;
   // A push_pull's pull goes out behind its push, so that `after` names it; the pull's gate waits.
   op.requests_left = 1;  // this function's own hold
   if (op.kind != OperationKind::pull) start_push(op);

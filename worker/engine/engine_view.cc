@@ -235,10 +235,11 @@ void Engine::start_control(Operation& op) {
 
 void Engine::on_control_answer(const Incoming& answer) {
   const auto index = static_cast<std::uint32_t>(answer.context);
+  const auto generation = static_cast<std::uint32_t>(answer.context >> 32);
+  if (generation == 0) return on_straggler(NodeId(index), answer.frame);
   if (index >= operations_.capacity()) return;
   auto& op = operations_[index];
-  if (op.generation.load(std::memory_order_relaxed) !=
-          static_cast<std::uint32_t>(answer.context >> 32) ||
+  if (op.generation.load(std::memory_order_relaxed) != generation ||
       op.phase.load() != Operation::kPending || op.stage != Operation::Stage::running)
     return;
   const auto code = static_cast<Errc>(answer.frame.header.status);

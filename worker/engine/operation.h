@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 #include "core/base/ids.h"
 #include "core/base/result.h"
+#include "core/cluster/messages.h"
 #include "core/memory/memory_view.h"
 #include "core/table/geometry.h"
 #include "core/wire/frame.h"
@@ -100,6 +101,7 @@ struct Operation {
   // The engine's own.
   enum class Stage : std::uint8_t { blocked, running, letting_go };
   Stage stage = Stage::blocked;
+  bool started = false;     ///< has left Stage::blocked by being sent
   bool detached = false;    ///< its ticket is gone
   bool holds_push = false;  ///< counts as an unended push of its clock, before it has requests
   std::uint32_t requests_left = 0;
@@ -110,6 +112,9 @@ struct Operation {
   Errc end_code = Errc::ok;             ///< letting_go: how it will end, and
   std::string end_detail;               ///< why
   TimePoint force_at = kNever;          ///< letting_go: when the loan is ended by force
+  NodeId awaited;                       ///< pulls that time out: for whom, as the server said;
+  bool asks_scheduler = false;          ///< it is asked where that worker is, and
+  Straggler straggler;                  ///< has answered, if this names one
   TableId opened_id;                    ///< control: open_table, until the view that has it is here
   Region source_region, target_region;  ///< registered for the loan, if its memory was not before
   std::unique_ptr<KeyPlan> plan;        ///< key lists: grouped keys and values; kept for reuse

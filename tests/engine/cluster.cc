@@ -1,0 +1,157 @@
+#include "tests/engine/cluster.h"
+
+namespace shoal::test {
+
+namespace {
+
+const Address kScheduler{"scheduler", 7000};
+const Address kServer{"server", 8000};
+
+template <class M>
+std::vector<std::byte> encoded(const M& message) {
+  std::vector<std::byte> meta(1024);
+  Writer out(meta);
+  encode(out, message);
+  meta.resize(out.size());
+  return meta;
+}
+
+}  // namespace
+
+EngineTest::~EngineTest() {
+  // Processes go before their transports, and those before the network.
+  for (auto& worker : workers_) {
+    driver_.detach(worker->node);
+    worker->engine.reset();
+    worker->transport.reset();
+  }
+  server_.reset();
+  server_transport_.reset();
+  scheduler_.reset();
+  scheduler_transport_.reset();
+}
+
+TableSpec EngineTest::dense(const std::string& name, Apply apply, std::int64_t staleness) {
+  TableSpec spec;
+  spec.name = name;
+  spec.rows = kRows;
+  spec.segment_bytes = 64;
+  spec.update = Add{};
+  spec.apply = apply;
+  spec.staleness = staleness;
+  return spec;
+}
+
+void EngineTest::start(std::uint32_t workers, const std::vector<TableSpec>& tables) {
+  constexpr Duration kNoHearts = std::chrono::hours(1);  // nobody beats, nobody needs to
+  options_.workers_expected = workers;
+  options_.server_lease = options_.worker_lease = kNoHearts;
+  scheduler_node_ = network_.create_node("scheduler");
+  scheduler_transport_ = network_.start(scheduler_node_);
+  ASSERT_TRUE(scheduler_transport_->listen(kScheduler).ok());
+  Scheduler::Options scheduler;
+  scheduler.membership = options_;
+  scheduler_ = Scheduler::create(*scheduler_transport_, scheduler, store_, network_.now()).value();
+  driver_.attach(scheduler_node_, *scheduler_);
+
+  server_node_ = network_.create_node("server");
+  server_transport_ = network_.start(server_node_);
+  ASSERT_TRUE(server_transport_->listen(kServer).ok());
+  Server::Options server;
+  server.link.scheduler = kScheduler;
+  server.link.join = {Role::server, Incarnation(1), "server", kServer.to_string()};
+  server.link.silence = kNoHearts;
+  server.limits.memory_bytes = std::uint64_t{64} << 20;
+  server_ = Server::create(*server_transport_, device_, rules_, std::move(server)).value();
+  driver_.attach(server_node_, *server_);
+
+  for (std::uint32_t i = 0; i < workers; ++i) {
+    auto& machine = *workers_.emplace_back(std::make_unique<Machine>());
+    machine.node = network_.create_node("worker" + std::to_string(i));
+    machine.transport = network_.start(machine.node);
+    Engine::Options options;
+    options.scheduler = kScheduler;
+    options.incarnation = Incarnation(100 + i);
+    options.name = "trainer " + std::to_string(i);
+    options.operations_max = 64;
+    options.silence = kNoHearts;
+    options.seed = i + 1;
+    machine.engine = std::make_unique<Engine>(*machine.transport, network_.clock(), options);
+    driver_.attach(machine.node, *machine.engine);
+    // One after the other: worker i has rank i.
+    run(std::chrono::milliseconds(200));
+  }
+  for (std::uint32_t i = 0; i < workers; ++i) {
+    ASSERT_TRUE(until([&] { return engine(i).joined().has_value(); }));
+    ASSERT_EQ(engine(i).joined()->rank.value, i);
+  }
+  for (const auto& spec : tables) {
+    std::vector<OperationId> opened;
+    for (std::uint32_t i = 0; i < workers; ++i) {
+      Engine::Ask ask;
+      ask.kind = OperationKind::control;
+      ask.control = FrameKind::open_table;
+      ask.control_meta = encoded(spec);
+      opened.push_back(submit(i, std::move(ask), std::chrono::seconds(20)));
+    }
+    for (std::uint32_t i = 0; i < workers; ++i) {
+      const auto& op = wait(i, opened[i]);
+      ASSERT_EQ(op.code, Errc::ok) << op.detail;
+      if (i == 0) tables_.push_back(op.opened);
+    }
+  }
+}
+
+OperationId EngineTest::submit(std::size_t worker, Engine::Ask ask, Duration timeout) {
+  ask.deadline = network_.now() + timeout;
+  const auto id = engine(worker).submit(std::move(ask)).value();
+  network_.wake(node(worker));
+  return id;
+}
+
+OperationId EngineTest::pull(std::size_t worker, std::size_t table, Duration timeout,
+                             std::int64_t ahead) {
+  memory_.push_back(std::make_unique<std::vector<float>>(kRows));
+  Engine::Ask ask;
+  ask.kind = OperationKind::pull;
+  ask.table = tables_.at(table);
+  ask.rows = {0, kRows};
+  ask.target = host_view(std::span(*memory_.back()));
+  ask.ahead = ahead;
+  return submit(worker, std::move(ask), timeout);
+}
+
+OperationId EngineTest::push(std::size_t worker, std::size_t table) {
+  memory_.push_back(std::make_unique<std::vector<float>>(kRows, 1.0f));
+  Engine::Ask ask;
+  ask.kind = OperationKind::push;
+  ask.table = tables_.at(table);
+  ask.rows = {0, kRows};
+  ask.source = host_view(std::span(*memory_.back()));
+  return submit(worker, std::move(ask), std::chrono::seconds(60));
+}
+
+OperationId EngineTest::barrier(std::size_t worker, Duration timeout) {
+  Engine::Ask ask;
+  ask.kind = OperationKind::control;
+  ask.control = FrameKind::barrier;
+  return submit(worker, std::move(ask), timeout);
+}
+
+void EngineTest::tick(std::size_t worker) {
+  engine(worker).tick();
+  network_.wake(node(worker));
+}
+
+void EngineTest::cancel(std::size_t worker, OperationId id) {
+  engine(worker).cancel(id);
+  network_.wake(node(worker));
+}
+
+const Operation& EngineTest::wait(std::size_t worker, OperationId id) {
+  EXPECT_TRUE(until([&] { return done(worker, id); }, std::chrono::minutes(2)))
+      << "an operation has not ended";
+  return engine(worker).operation(id);
+}
+
+}  // namespace shoal::test

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/ops/rules.h"
+#include "server/scheduler.h"
+#include "server/server.h"
+#include "transport/sim/driver.h"
+#include "transport/sim/sim.h"
+#include "worker/engine/engine.h"
+
+// A scheduler, one server and workers' engines on the simulated network, without random work or
+// faults: a test issues each call and lets time pass.
+
+namespace shoal::test {
+
+class EngineTest : public testing::Test {
+ protected:
+  using Done = std::function<bool()>;
+
+  EngineTest() : network_(SimOptions{}), driver_(network_) {}
+  ~EngineTest() override;
+
+  /// All have joined and `tables` are open, as tables_[0], ...
+  void start(std::uint32_t workers, const std::vector<TableSpec>& tables = {});
+  static TableSpec dense(const std::string& name, Apply apply, std::int64_t staleness = 0);
+
+  Engine& engine(std::size_t i) { return *workers_.at(i)->engine; }
+  SimNodeId node(std::size_t i) { return workers_.at(i)->node; }
+  NodeId id(std::size_t i) { return engine(i).joined()->node; }
+
+  OperationId submit(std::size_t worker, Engine::Ask ask, Duration timeout);
+  /// Rows 0 to `rows` of a table of floats, into or from memory of the fixture's.
+  OperationId pull(std::size_t worker, std::size_t table, Duration timeout, std::int64_t ahead = 0);
+  OperationId push(std::size_t worker, std::size_t table);
+  OperationId barrier(std::size_t worker, Duration timeout);
+  void tick(std::size_t worker);
+  void cancel(std::size_t worker, OperationId id);
+
+  bool until(const Done& done, Duration limit = std::chrono::seconds(30)) {
+    return driver_.run_while_not(done, network_.now() + limit);
+  }
+  void run(Duration time) { driver_.run_until(network_.now() + time); }
+  /// Lets the operation come to its end.
+  const Operation& wait(std::size_t worker, OperationId id);
+  bool done(std::size_t worker, OperationId id) { return engine(worker).done(id); }
+
+  struct Machine {
+    SimNodeId node;
+    std::unique_ptr<Transport> transport;
+    std::unique_ptr<Engine> engine;
+  };
+  static constexpr std::uint64_t kRows = 64;
+
+  Membership::Options options_;
+  SimNetwork network_;
+  SimDriver driver_;
+  MemoryViewStore store_;
+  HostDevice device_;
+  RuleSet rules_ = RuleSet::builtin();
+  SimNodeId scheduler_node_, server_node_;
+  std::unique_ptr<Transport> scheduler_transport_, server_transport_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<Server> server_;
+  std::vector<std::unique_ptr<Machine>> workers_;
+  std::vector<const TableShape*> tables_;
+  std::vector<std::unique_ptr<std::vector<float>>> memory_;  ///< lent; kept to the end
+};
+
+}  // namespace shoal::test
