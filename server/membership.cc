@@ -382,13 +382,25 @@ void Membership::check_stragglers() {
   }
 }
 
+/// True: it waited for something.
+bool Membership::take_back(Asker asker) {
+  const auto is_his = [&](const auto& pending) { return pending.asker == asker; };
+  const auto waited = std::erase_if(joins_, is_his) + std::erase_if(deferred_, is_his);
+  const bool opened = take_back_open(asker);
+  const bool arrived = take_back_arrival(asker);
+  return waited > 0 || opened || arrived;
+}
+
+void Membership::cancel(Asker asker) {
+  auto why = why_waiting(asker);
+  if (take_back(asker)) refuse(asker, Errc::cancelled, std::move(why));
+}
+
 void Membership::forget(Asker asker) {
   const auto is_his = [&](const auto& pending) { return pending.asker == asker; };
-  std::erase_if(joins_, is_his);
-  std::erase_if(deferred_, is_his);
   std::erase_if(answers_, is_his);
   std::erase_if(ready_, is_his);
-  forget_pending(asker);
+  take_back(asker);
 }
 
 // ---- Time and the view.

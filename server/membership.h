@@ -69,6 +69,9 @@ class Membership {
   void drop_table(Asker asker, NodeId from, TableId table);
   void set_parameter(Asker asker, NodeId from, TableId table, const SetParameter& change);
   void barrier(Asker asker, const Barrier& barrier);
+  /// The asker gives up: what still waits is taken back and answered with `cancelled`; what is
+  /// decided already stays so.
+  void cancel(Asker asker);
   /// The connection of an asker ended: nobody waits for its answers any more.
   void forget(Asker asker);
   /// A server's control connection closed.
@@ -165,7 +168,13 @@ class Membership {
   void refuse_all(const PendingOpen& pending, Errc code, const std::string& text);
   void settle_barriers();
   void leave_barriers(NodeId worker);
-  void forget_pending(Asker asker);
+  bool take_back(Asker asker);
+  bool take_back_open(Asker asker);
+  bool take_back_arrival(Asker asker);
+  std::string why_waiting(Asker asker) const;
+  std::string missing_openers(const PendingOpen& pending) const;
+  template <class F>
+  std::string ranks_of(F&& is_one) const;
   void expire_opens(TimePoint now);
 
   Options options_;

@@ -226,6 +226,27 @@ void Membership::settle_opens() {
   }
 }
 
+/// "workers 1, 4": the ranks of those of the roster of whom `is_one` is true, a few of them.
+template <class F>
+std::string Membership::ranks_of(F&& is_one) const {
+  std::string ranks;
+  std::size_t count = 0;
+  for (const auto& entry : draft_.roster) {
+    if (!is_one(entry.worker) || ++count > kMissingNamed) continue;
+    ranks += fmt::format("{}{}", ranks.empty() ? "workers " : ", ", entry.rank.value);
+  }
+  return count > kMissingNamed ? ranks + ", ..." : ranks;
+}
+
+std::string Membership::missing_openers(const PendingOpen& pending) const {
+  const auto missing = draft_.roster.size() - pending.openers.size();
+  return fmt::format(
+      "collective table '{}' is opened by all workers together, and {} of {} did not come in time "
+      "({})",
+      pending.spec.name, missing, draft_.roster.size(),
+      ranks_of([&](NodeId id) { return !pending.openers.contains(id); }));
+}
+
 void Membership::expire_opens(TimePoint now) {
   for (auto at = opens_.begin(); at != opens_.end();) {
     const auto& pending = at->second;
@@ -233,17 +254,7 @@ void Membership::expire_opens(TimePoint now) {
       ++at;
       continue;
     }
-    std::string missing;
-    std::size_t count = 0;
-    for (const auto& entry : draft_.roster) {
-      if (pending.openers.contains(entry.worker) || ++count > kMissingNamed) continue;
-      missing += fmt::format("{}{}", missing.empty() ? "" : ", ", entry.rank.value);
-    }
-    refuse_all(pending, Errc::timed_out,
-               fmt::format("collective table '{}' is opened by all workers together, and {} of {} "
-                           "did not come in time (workers {}{})",
-                           at->first, count, draft_.roster.size(), missing,
-                           count > kMissingNamed ? ", ..." : ""));
+    refuse_all(pending, Errc::timed_out, missing_openers(pending));
     at = opens_.erase(at);
   }
 }
@@ -308,6 +319,14 @@ void Membership::barrier(Asker asker, const Barrier& barrier) {
   if (const auto passed = passed_.find(barrier.node);
       passed != passed_.end() && barrier.number <= passed->second)
     return done(asker);  // a repeat after its answer was lost
+  for (auto& pending : barriers_)
+    if (const auto at = pending.arrived.find(barrier.node); at != pending.arrived.end()) {
+      if (at->second.number < barrier.number) continue;
+      if (at->second.number > barrier.number)
+        return refuse(asker, Errc::cancelled, "an arrival that was given up, late on its way");
+      at->second.asker = asker;  // a repeat: the connection over which it came first is going
+      return;
+    }
   // The first that it has not arrived at: its own count says nothing of others', who joined
   // earlier.
   auto at = std::find_if(barriers_.begin(), barriers_.end(), [&](const PendingBarrier& pending) {
@@ -341,23 +360,62 @@ void Membership::leave_barriers(NodeId worker) {
     pending.arrived.erase(worker);
   }
   settle_barriers();
+  std::erase_if(barriers_, [](const PendingBarrier& pending) { return pending.arrived.empty(); });
 }
 
-/// Who opened or arrived over a connection that is gone does so again over its next one.
-void Membership::forget_pending(Asker asker) {
-  for (auto& [name, pending] : opens_)
-    for (auto opener = pending.openers.begin(); opener != pending.openers.end();) {
-      std::erase(opener->second.askers, asker);
-      opener = opener->second.askers.empty() ? pending.openers.erase(opener) : std::next(opener);
+bool Membership::take_back_open(Asker asker) {
+  bool found = false;
+  for (auto at = opens_.begin(); at != opens_.end();) {
+    auto& openers = at->second.openers;
+    for (auto opener = openers.begin(); opener != openers.end();) {
+      found = std::erase(opener->second.askers, asker) > 0 || found;
+      opener = opener->second.askers.empty() ? openers.erase(opener) : std::next(opener);
     }
-  std::erase_if(opens_, [](const auto& open) { return open.second.openers.empty(); });
-  for (auto& pending : barriers_) {
-    const auto at = std::find_if(pending.arrived.begin(), pending.arrived.end(),
-                                 [&](const auto& a) { return a.second.asker == asker; });
-    if (at == pending.arrived.end()) continue;
-    if (at->second.awaited) pending.missing.insert(at->first);
-    pending.arrived.erase(at);
+    at = openers.empty() ? opens_.erase(at) : std::next(at);
   }
+  return found;
+}
+
+/// The barrier waits for that worker again. Where the worker has arrived at later ones too, each of
+/// those arrivals moves up, so that its next one is not left alone behind a barrier that it is not
+/// at. A barrier that nobody is at is none.
+bool Membership::take_back_arrival(Asker asker) {
+  const auto is_his = [&](const auto& arrival) { return arrival.second.asker == asker; };
+  for (auto pending = barriers_.begin(); pending != barriers_.end(); ++pending) {
+    auto& arrived = pending->arrived;
+    const auto his = std::find_if(arrived.begin(), arrived.end(), is_his);
+    if (his == arrived.end()) continue;
+    const auto worker = his->first;
+    auto free = his;
+    for (auto later = std::next(pending); later != barriers_.end(); ++later) {
+      const auto next = later->arrived.find(worker);
+      if (next == later->arrived.end()) break;
+      free->second.number = next->second.number;
+      free->second.asker = next->second.asker;
+      free = next;
+      pending = later;
+    }
+    if (free->second.awaited) pending->missing.insert(worker);
+    pending->arrived.erase(free);
+    if (pending->arrived.empty()) barriers_.erase(pending);
+    return true;
+  }
+  return false;
+}
+
+/// What a barrier or a collective table that somebody gives up was still waiting for.
+std::string Membership::why_waiting(Asker asker) const {
+  for (const auto& pending : barriers_)
+    for (const auto& [worker, arrival] : pending.arrived)
+      if (arrival.asker == asker)
+        return fmt::format("barrier: {} of {} workers did not arrive in time ({})",
+                           pending.missing.size(), pending.missing.size() + pending.arrived.size(),
+                           ranks_of([&](NodeId id) { return pending.missing.contains(id); }));
+  for (const auto& [name, pending] : opens_)
+    for (const auto& [worker, opener] : pending.openers)
+      if (std::find(opener.askers.begin(), opener.askers.end(), asker) != opener.askers.end())
+        return missing_openers(pending);
+  return recovering() ? waiting_for() : std::string();
 }
 
 }  // namespace shoal

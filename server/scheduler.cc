@@ -175,6 +175,12 @@ void Scheduler::on_request(SessionServer::Peer& peer, const FrameView& frame, Ti
 }
 
 void Scheduler::on_notice(const SessionServer::Peer& peer, const FrameView& frame, TimePoint now) {
+  if (frame.header.kind == FrameKind::cancel) {
+    for (const auto& [asker, asked] : asked_)
+      if (asked.endpoint == peer.endpoint && asked.request == frame.header.request)
+        return membership_.cancel(asker);
+    return;
+  }
   if (frame.header.kind == FrameKind::tick) {
     const auto tick = decode<Tick>(frame.meta);
     if (tick.ok() && tick->node == peer.node) membership_.tick(*tick, now);

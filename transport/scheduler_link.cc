@@ -307,6 +307,28 @@ Result<RequestId> SchedulerLink::request(FrameKind kind, TableId table,
   return state_->session.request(header, meta, {}, context);
 }
 
+/// A cancel goes behind its request, over the same connection; what came over one that broke the
+/// scheduler has forgotten.
+bool SchedulerLink::cancel(RequestId request) {
+  auto& session = state_->session;
+  if (session.open() && session.was_sent(request)) {
+    FrameHeader header;
+    header.kind = FrameKind::cancel;
+    header.request = request;
+    header.epoch = state_->view ? state_->view->epoch.packed() : 0;
+    if (session.send_notice(header, {}).ok()) return true;
+    session.break_connection();
+  }
+  session.withdraw(request);
+  return false;
+}
+
+/// Again, for the case that the request was repeated only after it was cancelled.
+void SchedulerLink::abandon(RequestId request) {
+  cancel(request);
+  state_->session.withdraw(request);
+}
+
 bool SchedulerLink::poll(TimePoint now) {
   auto& s = *state_;
   s.now = now;

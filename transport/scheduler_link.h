@@ -53,6 +53,11 @@ class SchedulerLink {
   /// `clock`: the local clock, for open_table.
   Result<RequestId> request(FrameKind kind, TableId table, std::span<const std::byte> meta,
                             std::uint64_t context, WorkerClock clock = WorkerClock(0));
+  /// Asks the scheduler to let go of a request; its answer still comes. False: it never will, and
+  /// nothing of the request is or will be at the scheduler.
+  bool cancel(RequestId request);
+  /// The same without waiting for an answer: none is reported any more.
+  void abandon(RequestId request);
 
   /// One turn's time-driven work. True if it did something.
   bool poll(TimePoint now);

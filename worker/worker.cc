@@ -47,8 +47,7 @@ Rank Worker::rank() const { return core_->joined().rank; }
 std::uint32_t Worker::worker_count() const { return core_->engine().roster_size(); }
 
 Status Worker::barrier(std::optional<Duration> timeout) {
-  const Barrier message{core_->joined().node, core_->next_barrier()};
-  return core_->control_status(FrameKind::barrier, nullptr, encoded(message, 64), timeout);
+  return core_->control_status(FrameKind::barrier, nullptr, {}, timeout);
 }
 
 Status Worker::flush(std::optional<Duration> timeout) { return core_->flush(timeout); }

@@ -118,6 +118,10 @@ struct Script {
     members.barrier(next, {worker, number});
     return next++;
   }
+  void cancel(Membership::Asker asker) {
+    members.cancel(asker);
+    settle();
+  }
   void leave(NodeId node) {
     members.leave(next, node);
     EXPECT_EQ(take(next++).code, Errc::ok);

@@ -399,6 +399,22 @@ TEST(MembershipCollective, ALateJoinerOpensItAtItsFirstClock) {
   EXPECT_EQ(s.view().find_table(s.take(old).table)->start, WorkerClock(4));
 }
 
+TEST(MembershipCollective, WhoGivesUpHasNotOpenedIt) {
+  Script s(expecting(1, 2));
+  s.form(1, 2);
+  const auto spec = dense("c", 100, Apply::collective);
+  const auto given_up = s.open(s.workers[0], spec);
+  s.cancel(given_up);
+  EXPECT_EQ(s.take(given_up).code, Errc::cancelled);
+  EXPECT_NE(s.take(given_up).text.find("(workers 1)"), std::string::npos) << s.take(given_up).text;
+  s.tick(s.workers[0], 1);
+  s.tick(s.workers[1], 1);
+  const auto second = s.open(s.workers[1], spec, 1);
+  EXPECT_EQ(s.find(second), nullptr);
+  EXPECT_EQ(s.take(s.open(s.workers[0], spec, 1)).code, Errc::ok);
+  EXPECT_EQ(s.take(second).code, Errc::ok);
+}
+
 TEST(MembershipCollective, ABrokenConnectionTakesItsOpenBack) {
   Script s(expecting(1, 2));
   s.form(1, 2);
@@ -492,6 +508,90 @@ TEST(MembershipBarrier, ABrokenConnectionTakesItsArrivalBack) {
   const auto repeated = s.barrier(s.workers[0], 1);
   EXPECT_EQ(s.take(second).code, Errc::ok);
   EXPECT_EQ(s.take(repeated).code, Errc::ok);
+}
+
+TEST(MembershipBarrier, WhoGivesUpIsAwaitedAgain) {
+  Script s(expecting(1, 3));
+  s.form(1, 3);
+  const auto given_up = s.barrier(s.workers[0], 1);
+  const auto other = s.barrier(s.workers[1], 1);
+  s.cancel(given_up);
+  EXPECT_EQ(s.take(given_up).code, Errc::cancelled);
+  EXPECT_NE(s.take(given_up).text.find("1 of 3 workers did not arrive in time (workers 2)"),
+            std::string::npos)
+      << s.take(given_up).text;
+  const auto third = s.barrier(s.workers[2], 1);
+  EXPECT_EQ(s.find(other), nullptr) << "it opened without worker 0";
+  const auto again = s.barrier(s.workers[0], 2);
+  for (const auto asker : {again, other, third}) EXPECT_EQ(s.take(asker).code, Errc::ok);
+}
+
+TEST(MembershipBarrier, WhatHasOpenedIsNotTakenBack) {
+  Script s(expecting(1, 2));
+  s.form(1, 2);
+  const auto first = s.barrier(s.workers[0], 1);
+  const auto second = s.barrier(s.workers[1], 1);
+  s.cancel(first);
+  EXPECT_EQ(s.take(first).code, Errc::ok);
+  EXPECT_EQ(s.take(second).code, Errc::ok);
+  s.cancel(first);  // answered long since
+  EXPECT_EQ(s.find(s.barrier(s.workers[0], 2)), nullptr);
+}
+
+TEST(MembershipBarrier, ARepeatBeforeTheOldConnectionEndsCountsOnce) {
+  Script s(expecting(1, 2));
+  s.form(1, 2);
+  const auto before = s.barrier(s.workers[0], 1);
+  const auto repeated = s.barrier(s.workers[0], 1);
+  s.members.forget(before);
+  const auto second = s.barrier(s.workers[1], 1);
+  EXPECT_EQ(s.take(repeated).code, Errc::ok);
+  EXPECT_EQ(s.take(second).code, Errc::ok);
+  EXPECT_EQ(s.find(s.barrier(s.workers[1], 2)), nullptr) << "worker 0 counted twice";
+}
+
+TEST(MembershipBarrier, AnEarlierArrivalThatComesLateIsIgnored) {
+  Script s(expecting(1, 2));
+  s.form(1, 2);
+  const auto second = s.barrier(s.workers[0], 2);  // over a new connection
+  const auto first = s.barrier(s.workers[0], 1);   // given up, over the old one
+  EXPECT_EQ(s.take(first).code, Errc::cancelled);
+  EXPECT_EQ(s.take(s.barrier(s.workers[1], 1)).code, Errc::ok);
+  EXPECT_EQ(s.take(second).code, Errc::ok);
+  EXPECT_EQ(s.find(s.barrier(s.workers[1], 2)), nullptr);
+}
+
+TEST(MembershipBarrier, LaterArrivalsOfTheSameWorkerMoveUp) {
+  Script s(expecting(1, 2));
+  s.form(1, 2);
+  const auto first = s.barrier(s.workers[0], 1);
+  const auto second = s.barrier(s.workers[0], 2);  // of another thread
+  const auto third = s.barrier(s.workers[0], 3);
+  s.cancel(first);
+  EXPECT_EQ(s.take(s.barrier(s.workers[1], 1)).code, Errc::ok);
+  EXPECT_EQ(s.take(second).code, Errc::ok);
+  EXPECT_EQ(s.find(third), nullptr);
+  EXPECT_EQ(s.take(s.barrier(s.workers[1], 2)).code, Errc::ok);
+  EXPECT_EQ(s.take(third).code, Errc::ok);
+}
+
+TEST(MembershipBarrier, OneThatNobodyIsAtIsNone) {
+  for (const bool dies : {false, true}) {
+    Script s(expecting(1, 3));
+    s.form(1, 3);
+    const auto only = s.barrier(s.workers[2], 1);
+    if (dies)
+      s.leave(s.workers[2]);
+    else
+      s.cancel(only);
+    const auto late = s.joined(Role::worker, 400);
+    const auto first = s.barrier(s.workers[0], 1);
+    s.barrier(s.workers[1], 1);
+    if (!dies) s.barrier(s.workers[2], 2);
+    EXPECT_EQ(s.find(first), nullptr) << "the late joiner was there at the first arrival";
+    EXPECT_EQ(s.take(s.barrier(late, 1)).code, Errc::ok);
+    EXPECT_EQ(s.take(first).code, Errc::ok);
+  }
 }
 
 TEST(MembershipBarrier, WhoMissedTheAnswerGetsItFromTheNextScheduler) {

@@ -277,6 +277,7 @@ void Engine::accept(std::uint32_t index) {
   op.started = op.detached = op.ambiguous = op.incomplete = false;
   op.end_code = Errc::ok;
   op.opened_id = TableId{};
+  op.asked = RequestId{};
   op.awaited = NodeId{};
   op.asks_scheduler = false;
   op.straggler = {};

@@ -210,6 +210,8 @@ class Engine final : public Pollable {
   void on_control_answer(const Incoming& answer);
   void on_stranger(Server& server, bool refused);
   void start_control(Operation& op);
+  void let_go_control(Operation& op);
+  void end_control(Operation& op);
   std::string explain() const;
   Server* find_server(NodeId id);
   Table* find_table(TableId id);
@@ -243,7 +245,8 @@ class Engine final : public Pollable {
   std::vector<std::uint32_t> waiting_;  ///< requests in Stage::waiting
   std::vector<MemoryRecord*> memory_;
   bool recheck_blocked_ = false;
-  std::uint32_t flushes_ = 0;  ///< operations of that kind that are not done
+  std::uint64_t barriers_ = 0;  ///< arrivals that were sent: each has a number
+  std::uint32_t flushes_ = 0;   ///< operations of that kind that are not done
   TimePoint now_{};
   TimePoint next_expiry_ = kNever;
   NodeId holder_;                  ///< who held G back when a server last said

@@ -209,6 +209,7 @@ void Engine::let_go(Operation& op, Errc code, std::string detail) {
   op.end_detail = std::move(detail);
   op.force_at = deadline_after(now_, options_.cancel_grace);
   next_expiry_ = std::min(next_expiry_, op.force_at);
+  if (op.kind == OperationKind::control) return let_go_control(op);
   if (op.kind == OperationKind::flush) --flushes_;
   if (was_blocked || op.holds_push) let_go_blocked(op);
   ++op.requests_left;  // our own hold, so that the operation does not end under the loop
@@ -289,6 +290,7 @@ void Engine::let_go_pull(std::uint32_t index) {
 /// The grace is over: closing the connections ends the loan. Other operations on them are repeated.
 void Engine::force_end(Operation& op) {
   op.force_at = kNever;
+  if (op.kind == OperationKind::control) return end_control(op);
   ++op.requests_left;
   for (const auto index : requests_of(op)) {
     auto& request = requests_[index];

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
@@ -229,8 +230,29 @@ void Engine::start_control(Operation& op) {
   const auto context =
       (std::uint64_t{op.generation.load(std::memory_order_relaxed)} << 32) | index_of(op);
   const auto table = op.table == nullptr ? TableId{} : op.table->id;
-  const auto sent = link_.request(op.control, table, op.control_meta, context, keeper_.local());
-  if (!sent.ok()) finish(op, sent.code(), sent.error().what);
+  std::span<const std::byte> meta = op.control_meta;
+  std::array<std::byte, kSmallMessageBytesMax> buffer;
+  Writer out(buffer);
+  if (op.control == FrameKind::barrier) {
+    encode(out, Barrier{link_.joined()->node, ++barriers_});
+    meta = out.written();
+  }
+  const auto sent = link_.request(op.control, table, meta, context, keeper_.local());
+  if (!sent.ok()) return finish(op, sent.code(), sent.error().what);
+  op.asked = *sent;
+}
+
+/// What the scheduler has not decided yet is taken back there: an arrival at a barrier, the opening
+/// of a collective table. Its answer, or the end of the grace, ends the operation.
+void Engine::let_go_control(Operation& op) {
+  const bool wanted = op.end_code == Errc::timed_out || op.end_code == Errc::cancelled;
+  if (op.asked.value != 0 && wanted && link_.cancel(op.asked)) return;
+  end_control(op);
+}
+
+void Engine::end_control(Operation& op) {
+  if (op.asked.value != 0) link_.abandon(op.asked);
+  finish(op, op.end_code, std::move(op.end_detail));
 }
 
 void Engine::on_control_answer(const Incoming& answer) {
@@ -240,12 +262,16 @@ void Engine::on_control_answer(const Incoming& answer) {
   if (index >= operations_.capacity()) return;
   auto& op = operations_[index];
   if (op.generation.load(std::memory_order_relaxed) != generation ||
-      op.phase.load() != Operation::kPending || op.stage != Operation::Stage::running)
+      op.phase.load() != Operation::kPending || op.kind != OperationKind::control)
     return;
+  op.asked = RequestId{};
   const auto code = static_cast<Errc>(answer.frame.header.status);
   // A refusal carries its sentence as the payload; so does the status report.
   std::string text(reinterpret_cast<const char*>(answer.frame.payload.data()),
                    answer.frame.payload.size());
+  if (op.stage == Operation::Stage::letting_go && code == Errc::cancelled)
+    return finish(op, op.end_code,
+                  std::move(op.end_code != code && !text.empty() ? text : op.end_detail));
   if (code != Errc::ok) return finish(op, code, std::move(text));
   if (op.control != FrameKind::open_table) return finish(op, Errc::ok, std::move(text));
   op.opened_id = answer.frame.header.table;

@@ -115,6 +115,7 @@ struct Operation {
   NodeId awaited;                       ///< pulls that time out: for whom, as the server said;
   bool asks_scheduler = false;          ///< it is asked where that worker is, and
   Straggler straggler;                  ///< has answered, if this names one
+  RequestId asked;                      ///< control: the request to the scheduler, until its answer
   TableId opened_id;                    ///< control: open_table, until the view that has it is here
   Region source_region, target_region;  ///< registered for the loan, if its memory was not before
   std::unique_ptr<KeyPlan> plan;        ///< key lists: grouped keys and values; kept for reuse

@@ -51,7 +51,6 @@ class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
   Engine& engine() { return *engine_; }
   const Joined& joined() const { return joined_; }
   TimePoint deadline(std::optional<Duration> timeout) const;
-  std::uint64_t next_barrier() { return ++barriers_; }
   Status leave();
 
  private:
@@ -67,7 +66,6 @@ class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
   std::unique_ptr<Heart> heart_;
   std::unique_ptr<LoopThread> heart_loop_, loop_;
   Joined joined_;
-  std::uint64_t barriers_ = 0;
   bool left_ = false;
 };
 
