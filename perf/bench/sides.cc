@@ -1,0 +1,122 @@
+#include "perf/bench/sides.h"
+
+#include <fmt/core.h>
+
+#include <charconv>
+#include <thread>
+
+#include "perf/child.h"
+#include "server/local_cluster.h"
+
+namespace shoal::perf {
+
+namespace {
+
+/// Scheduler and server, until the parent has heard enough.
+Status serve_cluster(const ClusterSetup& setup, Channel& parent) {
+  LocalCluster::Options options;
+  options.workers = setup.workers;
+  options.config.spin = spin_of(setup.wait);
+  SHOAL_ASSIGN(const auto cluster, LocalCluster::start(std::move(options)));
+  SHOAL_TRY(parent.send(cluster.config().scheduler));
+  SHOAL_TRY(parent.send(cluster.config().token_file));
+  parent.wait_for_end();
+  return {};
+}
+
+Status work(Config config, const ClusterSetup& setup, const Effort& effort, const WorkerBody& body,
+            Channel& parent) {
+  config.spin = spin_of(setup.wait);
+  config.progress = setup.progress;
+  SHOAL_ASSIGN(auto worker, Worker::connect(config));
+  SHOAL_ASSIGN(const auto number, body(worker, effort));
+  SHOAL_TRY(parent.send(fmt::format("{}", number)));
+  return worker.leave();
+}
+
+Result<double> parse_number(const std::string& text) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{})
+    return Error{Errc::protocol, fmt::format("'{}' of a worker is no number", text)};
+  return number;
+}
+
+}  // namespace
+
+Result<std::vector<double>> run_cluster(const ClusterSetup& setup, const Effort& effort,
+                                        const WorkerBody& body) {
+  SHOAL_ASSIGN(auto servers, Child::start("servers", [&](Channel& parent) {
+                 return serve_cluster(setup, parent);
+               }));
+  Config config;
+  SHOAL_ASSIGN(config.scheduler, servers.receive());
+  SHOAL_ASSIGN(config.token_file, servers.receive());
+  std::vector<Child> workers;
+  for (std::uint32_t i = 0; i < setup.workers; ++i) {
+    SHOAL_ASSIGN(auto worker, Child::start(fmt::format("worker {}", i), [&](Channel& parent) {
+                   return work(config, setup, effort, body, parent);
+                 }));
+    workers.push_back(std::move(worker));
+  }
+  std::vector<double> numbers;
+  for (auto& worker : workers) {
+    SHOAL_ASSIGN(const auto text, worker.receive());
+    SHOAL_ASSIGN(const auto number, parse_number(text));
+    numbers.push_back(number);
+  }
+  for (auto& worker : workers) SHOAL_TRY(worker.finish());
+  SHOAL_TRY(servers.finish());
+  return numbers;
+}
+
+Result<double> run_worker(const ClusterSetup& setup, const Effort& effort, const WorkerBody& body) {
+  SHOAL_ASSIGN(const auto numbers, run_cluster(setup, effort, body));
+  return numbers.front();
+}
+
+Result<Measured> run_raw(const RawPattern& pattern, const Effort& effort) {
+  SHOAL_ASSIGN(const auto server, RawServer::create());
+  SHOAL_ASSIGN(auto peer,
+               Child::start("raw peer", [&](Channel&) { return server->serve(pattern); }));
+  SHOAL_ASSIGN(auto client, RawClient::connect(server->port(), pattern));
+  Recorder recorder;
+  SHOAL_ASSIGN(const auto measured, client->run(effort.clock, effort.limits(), recorder));
+  client.reset();
+  SHOAL_TRY(peer.finish());
+  return measured;
+}
+
+Result<Measured> run_raw_beside(const RawPattern& pattern, const RawPattern& load,
+                                const Effort& effort) {
+  SHOAL_ASSIGN(const auto server, RawServer::create());
+  SHOAL_ASSIGN(const auto load_server, RawServer::create());
+  SHOAL_ASSIGN(auto peer, Child::start("raw peers", [&](Channel&) {
+                 Status of_load;
+                 std::thread beside([&] { of_load = load_server->serve(load); });
+                 auto status = server->serve(pattern);
+                 beside.join();
+                 return status.ok() ? of_load : status;
+               }));
+  SHOAL_ASSIGN(auto load_client, RawClient::connect(load_server->port(), load));
+  SHOAL_ASSIGN(auto client, RawClient::connect(server->port(), pattern));
+  // Longer than what is measured: the load is there from the first to the last operation.
+  auto load_limits = effort.limits();
+  load_limits.duration += 2 * load_limits.warmup;
+  Status of_load;
+  std::thread beside([&] {
+    Recorder unused;
+    const auto done = load_client->run(effort.clock, load_limits, unused);
+    if (!done.ok()) of_load = done.error();
+  });
+  Recorder recorder;
+  const auto measured = client->run(effort.clock, effort.limits(), recorder);
+  beside.join();
+  load_client.reset();
+  client.reset();
+  SHOAL_TRY(of_load);
+  SHOAL_TRY(peer.finish());
+  return measured;
+}
+
+}  // namespace shoal::perf

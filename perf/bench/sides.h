@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "core/base/result.h"
+#include "perf/bench/row.h"
+#include "perf/raw/raw.h"
+#include "worker/worker.h"
+
+// The two sides of a row: a cluster of fresh processes, and raw sockets between two.
+
+namespace shoal::perf {
+
+struct ClusterSetup {
+  Wait wait = Wait::block;  ///< of servers and workers
+  Config::Progress progress = Config::Progress::caller;
+  std::uint32_t workers = 1;
+};
+
+/// What a worker process does; its number is what the row makes of.
+using WorkerBody = std::function<Result<double>(Worker&, const Effort&)>;
+
+/// Scheduler and one server in a process, each worker in one. The workers' numbers, by rank.
+/// Errors: whatever went wrong first, with the process's name.
+Result<std::vector<double>> run_cluster(const ClusterSetup& setup, const Effort& effort,
+                                        const WorkerBody& body);
+
+/// The same for one worker.
+Result<double> run_worker(const ClusterSetup& setup, const Effort& effort, const WorkerBody& body);
+
+/// Two processes over plain sockets.
+Result<Measured> run_raw(const RawPattern& pattern, const Effort& effort);
+/// A pattern measured while another, on a connection and threads of its own, runs beside it between
+/// the same two processes.
+Result<Measured> run_raw_beside(const RawPattern& pattern, const RawPattern& load,
+                                const Effort& effort);
+
+inline constexpr double kNsPerUs = 1e3;
+
+}  // namespace shoal::perf

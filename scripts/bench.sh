@@ -1,0 +1,19 @@
+#!/bin/sh
+# Builds Shoal for speed and runs the benchmark suite: every row in turn with raw sockets that do the
+# same. Arguments go to the suite:
+#   scripts/bench.sh --only 'pull/8B' --json results.json
+#   scripts/bench.sh --list       the rows and their goals
+#   scripts/bench.sh --smoke      every row once and briefly, no verdicts
+# The whole suite takes some minutes; let nothing else run beside it. See docs/performance.md.
+set -eu
+cd "$(dirname "$0")/.."
+scripts/packages.sh build
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+{ [ -f build/release/build.ninja ] || cmake --preset release -DCMAKE_CXX_COMPILER_LAUNCHER=ccache; } \
+  >"$log" 2>&1 && cmake --build --preset release --target shoal_bench >"$log" 2>&1 || {
+  cat "$log" >&2
+  exit 1
+}
+commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
+build/release/perf/shoal_bench --commit "$commit" "$@"
