@@ -8,6 +8,9 @@
 
 namespace shoal::cli {
 
+/// A script that blocks until a signal comes, and lets the shell hear it.
+inline constexpr auto kWait = "tail -f /dev/null & wait";
+
 /// A file in memory that processes write to and a test reads.
 class Captured {
  public:

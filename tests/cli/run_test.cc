@@ -14,7 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr auto kWait = "tail -f /dev/null & wait";
 /// Stands for the scheduler: announces an address ($2 is the file) and waits to be ended.
 constexpr auto kScheduler = "echo 127.0.0.1:1234 > $2.new; mv $2.new $2; ";
 

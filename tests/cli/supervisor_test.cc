@@ -12,9 +12,6 @@
 namespace shoal::cli {
 namespace {
 
-/// Blocks until a signal comes, and lets the shell hear it.
-constexpr auto kWait = "tail -f /dev/null & wait";
-
 class SupervisorTest : public testing::Test {
  protected:
   void SetUp() override {

@@ -10,16 +10,13 @@
 
 #include "core/ops/rules.h"
 #include "examples/custom_update/lion.h"
+#include "tests/core/mentions.h"
 
 namespace shoal {
 namespace {
 
 /// The shared objects of tests/core/plugin lie in a folder of their own beside this program.
 std::string plugin(const std::string& name) { return SHOAL_TEST_PLUGIN_DIR "/" + name + ".so"; }
-
-bool mentions(const Error& error, std::string_view text) {
-  return error.what.find(text) != std::string::npos;
-}
 
 TEST(Plugin, AddsItsRules) {
   auto rules = RuleSet::builtin();

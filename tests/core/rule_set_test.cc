@@ -9,13 +9,10 @@
 
 #include "core/base/nearest.h"
 #include "core/ops/rules.h"
+#include "tests/core/mentions.h"
 
 namespace shoal {
 namespace {
-
-bool mentions(const Error& error, std::string_view text) {
-  return error.what.find(text) != std::string::npos;
-}
 
 TEST(RuleSet, HoldsTheBuiltinRules) {
   const auto rules = RuleSet::builtin();

@@ -8,7 +8,7 @@
 namespace shoal {
 namespace {
 
-using Role = Authenticator::Role;
+using Side = Authenticator::Role;
 
 Token token_of(std::string_view text) {
   return Token::create(std::as_bytes(std::span(text))).value();
@@ -48,8 +48,8 @@ struct Handshake {
       : connector_token(token_of(connectors)), acceptor_token(token_of(acceptors)) {}
   Token connector_token;
   Token acceptor_token;
-  Authenticator connector{Role::connector, connector_token, nonce_of(1), binding_of(2)};
-  Authenticator acceptor{Role::acceptor, acceptor_token, nonce_of(3), binding_of(4)};
+  Authenticator connector{Side::connector, connector_token, nonce_of(1), binding_of(2)};
+  Authenticator acceptor{Side::acceptor, acceptor_token, nonce_of(3), binding_of(4)};
 };
 
 std::string hex(std::span<const std::byte> bytes) {
@@ -119,8 +119,8 @@ TEST(Auth, AnAcceptorWithoutTheTokenIsRefused) {
 // An impostor with one connection in each direction to an honest process sends back what it hears.
 TEST(Auth, AReflectedProofIsWrong) {
   const auto token = token_of("secret");
-  Authenticator acceptor(Role::acceptor, token, nonce_of(3), binding_of(2));
-  Authenticator connector(Role::connector, token, nonce_of(3), binding_of(2));
+  Authenticator acceptor(Side::acceptor, token, nonce_of(3), binding_of(2));
+  Authenticator connector(Side::connector, token, nonce_of(3), binding_of(2));
   const auto challenge = take(acceptor);
   ASSERT_TRUE(feed(connector, challenge).ok());
   const auto proof = take(connector);
@@ -139,7 +139,7 @@ TEST(Auth, AReplayedProofIsWrongForAnotherChallenge) {
   Handshake h;
   ASSERT_TRUE(feed(h.connector, take(h.acceptor)).ok());
   const auto proof = take(h.connector);
-  Authenticator later(Role::acceptor, h.acceptor_token, nonce_of(9), binding_of(4));
+  Authenticator later(Side::acceptor, h.acceptor_token, nonce_of(9), binding_of(4));
   EXPECT_EQ(feed(later, proof).code(), Errc::refused);
 }
 
