@@ -289,12 +289,14 @@ Pushes::Step Pushes::enqueue(PushOp& op, SlotState& slot, std::uint32_t run, std
 
 Outcome Pushes::attempt(const PushOp& op, SlotState& slot, const Piece& piece,
                         const std::byte* values) {
+  const bool store = (op.flags & frame_flag::kStore) != 0;
   if ((op.flags & frame_flag::kBurnt) != 0) {
+    if (store) return Outcome::applied;  // No contribution, so none without data either.
     const auto outcome = slot.admits(op.member, op.clock, plane_.global_clock, piece.rows);
     if (outcome == Outcome::too_late) return Outcome::applied;  // Nothing is left to count.
     return outcome == Outcome::applied ? slot.burn(op.member, op.clock, piece.rows) : outcome;
   }
-  if ((op.flags & frame_flag::kStore) != 0) return slot.store(piece.rows, values);
+  if (store) return slot.store(piece.rows, values);
   const auto outcome = slot.admits(op.member, op.clock, plane_.global_clock, piece.rows);
   if (outcome != Outcome::applied) return outcome;
   return slot.apply(op.member, op.clock, plane_.global_clock, piece.rows, values);

@@ -68,6 +68,11 @@ class BoundedQueue {
     }
   }
 
+  /// How many values were ever pushed: at least all that the caller knows of.
+  std::uint64_t pushed() const { return tail_.load(std::memory_order_relaxed); }
+  /// How many were popped.
+  std::uint64_t popped() const { return head_.load(std::memory_order_relaxed); }
+
   /// A hint: another thread may change it at once.
   bool empty() const {
     const auto at = head_.load(std::memory_order_relaxed);

@@ -131,6 +131,17 @@ OperationId EngineTest::push(std::size_t worker, std::size_t table) {
   return submit(worker, std::move(ask), std::chrono::seconds(60));
 }
 
+OperationId EngineTest::store(std::size_t worker, std::size_t table, Duration timeout) {
+  memory_.push_back(std::make_unique<std::vector<float>>(kRows, 0.0f));
+  Engine::Ask ask;
+  ask.kind = OperationKind::push;
+  ask.store = true;
+  ask.table = tables_.at(table);
+  ask.rows = {0, kRows};
+  ask.source = host_view(std::span(*memory_.back()));
+  return submit(worker, std::move(ask), timeout);
+}
+
 OperationId EngineTest::barrier(std::size_t worker, Duration timeout) {
   Engine::Ask ask;
   ask.kind = OperationKind::control;

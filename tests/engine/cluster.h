@@ -38,6 +38,7 @@ class EngineTest : public testing::Test {
   /// Rows 0 to `rows` of a table of floats, into or from memory of the fixture's.
   OperationId pull(std::size_t worker, std::size_t table, Duration timeout, std::int64_t ahead = 0);
   OperationId push(std::size_t worker, std::size_t table);
+  OperationId store(std::size_t worker, std::size_t table, Duration timeout);
   OperationId barrier(std::size_t worker, Duration timeout);
   void tick(std::size_t worker);
   void cancel(std::size_t worker, OperationId id);

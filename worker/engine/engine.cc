@@ -261,6 +261,7 @@ bool Engine::take_calls() {
         break;
     }
   }
+  calls_taken_.store(calls_.popped(), std::memory_order_release);
   if (clock_now > keeper_.local()) {
     advance_clock(clock_now);
     any = true;
@@ -289,8 +290,8 @@ void Engine::accept(std::uint32_t index) {
   if (pushes) {
     keeper_.begin_push(op.clock);
     op.holds_push = true;
-    if (auto* table = find_table(op.table->id); table != nullptr && table->collective())
-      note_contribution(*table, op.rows);
+    auto* table = find_table(op.table->id);
+    if (table != nullptr && table->collective() && !op.store) note_contribution(*table, op.rows);
   }
   if (op.kind == OperationKind::control) return start_control(op);
   if (op.kind == OperationKind::explain) return finish(op, Errc::ok, explain());

@@ -77,6 +77,12 @@ class Engine final : public Pollable {
   void cancel(OperationId id);
   /// The ticket is gone. The operation goes on by itself.
   void drop(OperationId id);
+  /// Calls that were handed over, the caller's among them; and whether the loop has taken so many:
+  /// only then does Operation::needs_tick know of them.
+  std::uint64_t calls_made() const { return calls_.pushed(); }
+  bool has_taken(std::uint64_t calls) const {
+    return calls_taken_.load(std::memory_order_acquire) >= calls;
+  }
   void tick();
   WorkerClock clock() const { return WorkerClock(local_.load(std::memory_order_acquire)); }
   /// Registers (later, on the loop) memory for many operations. Null: overloaded.
@@ -233,6 +239,7 @@ class Engine final : public Pollable {
   std::atomic<std::uint64_t> bytes_pushed_{0}, bytes_pulled_{0};
   OperationTable operations_;
   BoundedQueue<Call> calls_;
+  std::atomic<std::uint64_t> calls_taken_{0};
 
   ClockKeeper keeper_;
   Tick told_;  ///< the last tick sent to the scheduler

@@ -228,7 +228,7 @@ void Engine::let_go_blocked(Operation& op) {
   const auto index = index_of(op);
   std::erase_if(blocked_, [&](const Blocked& b) { return b.operation == index; });
   op.incomplete = true;
-  if (op.kind == OperationKind::pull || op.table == nullptr || !op.holds_push) return;
+  if (op.kind == OperationKind::pull || op.table == nullptr || !op.holds_push || op.store) return;
   auto* table = find_table(op.table->id);
   if (table == nullptr || table->info == nullptr || !table->collective() || fenced_) return;
   split_range(*table, op.rows, table->shape.push_bytes, op.rows.begin);

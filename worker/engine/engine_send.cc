@@ -235,6 +235,22 @@ void Engine::assign_sequences(Request& request) {
   }
 }
 
+/// To every segment of which `op` names rows.
+bool Engine::Table::has_contributed(const Operation& op) const {
+  const auto& geometry = shape.geometry;
+  const auto complete = [&](Row row) {
+    const auto segment = geometry.segment_of(row);
+    return contributed[segment.value] >= geometry.rows_of(segment).size();
+  };
+  if (op.by_keys)
+    return std::all_of(op.keys.begin(), op.keys.end(),
+                       [&](Key key) { return key >= shape.spec.rows || complete(key); });
+  for (auto row = op.rows.begin; row < op.rows.end;
+       row = geometry.rows_of(geometry.segment_of(row)).end)
+    if (!complete(row)) return false;
+  return true;
+}
+
 /// Counts what this worker pushes to a collective table at its present clock.
 void Engine::note_contribution(Table& table, RowRange rows) {
   const auto& geometry = table.shape.geometry;
@@ -284,16 +300,8 @@ void Engine::refresh_needs_tick() {
     if (op.kind != OperationKind::pull && op.kind != OperationKind::push_pull) continue;
     bool needs = op.need > keeper_.local();
     if (auto* table = find_table(op.table->id);
-        needs && table != nullptr && table->collective() && op.need == keeper_.local() + 1) {
-      needs = false;
-      const auto& geometry = table->shape.geometry;
-      for (auto row = op.rows.begin; row < op.rows.end && !needs;) {
-        const auto segment = geometry.segment_of(row);
-        const auto rows = geometry.rows_of(segment);
-        needs = table->contributed[segment.value] < rows.size();
-        row = rows.end;
-      }
-    }
+        needs && table != nullptr && table->collective() && op.need == keeper_.local() + 1)
+      needs = !table->has_contributed(op);
     if (needs == op.needs_tick.load(std::memory_order_relaxed)) continue;
     op.needs_tick.store(needs, std::memory_order_seq_cst);
     if (needs && op.sleepers.load(std::memory_order_seq_cst) != 0) futex_wake_all(op.phase);

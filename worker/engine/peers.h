@@ -33,6 +33,7 @@ struct Engine::Table {
         next_q(table.slots.size(), Sequence(1)) {
     if (collective()) contributed.assign(shape.geometry.segments(), 0);
   }
+  bool has_contributed(const Operation& op) const;
   bool collective() const { return shape.spec.apply_mode() == Apply::collective; }
   const SlotChain& chain(SlotIndex slot) const { return info->slots[slot.value]; }
 };

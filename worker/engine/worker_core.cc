@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <cstdlib>
+#include <thread>
 
 #include "core/base/entropy.h"
 #include "core/base/futex.h"
@@ -136,6 +137,8 @@ void WorkerCore::block(OperationId id, TimePoint moment, TimePoint& spin_until) 
   }
   if (now < spin_until) return;
   auto& op = engine_->operation(id);
+  // Nobody wakes for a flag that is set already and outdated: the loop is about to clear it.
+  if (op.needs_tick.load(std::memory_order_relaxed)) return std::this_thread::yield();
   op.sleepers.fetch_add(1, std::memory_order_seq_cst);
   if (!engine_->done(id) && !op.needs_tick.load(std::memory_order_seq_cst))
     futex_wait(op.phase, Operation::kPending,
@@ -146,9 +149,12 @@ void WorkerCore::block(OperationId id, TimePoint moment, TimePoint& spin_until) 
 Result<PullInfo> WorkerCore::wait(OperationId id, TimePoint moment) {
   auto& op = engine_->operation(id);
   auto spin_until = deadline_after(clock_.now(), settings_.spin);
+  const auto calls_made = engine_->calls_made();
   while (!engine_->done(id)) {
-    // The loop sets and clears the flag; a tick that it has not seen yet makes it outdated.
-    if (op.needs_tick.load(std::memory_order_relaxed) && op.need > engine_->clock())
+    // The loop sets and clears the flag; a tick that it has not seen yet makes it outdated, and so
+    // may a push: it is believed once the loop has taken the calls before this one.
+    if (engine_->has_taken(calls_made) && op.needs_tick.load(std::memory_order_relaxed) &&
+        op.need > engine_->clock())
       return Error{
           Errc::needs_tick,
           fmt::format("this pull of table '{}' needs every worker, this one too, to finish "
