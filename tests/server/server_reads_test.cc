@@ -1,0 +1,120 @@
+// READs are few, and pulls and pushes of one worker share them: whoever waits for one gets it.
+
+#include "core/base/random.h"
+#include "tests/server/server_fixture.h"
+
+namespace shoal::test {
+namespace {
+
+class ServerReads : public ServerTest {
+ protected:
+  /// Some keys of one slot, lent to be READ, and what is pushed to them.
+  struct List {
+    std::uint32_t slot = 0;
+    std::vector<Key> keys;
+    std::vector<float> ones, back;
+    WireSpan keys_at, ones_at, back_at;
+  };
+  static constexpr std::uint16_t kKeys = frame_flag::kKeyList;
+
+  void lend_lists(RawClient& client, std::size_t count) {
+    for (Key key = 0; key < 2000; ++key) {
+      const auto slot = geometry(1).slot_of_key(key).value;
+      lists_[slot].slot = slot;
+      if (lists_[slot].keys.size() < count) lists_[slot].keys.push_back(key);
+    }
+    for (auto& list : lists_) {
+      list.ones.assign(count, 1.0f);
+      list.back.assign(count, -1.0f);
+      list.keys_at =
+          lend(client, reinterpret_cast<std::byte*>(list.keys.data()), count * 8, Access::read);
+      list.ones_at =
+          lend(client, reinterpret_cast<std::byte*>(list.ones.data()), count * 4, Access::read);
+      list.back_at =
+          lend(client, reinterpret_cast<std::byte*>(list.back.data()), count * 4, Access::write);
+    }
+  }
+  RequestId push_list(RawClient& client, const List& list) {
+    PushMeta meta;
+    meta.run_count = 1;
+    meta.keys = list.keys_at;
+    meta.values = list.ones_at;
+    PushRun run;
+    run.slot = SlotIndex(list.slot);
+    run.part_count = 1;
+    run.first_q = Sequence(++q_[list.slot]);
+    run.row_count = list.keys.size();
+    run.since = Epoch{1, 1}.packed();
+    return client.send(header_for(FrameKind::push, 1, 0, kKeys | frame_flag::kRendezvous), meta,
+                       std::vector{run});
+  }
+  /// Keys READ; rows WRITTEN, or in the answer.
+  RequestId pull_list(RawClient& client, const List& list, bool written) {
+    PullMeta meta;
+    meta.run_count = 1;
+    meta.keys = list.keys_at;
+    if (written) meta.destination = list.back_at;
+    meta.need = WorkerClock(-100);
+    meta.time_left = ~std::uint64_t{0};
+    PullRun run;
+    run.slot = SlotIndex(list.slot);
+    run.part_count = 1;
+    run.row_count = list.keys.size();
+    run.have = WorkerClock(-1);
+    run.since = Epoch{1, 1}.packed();
+    return client.send(header_for(FrameKind::pull, 1, 0, kKeys), meta, std::vector{run});
+  }
+
+  List lists_[kSlots];
+  std::uint64_t q_[kSlots] = {};
+};
+
+TEST_F(ServerReads, PushesFollowWhenThePullsKeysHaveEnded) {
+  for (std::uint32_t slots : {1u, 2u}) {
+    auto limits = small_limits();
+    limits.reads_per_peer = slots;
+    std::fill(std::begin(lists_), std::end(lists_), List{});
+    std::fill(std::begin(q_), std::end(q_), 0);
+    start({sparse(Apply::on_arrival, unbounded)}, limits);
+    auto& a = *clients[0];
+    lend_lists(a, 100);
+    // The pulls take every READ; nothing comes after the pushes.
+    std::vector<RequestId> ids;
+    for (std::uint32_t i = 0; i < 4 * slots; ++i)
+      ids.push_back(pull_list(a, lists_[i % kSlots], true));
+    ASSERT_TRUE(until([&] { return server->metrics().reads == 3 * slots; }));
+    for (const auto& list : lists_) ids.push_back(push_list(a, list));
+    for (const auto id : ids) EXPECT_EQ(wait(a, id).status, Errc::ok) << slots << " READs";
+  }
+}
+
+TEST_F(ServerReads, EveryMixtureEnds) {
+  for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+    SCOPED_TRACE(seed);
+    Random random(seed);
+    auto limits = small_limits();
+    limits.reads_per_peer = 1 + static_cast<std::uint32_t>(random.below(3));
+    std::fill(std::begin(lists_), std::end(lists_), List{});
+    std::fill(std::begin(q_), std::end(q_), 0);
+    SimOptions sim;
+    sim.seed = seed;
+    start({sparse(Apply::on_arrival, unbounded)}, limits, sim);
+    auto& a = *clients[0];
+    lend_lists(a, 100);
+    std::vector<RequestId> ids;
+    for (int i = 0; i < 60; ++i) {
+      const auto& list = lists_[random.below(kSlots)];
+      ids.push_back(random.chance(0.5) ? push_list(a, list)
+                                       : pull_list(a, list, random.chance(0.5)));
+      if (random.chance(0.2)) run_for(std::chrono::microseconds(random.below(400)));
+    }
+    for (const auto id : ids) ASSERT_EQ(wait(a, id).status, Errc::ok);
+    for (const auto& list : lists_) {
+      wait(a, pull_list(a, list, true));
+      EXPECT_EQ(list.back, std::vector<float>(100, static_cast<float>(q_[list.slot])));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace shoal::test
