@@ -3,8 +3,34 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
+
+#include "core/base/nearest.h"
+#include "core/wire/frame.h"
 
 namespace shoal::perf {
+
+namespace {
+
+constexpr std::array<std::string_view, kOpCount> kOpNames = {"send", "read", "write",
+                                                             "push", "pull", "push_pull"};
+
+}  // namespace
+
+std::string_view name_of(Op op) { return kOpNames[static_cast<std::size_t>(op)]; }
+
+Result<Op> parse_op(std::string_view text) {
+  for (std::size_t i = 0; i < kOpNames.size(); ++i)
+    if (kOpNames[i] == text) return static_cast<Op>(i);
+  return Error{Errc::unknown_name,
+               fmt::format("no operation '{}'{}; there are send, read, write, push, pull, "
+                           "push_pull",
+                           text, suggest_name(text, kOpNames))};
+}
+
+std::size_t bytes_max(Op op) {
+  return op == Op::send ? FrameLimits{}.payload_bytes_max : std::size_t{1} << 30;
+}
 
 std::string_view name_of(Wait wait) { return wait == Wait::spin ? "spin" : "block"; }
 std::string_view name_of(Config::Progress progress) {

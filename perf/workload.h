@@ -10,6 +10,18 @@
 
 namespace shoal::perf {
 
+/// What is measured. The first three are the transport's own; the others are a worker's, with a
+/// scheduler and a server in the other process.
+enum class Op : std::uint8_t { send, read, write, push, pull, push_pull };
+inline constexpr std::uint8_t kOpCount = 6;
+
+std::string_view name_of(Op op);
+/// Errors: unknown_name, with the nearest.
+Result<Op> parse_op(std::string_view text);
+inline bool is_table_op(Op op) { return op >= Op::push; }
+/// The largest operation: a message is bounded by the wire format, the rest by patience.
+std::size_t bytes_max(Op op);
+
 /// What a process does while it waits for the other side.
 enum class Wait : std::uint8_t { spin, block };
 

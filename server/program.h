@@ -4,7 +4,7 @@
 
 namespace shoal {
 
-/// The program `shoal`, whole: run, scheduler, server, status, info, with the update rules given. A
+/// The program `shoal`, whole: run, scheduler, server, status, perf, info, with the update rules given. A
 /// server binary with rules of one's own is one line:
 ///
 ///     int main(int argc, char** argv) {

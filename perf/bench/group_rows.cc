@@ -11,7 +11,6 @@ namespace {
 constexpr std::uint32_t kWorkers = 2;
 constexpr std::size_t kSmallRows = 2;
 constexpr std::size_t kLargeBytes = 4u << 20;
-constexpr double kGB = 1e9;
 
 /// The slower worker's: a round is over when all have it.
 Result<double> slowest(const Result<std::vector<double>>& numbers) {

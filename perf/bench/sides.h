@@ -38,5 +38,6 @@ Result<Measured> run_raw_beside(const RawPattern& pattern, const RawPattern& loa
                                 const Effort& effort);
 
 inline constexpr double kNsPerUs = 1e3;
+inline constexpr double kGB = 1e9;
 
 }  // namespace shoal::perf

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 #include "core/base/config.h"
 #include "core/ops/rule_set.h"
@@ -29,5 +31,25 @@ struct StatusOptions {
 };
 /// `shoal status`: what the scheduler knows.
 int show_status(const Config& config, const StatusOptions& options);
+
+/// What stands on the command line of `shoal perf`.
+struct PerfArguments {
+  std::string peer;  ///< HOST:PORT to measure against
+  bool local = false;
+  std::vector<std::string> ops = {"pull"};
+  std::vector<std::string> sizes;
+  bool all_sizes = false;
+  std::uint32_t inflight = 0;
+  std::uint64_t iterations = 0;
+  std::string duration = "500ms";
+  std::string wait = "spin";
+  bool bidirectional = false;
+  bool check = false;
+  bool json = false;
+  std::string plot;
+};
+/// `shoal perf`: measures against a peer; with `listen` on the command line it is the peer, until a
+/// signal.
+int run_perf(const Config& config, const PerfArguments& arguments);
 
 }  // namespace shoal::cli

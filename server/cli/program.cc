@@ -36,6 +36,7 @@ struct Arguments {
   bool keep_going = false;
   bool show_config = false;
   StatusOptions status;
+  PerfArguments perf;
 };
 
 /// A subcommand and what it does.
@@ -154,6 +155,46 @@ int run(const Arguments& arguments, const Config& config) {
   return run_local_cluster(options, SteadyClock());
 }
 
+void add_perf_options(CLI::App& app, PerfArguments& perf) {
+  app.add_option("peer", perf.peer, "Where 'shoal perf --listen' runs")->type_name("HOST:PORT");
+  app.add_flag("--local", perf.local, "Start the other process here, on the loopback interface");
+  app.add_option("--op", perf.ops,
+                 "What to measure, one or several: send, read, write (the transport itself); push, "
+                 "pull, push_pull (a worker, with scheduler and server in the other process)")
+      ->delimiter(',')
+      ->type_name("[pull]");
+  app.add_option("--size", perf.sizes, "Bytes of an operation, one or several: 8,64KiB,4MiB")
+      ->delimiter(',')
+      ->type_name("[8, 64, ... 64MiB]");
+  app.add_flag("--all", perf.all_sizes, "Every power of two from 8 B to 64 MiB");
+  app.add_option("--inflight", perf.inflight,
+                 "Operations under way while bandwidth is measured; 0: 64 small ones, 8 MiB of "
+                 "large ones")
+      ->type_name("[0]");
+  app.add_option("--duration", perf.duration, "Of each measurement; there are two for a size")
+      ->type_name("[500ms]");
+  app.add_option("--iterations", perf.iterations, "So many operations, instead of a duration")
+      ->type_name("N");
+  app.add_option("--wait", perf.wait, "What both sides do while they wait: spin or block")
+      ->type_name("[spin]");
+  app.add_flag("--bidirectional", perf.bidirectional,
+               "The same bytes the other way, too: echoes, READs by both; push and pull at once");
+  app.add_flag("--check", perf.check, "Compare every byte that arrived with what was sent");
+  app.add_flag("--json", perf.json, "Print the figures for programs");
+  app.add_option("--plot", perf.plot, "Draw latency and bandwidth over size (needs gnuplot)")
+      ->type_name("FILE.png");
+  app.footer(
+      "On two machines, with the same token file:\n"
+      "  shoal perf --listen 10.0.0.1:7100 --token-file T\n"
+      "  shoal perf 10.0.0.1:7100 --token-file T --op send,push,pull --plot perf.png\n"
+      "On one: shoal perf --local --size 8,1MiB\n\n"
+      "t_... is one operation at a time: of send and write half of there and back, as ib_send_lat\n"
+      "and ib_write_lat have it; of all others from the call to its end. Bandwidth is in 2^20 "
+      "bytes\n"
+      "and both ways together; CPU is of both processes. The caller drives the worker unless\n"
+      "--progress thread is given.");
+}
+
 std::vector<Command> add_commands(CLI::App& app, Arguments& arguments) {
   std::vector<Command> commands;
   const auto add = [&](const char* name, const char* what, auto body) {
@@ -188,6 +229,10 @@ std::vector<Command> add_commands(CLI::App& app, Arguments& arguments) {
       [&](const Config& config, const RuleSet&) { return show_status(config, arguments.status); });
   status->add_flag("--watch", arguments.status.watch, "Keep it on the screen");
   status->add_flag("--json", arguments.status.json, "The scheduler's own words");
+  auto* perf =
+      add("perf", "Measure latency and bandwidth of the network and of Shoal on it",
+          [&](const Config& config, const RuleSet&) { return run_perf(config, arguments.perf); });
+  add_perf_options(*perf, arguments.perf);
   auto* info =
       add("info", "Show version, transports, devices and update rules, or the configuration",
           [&](const Config& config, const RuleSet& rules) {

@@ -80,12 +80,38 @@ TEST(Program, WrongUseSaysWhatWasExpected) {
         {{"run", "--workers"}, "--workers"},
         {{"info", "--log-level", "loud"}, "expected trace, debug"},
         {{"info", "--plugin", "/nonexistent/x.so"}, "/nonexistent/x.so"},
+        {{"perf"}, "one of three: --listen"},
+        {{"perf", "--local", "10.0.0.1:1"}, "one of three: --listen"},
+        {{"perf", "--local", "--op", "pul"}, "did you mean 'pull'"},
+        {{"perf", "--local", "--size", "7"}, "moves rows of 4 bytes"},
+        {{"perf", "--local", "--size", "8", "--op", "send,pull", "--size", "2MiB"}, "1 to 1MiB"},
+        {{"perf", "--local", "--size", "many"}, "--size many"},
+        {{"perf", "--local", "--duration", "5"}, "expected a time with a unit"},
+        {{"perf", "--local", "--wait", "sleep"}, "expected 'spin' or 'block'"},
+        {{"perf", "--local", "--inflight", "5000"}, "at most 1024"},
+        {{"perf", "nowhere"}, "nowhere"},
         {{"info", "more"}, "'more' is not expected"},
         {{"info", "--config-file", "/nonexistent/c.toml"}, "/nonexistent/c.toml"}}) {
     const auto called = call(arguments);
     EXPECT_EQ(called.code, 2) << called.err;
     EXPECT_TRUE(contains(called.err, answer)) << called.err;
   }
+}
+
+TEST(Program, PerfPrintsALineForEachSize) {
+  const auto perf = call({"perf", "--local", "--op", "send,push", "--size", "8,4KiB", "--wait",
+                          "block", "--iterations", "20", "--check"});
+  EXPECT_EQ(perf.code, 0) << perf.err;
+  for (const auto* part :
+       {"t_typical[usec]", "\nsend                8          20", "\nsend             4096",
+        "\npush                8", "\npush             4096"})
+    EXPECT_TRUE(contains(perf.out, part)) << part << "\n" << perf.out;
+}
+
+TEST(Program, PerfSaysWhenNobodyListens) {
+  const auto perf = call({"perf", "127.0.0.1:1", "--token-file", "/nonexistent/token"});
+  EXPECT_EQ(perf.code, 1);
+  EXPECT_TRUE(contains(perf.err, "/nonexistent/token")) << perf.err;
 }
 
 TEST(Program, HelpNamesEveryCommand) {
