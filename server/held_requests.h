@@ -24,13 +24,13 @@ class HeldRequests {
     // A request that is still too new keeps its place, and so do those of its peer behind it.
     std::vector<const Peer*> stuck;
     for (std::size_t left = requests_.size(); left > 0 && !requests_.empty(); --left) {
-      auto request = std::move(requests_.front());
+      auto request = requests_.front();
       requests_.pop_front();
       const bool behind = std::find(stuck.begin(), stuck.end(), request.peer) != stuck.end();
       if (!request.peer->gone &&
           (behind || Epoch::unpacked(request.header.epoch) > plane_.view->epoch)) {
         if (!behind) stuck.push_back(request.peer);
-        requests_.push_back(std::move(request));
+        requests_.push_back(request);
         continue;
       }
       --request.peer->held;

@@ -130,7 +130,7 @@ void SessionServer::State::on_hello(Connection& c, const FrameView& frame, Serve
   header.kind = FrameKind::welcome;
   header.status = static_cast<std::uint16_t>(verdict);
   const Welcome welcome{options.node, options.incarnation, options.credits, options.parked_quota};
-  const auto sent = session::send_greeting(transport, c.endpoint, header, welcome);
+  auto sent = session::send_greeting(transport, c.endpoint, header, welcome);
   // Who was not welcome hangs up when it has read why, or is dropped at the hello's deadline.
   if (verdict != Errc::ok || !sent.ok()) return;
   std::erase(silent, &c);
@@ -216,7 +216,7 @@ bool SessionServer::State::flush(Connection& c, std::vector<Kept>& kept) {
     const auto& answer = kept[done];
     const ConstMemoryView copied(answer.copied.data(), answer.copied.size());
     const auto payload = answer.copied.empty() ? answer.payload.span() : std::span(&copied, 1);
-    const auto sent =
+    auto sent =
         post(c, answer.header, answer.meta, payload, answer.options, answer.was_parked);
     if (!sent.ok()) break;  // full, or closed: then bury() follows with the event
   }
@@ -307,7 +307,7 @@ Status SessionServer::answer(EndpointId to, RequestId request, FrameHeader heade
   header.kind = FrameKind::answer;
   header.request = request;
   if (c->kept_on(options.lane).empty()) {
-    const auto sent = s.post(*c, header, meta, payload, options, was_parked);
+    auto sent = s.post(*c, header, meta, payload, options, was_parked);
     if (sent.code() != Errc::overloaded) return sent;
   }
   s.keep(*c, header, meta, payload, options, was_parked);
