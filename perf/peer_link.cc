@@ -6,13 +6,15 @@
 #include <optional>
 
 #include "transport/open_transport.h"
+#include "transport/session.h"
 
 namespace shoal::perf {
 
 Result<std::unique_ptr<PeerLink>> PeerLink::connect(const Config& config, const Clock& clock,
                                                     const Address& peer) {
   SHOAL_ASSIGN(auto transport, open_transport(config, clock));
-  std::unique_ptr<PeerLink> link(new PeerLink(clock, std::move(transport), peer));
+  std::unique_ptr<PeerLink> link(
+      new PeerLink(clock, std::move(transport), peer, token_source(config)));
   link->heard_ = clock.now();
   SHOAL_ASSIGN(link->endpoint_, link->transport_->connect(
                                     peer, deadline_after(clock.now(), config.connect_timeout)));
@@ -50,8 +52,8 @@ Status PeerLink::look(const Event& event) const {
   if (event.kind == Event::Kind::closed) {
     if (event.status == Errc::refused)
       return Error{Errc::refused,
-                   fmt::format("{}: no 'shoal perf --listen' there, or its token is another",
-                               peer_.to_string())};
+                   fmt::format("{}: no 'shoal perf --listen' there", peer_.to_string())};
+    if (event.status == Errc::untrusted) return wrong_token(peer_, token_source_);
     return Error{event.status,
                  fmt::format("the connection to {} ended; it may be measuring for somebody else, "
                              "or have stopped",

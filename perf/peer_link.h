@@ -2,6 +2,8 @@
 
 #include <functional>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/clock.h"
@@ -38,8 +40,12 @@ class PeerLink final : private Pollable {
   static constexpr Duration kPatience = std::chrono::seconds(30);
 
  private:
-  PeerLink(const Clock& clock, std::unique_ptr<Transport> transport, Address peer)
-      : clock_(clock), transport_(std::move(transport)), peer_(std::move(peer)) {}
+  PeerLink(const Clock& clock, std::unique_ptr<Transport> transport, Address peer,
+           std::string token_source)
+      : clock_(clock),
+        transport_(std::move(transport)),
+        peer_(std::move(peer)),
+        token_source_(std::move(token_source)) {}
   bool poll(TimePoint) override { return false; }
   TimePoint next_timer() const override { return kNever; }
   Status look(const Event& event) const;
@@ -48,6 +54,7 @@ class PeerLink final : private Pollable {
   const Clock& clock_;
   std::unique_ptr<Transport> transport_;
   Address peer_;
+  std::string token_source_;
   EndpointId endpoint_{};
   TimePoint heard_{};  // when there was an event last
   std::vector<Event> events_ = std::vector<Event>(128);

@@ -164,6 +164,7 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   options.link.join.name = config.name;
   options.link.join.address = parts->address.to_string();
   options.link.silence = config.server_lease;
+  options.link.token_source = token_source(config);
   options.link.seed = entropy();
   options.limits.credits = config.credits;
   options.limits.parked_quota = config.parked_quota;

@@ -108,12 +108,21 @@ Status Authenticator::on_header() {
   have_header_ = true;
   if (header.kind != expected())
     return fail({Errc::protocol, "the peer sent something else than its part of the handshake"});
-  if (role_ == Role::connector && static_cast<Errc>(header.status) == Errc::refused)
-    return fail({Errc::refused, "the peer refused this process's token: both need the same one"});
+  if (header.kind == FrameKind::auth_accept && static_cast<Errc>(header.status) == Errc::refused)
+    return on_farewell(header);
   if (header.meta_bytes != expected_meta())
     return fail({Errc::protocol, "a handshake frame has the wrong length"});
   need_ = static_cast<std::uint16_t>(kFrameHeaderBytes + header.meta_bytes);
   return {};
+}
+
+// Final for a node that wants to join, so only whoever has seen our proof may say it, in a frame
+// that arrived whole.
+Status Authenticator::on_farewell(const FrameHeader& header) {
+  if (header.meta_bytes != 0)
+    return fail({Errc::protocol, "a handshake frame has the wrong length"});
+  if (auto status = verify(header, {}); !status.ok()) return fail(std::move(status).error());
+  return fail({Errc::untrusted, "the peer refused this process's token: both need the same one"});
 }
 
 Status Authenticator::on_frame() {
@@ -139,7 +148,7 @@ Status Authenticator::on_proof(std::span<const std::byte> meta) {
   const auto* got = meta.data() + kNonceBytes + kAuthBindingBytes;
   if (CRYPTO_memcmp(wanted_mac.data(), got, kMacBytes) != 0) {
     farewell(FrameKind::auth_accept, Errc::refused);
-    return fail({Errc::refused, "a peer does not know the cluster's token"});
+    return fail({Errc::untrusted, "a peer does not know the cluster's token"});
   }
   accept();
   done_ = true;
@@ -150,7 +159,7 @@ Status Authenticator::on_accept(std::span<const std::byte> meta) {
   std::memcpy(peer_binding_.data(), meta.data(), kAuthBindingBytes);
   const auto wanted_mac = mac(Role::acceptor);
   if (CRYPTO_memcmp(wanted_mac.data(), meta.data() + kAuthBindingBytes, kMacBytes) != 0)
-    return fail({Errc::refused, "the peer does not know the cluster's token"});
+    return fail({Errc::untrusted, "the peer does not know the cluster's token"});
   done_ = true;
   return {};
 }

@@ -73,8 +73,9 @@ class Authenticator {
   void sent(std::size_t bytes) { out_begin_ = static_cast<std::uint16_t>(out_begin_ + bytes); }
   /// Bytes up to the next step of the handshake, never beyond: what follows belongs to the stream.
   std::size_t wanted() const { return done_ || failed_ ? 0 : need_ - in_bytes_; }
-  /// Errors: refused (the peer does not know our token, or does not accept ours), version, protocol
-  /// and corrupt (not a Shoal peer). After an error nothing more may be fed.
+  /// Errors: untrusted (the peer does not know our token, or has seen our proof and says that it is
+  /// wrong), version, protocol and corrupt (not a Shoal peer). After an error nothing more may be
+  /// fed.
   Status feed(std::span<const std::byte> bytes);
 
   bool done() const { return done_; }
@@ -90,6 +91,7 @@ class Authenticator {
   Status on_prefix();
   Status on_header();
   Status on_frame();
+  Status on_farewell(const FrameHeader& header);
   Status on_proof(std::span<const std::byte> meta);
   Status on_accept(std::span<const std::byte> meta);
   void challenge();

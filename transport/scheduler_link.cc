@@ -76,6 +76,7 @@ struct SchedulerLink::State {
   void on_view(const FrameView& frame, Change& change);
   void adopt(ClusterView&& newer, Change& change);
   void on_global_clock(const StampedClock& stamped, Change& change);
+  void on_failed_try(Errc status, Change& change);
   void refuse(Errc code, std::string why, Change& change);
 
   Options options;
@@ -258,6 +259,22 @@ void SchedulerLink::State::on_global_clock(const StampedClock& stamped, Change& 
   change.global_clock = true;
 }
 
+/// What another try cannot mend ends a join. A node that has joined keeps trying: whoever holds the
+/// scheduler's port while that is away must not be able to send its nodes home.
+void SchedulerLink::State::on_failed_try(Errc status, Change& change) {
+  if (joined || (status != Errc::version && status != Errc::untrusted)) return;
+  session.close();
+  if (status == Errc::untrusted) {
+    auto error = wrong_token(options.scheduler, options.token_source);
+    return refuse(error.code, "the scheduler " + error.what, change);
+  }
+  refuse(Errc::version,
+         fmt::format("the scheduler {} speaks another wire version: run the same Shoal release on "
+                     "every machine",
+                     options.scheduler.to_string()),
+         change);
+}
+
 void SchedulerLink::State::refuse(Errc code, std::string why, Change& change) {
   refused = true;
   change.refused = code;
@@ -375,14 +392,7 @@ bool SchedulerLink::handle(const Event& event, TimePoint now, Change& change) {
       s.on_notice(incoming.frame, change);
       break;
     case Incoming::Kind::nothing:
-      if (incoming.status == Errc::version && !s.joined) {
-        s.refuse(Errc::version,
-                 fmt::format("the scheduler {} speaks another wire version: run the same Shoal "
-                             "release on every machine",
-                             s.options.scheduler.to_string()),
-                 change);
-        s.session.close();
-      }
+      s.on_failed_try(incoming.status, change);
       break;
     case Incoming::Kind::broken:
     case Incoming::Kind::stranger:

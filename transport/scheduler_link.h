@@ -30,6 +30,7 @@ class SchedulerLink {
     Join join;
     Duration silence;  ///< Without a word of the scheduler for this long `in_touch` is false.
     std::uint64_t seed = 1;
+    std::string token_source = "token_file";  ///< token_source(): where to look if it is wrong
   };
   SchedulerLink(Transport& transport, Options options);
   ~SchedulerLink();

@@ -18,7 +18,9 @@ const char* reason(Errc status) noexcept {
     case Errc::ok:
       return "not tried yet";
     case Errc::refused:
-      return "refused: nobody listens there, or with another cluster token";
+      return "refused: nobody listens there";
+    case Errc::untrusted:
+      return "it does not know the same cluster token as this process";
     case Errc::timed_out:
       return "no answer in time";
     case Errc::peer_lost:
@@ -40,6 +42,13 @@ const char* reason(Errc status) noexcept {
 }
 
 }  // namespace session
+
+Error wrong_token(const Address& peer, std::string_view token_source) {
+  return {Errc::refused,
+          fmt::format("{} does not know the same cluster token as this process: give both the same "
+                      "one; check {}, and the address",
+                      peer.to_string(), token_source)};
+}
 
 using session::PayloadViews;
 

@@ -34,11 +34,15 @@ struct Incoming {
     bulk,      ///< A read() or write() that the owner posted on the endpoint ended: see the event.
   };
   Kind kind = Kind::nothing;
-  Errc status = Errc::ok;
+  Errc status = Errc::ok;  ///< of a try that failed also version and untrusted: it cannot work
   RequestId id;
   std::uint64_t context = 0;
   FrameView frame;
 };
+
+/// What to tell the user after a try ended with Errc::untrusted: Errc::refused, with the address
+/// and what is to be checked. `token_source`: see there.
+Error wrong_token(const Address& peer, std::string_view token_source);
 
 /// The requesting side: one peer, one connection at a time. Requests are sent in the order in which
 /// they were made, each when a credit is there, and kept until they are answered or withdrawn;

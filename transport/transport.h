@@ -133,7 +133,9 @@ class Transport {
   /// Errors: io with errno (EADDRINUSE names the address), invalid_argument.
   virtual Result<Address> listen(const Address& at) = 0;
   /// Starts to connect. Ends with `connected`, or `closed` with status refused (the port is closed:
-  /// the process is dead; or the token was wrong), timed_out, peer_lost, version, or io.
+  /// the process is dead), untrusted (the handshake itself showed that the tokens differ, whichever
+  /// side found out; nothing else that a stranger may do to a connection ends like this),
+  /// timed_out, peer_lost, version, or io.
   virtual Result<EndpointId> connect(const Address& peer, TimePoint deadline) = 0;
   virtual void close(EndpointId endpoint) = 0;
   /// The other side's address, for messages to people. Empty for an unknown endpoint.

@@ -284,6 +284,15 @@ std::string bytes_to_string(std::size_t bytes) {
   return std::to_string(bytes);
 }
 
+std::string token_source(const Config& config) {
+  const auto origin = config.origins.find("token_file");
+  const auto* from = origin == config.origins.end()     ? "set by the program"
+                     : origin->second == "environment"  ? "SHOAL_TOKEN_FILE in the environment"
+                     : origin->second == "command line" ? "--token-file on the command line"
+                                                        : origin->second.c_str();
+  return fmt::format("token_file = '{}' ({})", config.token_file, from);
+}
+
 Result<std::string> read_token(const std::string& path) {
   if (path.empty())
     return Error{Errc::invalid_argument,

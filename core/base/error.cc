@@ -71,6 +71,8 @@ std::string_view name_of(Errc code) noexcept {
       return "no_memory";
     case Errc::unchanged:
       return "unchanged";
+    case Errc::untrusted:
+      return "untrusted";
   }
   return "unknown";
 }

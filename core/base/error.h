@@ -26,7 +26,7 @@ enum class Errc : std::uint16_t {
   needs_tick = 14,       ///< Only this worker's own tick() could let the operation finish.
   gap = 15,              ///< A push arrived ahead of one that the server has not accepted.
   send_keys = 16,        ///< The server no longer knows the key list behind a signature.
-  refused = 17,          ///< Authentication failed, or the peer's port refuses connections.
+  refused = 17,          ///< A join is refused for good, or the peer's port refuses connections.
   protocol = 18,         ///< The peer sent bytes that no correct peer sends.
   version = 19,          ///< The peer speaks another version of the wire protocol.
   registration = 20,     ///< Memory could not be registered with a transport.
@@ -38,6 +38,7 @@ enum class Errc : std::uint16_t {
   not_ready = 26,        ///< The cluster is not complete yet (first roster, restart).
   no_memory = 27,        ///< Memory, or the memory budget, does not suffice.
   unchanged = 28,        ///< The puller already has this version.
+  untrusted = 29,        ///< The two ends of a connection do not know the same cluster token.
 };
 
 /// The name that messages and logs print, for example "slot_lost".

@@ -35,7 +35,7 @@ class Questioner {
     options.hello.incarnation = Incarnation(entropy());
     options.requests_max = 4;
     SHOAL_ASSIGN(auto transport, open_transport(config, clock));
-    return Questioner(config, clock, std::move(transport), options);
+    return Questioner(config, clock, std::move(transport), std::move(options));
   }
 
   Result<std::string> ask() {
@@ -51,9 +51,9 @@ class Questioner {
         Incoming incoming;
         if (!session_->handle(events[i], now, incoming)) continue;
         if (incoming.kind == Incoming::Kind::refused)
-          return Error{Errc::refused, fmt::format("{}: no scheduler listens there, or the token is "
-                                                  "another",
-                                                  config_.scheduler)};
+          return Error{Errc::refused,
+                       fmt::format("{}: no scheduler listens there", config_.scheduler)};
+        if (incoming.status == Errc::untrusted) return wrong_token(peer_, token_source(config_));
         if (incoming.kind != Incoming::Kind::answer || incoming.id != id) continue;
         const auto& payload = incoming.frame.payload;
         return std::string(reinterpret_cast<const char*>(payload.data()), payload.size());
@@ -70,6 +70,7 @@ class Questioner {
              Session::Options options)
       : config_(config),
         clock_(clock),
+        peer_(options.peer),
         transport_(std::move(transport)),
         session_(std::make_unique<Session>(*transport_, std::move(options))) {}
 
@@ -86,6 +87,7 @@ class Questioner {
 
   const Config& config_;
   const Clock& clock_;
+  Address peer_;
   std::unique_ptr<Transport> transport_;
   std::unique_ptr<Session> session_;  // goes before its transport
 };

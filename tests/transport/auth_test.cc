@@ -98,12 +98,29 @@ TEST(Auth, AnEmptyTokenIsNone) { EXPECT_EQ(Token::create({}).code(), Errc::inval
 TEST(Auth, AWrongTokenIsRefusedAndBothLearnIt) {
   Handshake h("secret", "Secret");
   ASSERT_TRUE(feed(h.connector, take(h.acceptor)).ok());
-  EXPECT_EQ(feed(h.acceptor, take(h.connector)).code(), Errc::refused);
+  EXPECT_EQ(feed(h.acceptor, take(h.connector)).code(), Errc::untrusted);
   EXPECT_FALSE(h.acceptor.done());
   const auto farewell = take(h.acceptor);
   ASSERT_EQ(farewell.size(), kFrameHeaderBytes) << "a refusal holds no MAC";
-  EXPECT_EQ(feed(h.connector, farewell).code(), Errc::refused);
+  EXPECT_EQ(feed(h.connector, farewell).code(), Errc::untrusted);
   EXPECT_FALSE(h.connector.done());
+}
+
+// To a node that wants to join a refusal is final: who has not seen its proof cannot give one.
+TEST(Auth, ARefusalCountsOnlyWholeAndBehindTheProof) {
+  FrameHeader header;
+  header.kind = FrameKind::auth_challenge;
+  header.status = static_cast<std::uint16_t>(Errc::refused);
+  seal(header, {});
+  Handshake early;
+  EXPECT_EQ(feed(early.connector, std::as_bytes(std::span(&header, 1))).code(), Errc::protocol);
+
+  Handshake damaged("secret", "Secret");
+  ASSERT_TRUE(feed(damaged.connector, take(damaged.acceptor)).ok());
+  EXPECT_FALSE(feed(damaged.acceptor, take(damaged.connector)).ok());
+  auto farewell = take(damaged.acceptor);
+  farewell[offsetof(FrameHeader, checksum)] ^= std::byte{1};
+  EXPECT_EQ(feed(damaged.connector, farewell).code(), Errc::corrupt);
 }
 
 TEST(Auth, AnAcceptorWithoutTheTokenIsRefused) {
@@ -113,7 +130,7 @@ TEST(Auth, AnAcceptorWithoutTheTokenIsRefused) {
   // The impostor accepts any proof; it cannot make its own.
   ASSERT_TRUE(feed(other.connector, take(other.acceptor)).ok());
   ASSERT_TRUE(feed(other.acceptor, take(other.connector)).ok());
-  EXPECT_EQ(feed(h.connector, take(other.acceptor)).code(), Errc::refused);
+  EXPECT_EQ(feed(h.connector, take(other.acceptor)).code(), Errc::untrusted);
 }
 
 // An impostor with one connection in each direction to an honest process sends back what it hears.
@@ -132,7 +149,7 @@ TEST(Auth, AReflectedProofIsWrong) {
   seal(header, meta);
   std::memcpy(reflected.data(), &header, sizeof header);
   std::memcpy(reflected.data() + sizeof header, meta.data(), meta.size());
-  EXPECT_EQ(feed(connector, reflected).code(), Errc::refused);
+  EXPECT_EQ(feed(connector, reflected).code(), Errc::untrusted);
 }
 
 TEST(Auth, AReplayedProofIsWrongForAnotherChallenge) {
@@ -140,7 +157,7 @@ TEST(Auth, AReplayedProofIsWrongForAnotherChallenge) {
   ASSERT_TRUE(feed(h.connector, take(h.acceptor)).ok());
   const auto proof = take(h.connector);
   Authenticator later(Side::acceptor, h.acceptor_token, nonce_of(9), binding_of(4));
-  EXPECT_EQ(feed(later, proof).code(), Errc::refused);
+  EXPECT_EQ(feed(later, proof).code(), Errc::untrusted);
 }
 
 TEST(Auth, EveryFlippedBitIsFound) {

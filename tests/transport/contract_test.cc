@@ -79,7 +79,7 @@ TEST_P(TransportContract, ConnectToASilentPeerTimesOutAtTheDeadline) {
   EXPECT_GE(backend->clock().now(), deadline);
 }
 
-TEST_P(TransportContract, AWrongTokenIsRefusedAndNeverAccepted) {
+TEST_P(TransportContract, AWrongTokenIsToldFromAClosedPortAndNeverAccepted) {
   Peer stranger{backend->make(false), {}, {}};
   auto endpoint = stranger.transport().connect(b_address, soon());
   ASSERT_TRUE(endpoint.ok());
@@ -87,7 +87,7 @@ TEST_P(TransportContract, AWrongTokenIsRefusedAndNeverAccepted) {
     stranger.poll();
     return stranger.find_closed(*endpoint) != nullptr;
   }));
-  EXPECT_EQ(stranger.find_closed(*endpoint)->status, Errc::refused);
+  EXPECT_EQ(stranger.find_closed(*endpoint)->status, Errc::untrusted);
   EXPECT_TRUE(b.seen.empty());
   connect();  // and b still serves others
 }

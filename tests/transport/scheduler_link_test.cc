@@ -43,6 +43,7 @@ class SchedulerLinkTest : public testing::Test {
     SchedulerLink::Options o;
     o.scheduler = {"scheduler", 7000};
     o.join = {Role::worker, Incarnation(22), "worker 0", ""};
+    o.token_source = "token_file = 'ours'";
     o.silence = 3s;
     return o;
   }
@@ -207,6 +208,27 @@ TEST_F(SchedulerLinkTest, AnotherWireVersionIsARefusal) {
   const auto change = handle(FakeTransport::event(Event::Kind::closed, endpoint, Errc::version));
   EXPECT_EQ(change.refused, Errc::version);
   EXPECT_NE(change.why.find("scheduler:7000"), std::string::npos);
+}
+
+TEST_F(SchedulerLinkTest, AnotherTokenIsARefusalThatSaysWhatToCheck) {
+  poll();
+  const auto change = handle(FakeTransport::event(Event::Kind::closed, endpoint, Errc::untrusted));
+  EXPECT_EQ(change.refused, Errc::refused);
+  EXPECT_NE(change.why.find("scheduler:7000"), std::string::npos);
+  EXPECT_NE(change.why.find("token_file = 'ours'"), std::string::npos);
+  run_to(now + 10s);
+  EXPECT_EQ(connections, 1u) << "nothing is tried again";
+}
+
+TEST_F(SchedulerLinkTest, AStrangerAtTheSchedulersPortSendsNobodyHomeWhoHasJoined) {
+  join();
+  handle(FakeTransport::event(Event::Kind::closed, endpoint, Errc::peer_lost));
+  run_to(now + 100ms);
+  EXPECT_EQ(connections, 2u);
+  const auto change = handle(FakeTransport::event(Event::Kind::closed, endpoint, Errc::untrusted));
+  EXPECT_EQ(change.refused, Errc::ok);
+  run_to(now + 1s);
+  EXPECT_EQ(connections, 3u);
 }
 
 TEST_F(SchedulerLinkTest, ASchedulerThatIsNotThereYetIsTriedAgain) {

@@ -268,6 +268,11 @@ TEST_F(SessionTest, FailedTriesSayWhy) {
   EXPECT_EQ(version.status, Errc::version);
   EXPECT_NE(session.explain().find("version"), std::string::npos);
   connect();
+  const auto token = handle(FakeTransport::event(Event::Kind::closed, endpoint, Errc::untrusted));
+  EXPECT_EQ(token.kind, Incoming::Kind::nothing) << "another token is not a dead process";
+  EXPECT_EQ(token.status, Errc::untrusted);
+  EXPECT_NE(session.explain().find("token"), std::string::npos);
+  connect();
   EXPECT_EQ(welcome(4, Errc::not_ready).status, Errc::not_ready);
   EXPECT_FALSE(session.open());
 }

@@ -137,9 +137,9 @@ void World::on_connect_try(std::uint32_t index) {
   const auto& ports = target.ports;
   if (target.transport == nullptr ||
       std::find(ports.begin(), ports.end(), connection.target.port) == ports.end() ||
-      target.token != nodes[from.node]->token ||
       target.endpoints.size() - target.free_endpoints.size() >= options.endpoints_max)
     return fail(Errc::refused, delay(to, from.node));
+  if (target.token != nodes[from.node]->token) return fail(Errc::untrusted, delay(to, from.node));
   const auto id = make_endpoint(to, index, 1);
   connection.sides[1].state = Side::State::open;
   report(to, {.event = {.kind = Event::Kind::accepted, .endpoint = id}});

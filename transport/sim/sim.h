@@ -68,7 +68,7 @@ class SimNetwork {
   /// A machine that others reach as host `name`. It runs nothing yet; its ports refuse.
   SimNodeId create_node(std::string_view name);
   /// Starts a process on a node that runs none: its first, or a new one after crash() or after the
-  /// old transport was destroyed. Peers that know another `token` are refused.
+  /// old transport was destroyed. Peers that know another `token` are untrusted.
   std::unique_ptr<Transport> start(SimNodeId node, std::uint64_t token = 1);
   std::string_view name_of(SimNodeId node) const;
   bool alive(SimNodeId node) const;

@@ -154,7 +154,7 @@ void TcpTransport::on_handshake(std::uint64_t id) {
 
 void TcpTransport::give_up_handshake(std::size_t index, const Error& error) {
   switch (error.code) {
-    case Errc::refused:
+    case Errc::untrusted:
       ++counters_.wrong_token;
       break;
     case Errc::version:
@@ -167,7 +167,7 @@ void TcpTransport::give_up_handshake(std::size_t index, const Error& error) {
     default:
       break;  // hung up: a scanner, or a peer that thought better of it
   }
-  if (error.code == Errc::refused || error.code == Errc::version)
+  if (error.code == Errc::untrusted || error.code == Errc::version)
     warn(remote_address(handshakes_[index]->fd.get()).to_address().to_string(), error);
   drop_handshake(index);
 }
@@ -302,7 +302,7 @@ void TcpTransport::give_up_attempt(Endpoint& endpoint, const Error& error) {
   }
   // Refused ports are what a session tries again and again while a peer restarts; a refused token
   // is an operator's mistake and must be seen.
-  if ((error.code == Errc::refused && error.native == 0) || error.code == Errc::version)
+  if (error.code == Errc::untrusted || error.code == Errc::version)
     log_error("tcp", "cannot connect to {}: {}", endpoint.peer, error.message());
   std::erase(connecting_, endpoint.id);
   finish(endpoint, error.code);

@@ -17,7 +17,11 @@ namespace {
 constexpr std::size_t kEventsPerTurn = 64;
 
 SchedulerLink::Options link_options(const Engine::Options& options) {
-  SchedulerLink::Options link{options.scheduler, {}, options.silence, options.seed};
+  SchedulerLink::Options link;
+  link.scheduler = options.scheduler;
+  link.silence = options.silence;
+  link.seed = options.seed;
+  link.token_source = options.token_source;
   link.join.role = options.role;
   link.join.incarnation = options.incarnation;
   link.join.name = options.name;

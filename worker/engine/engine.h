@@ -39,6 +39,7 @@ class Engine final : public Pollable {
     std::size_t eager_bytes_max = 16u << 10;   ///< pushes up to this ride in the message
     std::size_t answer_bytes_max = 16u << 10;  ///< pulls up to this ride in the answer
     Duration silence = std::chrono::seconds(10);
+    std::string token_source = "token_file";  ///< as in SchedulerLink::Options
     std::uint64_t seed = 1;
     /// Only for tests that prove the seed search can fail: see tests/simulation.
     struct Faults {

@@ -28,6 +28,7 @@ Engine::Options engine_options(const Config& config, const Address& scheduler, R
   options.answer_bytes_max = config.eager_bytes_max;
   options.operations_max = config.operations_max;
   options.silence = config.worker_lease;
+  options.token_source = token_source(config);
   options.seed = entropy();
   return options;
 }
