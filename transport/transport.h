@@ -115,6 +115,9 @@ struct Event {
 ///    `ok`, `closed` or `peer_lost`, or (read, write) `revoked`. Memory lent to it is the
 ///    transport's until then.
 ///  - A message arrives whole, at most once, in the order of its lane, or its endpoint closes.
+///  - Of what a peer sent before its connection ended each lane brings a beginning, and then comes
+///    `closed`; TCP brings all that had arrived of the message lane, but not of the bulk lane. Who
+///    has to know whether the rest came waits for an answer, as sessions do.
 ///  - `close` ends every loan on the endpoint before it returns: their completions follow with
 ///    `closed`, but from that moment no byte lands in or leaves the memory.
 ///  - A peer that sends nonsense loses its endpoint (`closed` with Errc::protocol, corrupt,

@@ -323,6 +323,46 @@ TEST_P(BulkContract, APeerThatVanishesEndsTheLoans) {
             Errc::closed);
 }
 
+/// The two lanes end apart: what is left of the bulk lane may be less than what the peer sent, or
+/// than what has come, but nothing is missing in the middle, and nothing moves afterwards.
+TEST_P(BulkContract, AHangUpLeavesABeginningOfTheBulkLane) {
+  constexpr std::uint64_t kPieces = 40;
+  constexpr std::size_t kPiece = 100'000;
+  for (const std::uint64_t head_start : {0, 1, 20}) {
+    if (head_start > 0) {
+      b.node = backend->make();
+      b.seen.clear();
+      b.accepted.clear();
+      a.seen.clear();
+      b_address = b.transport().listen(b.node.listen_at).value();
+      std::tie(at_a, at_b) = connect();
+    }
+    Bytes memory(kPieces * kPiece);
+    auto region = make_region(a, all(memory), Access::write);
+    const auto from = pattern(kPiece, head_start + 1);
+    for (std::uint64_t i = 0; i < kPieces; ++i) {
+      ASSERT_TRUE(b.transport().write(at_b, all(from), region.remote(i * kPiece, kPiece), 1).ok());
+      ASSERT_TRUE(send(b, at_b, i, {}, {.lane = Lane::bulk}).ok());
+    }
+    b.transport().flush();
+    ASSERT_TRUE(until([&] { return a.messages(at_a).size() >= head_start; }));
+    kill(b);
+    ASSERT_TRUE(until([&] { return a.find_closed(at_a) != nullptr; }));
+    EXPECT_EQ(a.seen.back().kind, Kind::closed);
+    const auto got = a.messages(at_a);
+    ASSERT_GE(got.size(), head_start);
+    for (std::uint64_t i = 0; i < got.size(); ++i) {
+      ASSERT_EQ(got[i]->header.request.value, i);
+      ASSERT_TRUE(std::equal(from.begin(), from.end(),
+                             memory.begin() + static_cast<std::ptrdiff_t>(i * kPiece)))
+          << "message " << i << " came before the write in front of it";
+    }
+    const auto after = memory;
+    settle();
+    EXPECT_EQ(memory, after) << "bytes landed after closed";
+  }
+}
+
 TEST_P(BulkContract, ReadsAreBoundedAndRecover) {
   Bytes remote = pattern(1'000, 1), into(1'000);
   auto region = make_region(b, all(remote), Access::read);
