@@ -99,6 +99,8 @@ Process::Process(std::string name, std::vector<std::string> argv, const Environm
   if (pid_ == 0) {  // only async-signal-safe calls from here: the test has threads
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (::getppid() != parent) ::_exit(127);
+    // A runner in the background may ignore some: what is ignored stays so, and no trap hears it.
+    for (const int number : {SIGINT, SIGQUIT, SIGHUP, SIGTERM}) ::signal(number, SIG_DFL);
     ::dup2(in[0], 0);
     ::dup2(out[1], 1);
     ::dup2(err[1], 2);

@@ -65,10 +65,10 @@ TEST_F(SchedulerFaults, CallsThatNeedItEndAtTheirDeadlineWhenItStaysAway) {
 TEST_F(SchedulerFaults, StoppedForAWhileCutsNobodyOff) {
   start_cluster({.servers = 1,
                  .workers = 2,
-                 .settings = {{"SHOAL_WORKER_LEASE", "1s"}, {"SHOAL_SERVER_LEASE", "1s"}}});
+                 .settings = {{"SHOAL_WORKER_LEASE", "3s"}, {"SHOAL_SERVER_LEASE", "3s"}}});
   all("open t rows=100 rule=add");
   EXPECT_OK(worker(0).call("train t 1 rows=0:100", std::chrono::seconds(30)));
-  EXPECT_OK(worker(0).call("pull p t rows=0:100 timeout=1500ms"));
+  EXPECT_OK(worker(0).call("pull p t rows=0:100 timeout=4s"));
   scheduler().stop();
   EXPECT_FAILED(worker(0).call("wait p"), "timed_out");  // longer than the lease
   scheduler().go_on();

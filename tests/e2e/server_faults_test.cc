@@ -20,18 +20,18 @@ class ServerFaults : public EndToEnd {
     EXPECT_OK(worker(0).call("open b slots=1 " + options));
     // A stopped server answers nothing: that tells which table lives there.
     server(0).stop();
-    EXPECT_OK(worker(0).call("pull probe a rows=0:1 timeout=300ms"));
-    const bool a_answers = worker(0).call("wait probe").ok;
-    EXPECT_OK(worker(0).call("pull probe b rows=0:1 timeout=300ms"));
-    const bool b_answers = worker(0).call("wait probe").ok;
+    for (const std::string table : {"a", "b"})
+      EXPECT_OK(worker(0).call("pull on_" + table + " " + table + " rows=0:1"));
+    Reply a, b;
+    do {
+      a = worker(0).call("wait on_a for=50ms");
+      b = worker(0).call("wait on_b for=50ms");
+    } while (a.code == "not_ready" && b.code == "not_ready");
     server(0).go_on();
-    ASSERT_NE(a_answers, b_answers) << "two tables of one slot are placed on two servers";
-    on_first_ = a_answers ? "b" : "a";
-    on_second_ = a_answers ? "a" : "b";
-    for (const auto& table : {on_first_, on_second_}) {
-      EXPECT_OK(worker(0).call("pull probe " + table + " rows=0:1"));
-      EXPECT_OK(worker(0).call("wait probe"));
-    }
+    ASSERT_NE(a.ok, b.ok) << "two tables of one slot are placed on two servers";
+    on_first_ = a.ok ? "b" : "a";
+    on_second_ = a.ok ? "a" : "b";
+    EXPECT_OK(worker(0).call("wait on_" + on_first_));
   }
   /// All tickets of a flood ended, in one of these ways.
   void expect_ends(const Reply& drained, double count, const std::set<std::string>& ways) {

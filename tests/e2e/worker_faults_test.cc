@@ -9,8 +9,11 @@ namespace {
 
 using WorkerFaults = EndToEnd;
 
+/// Waited for by each test that has it, so short; but the living must not be silent for so long.
+constexpr const char* kShortLease = "3s";
+
 TEST_F(WorkerFaults, KilledWorkerHoldsOthersBackForALeaseOnly) {
-  start_cluster({.servers = 2, .workers = 3, .settings = {{"SHOAL_WORKER_LEASE", "1s"}}});
+  start_cluster({.servers = 2, .workers = 3, .settings = {{"SHOAL_WORKER_LEASE", kShortLease}}});
   all("open t rows=1000 rule=add");
   all("train t 3 rows=0:1000");
   worker(2).kill();
@@ -25,7 +28,7 @@ TEST_F(WorkerFaults, KilledWorkerHoldsOthersBackForALeaseOnly) {
 }
 
 TEST_F(WorkerFaults, KilledInACollectiveRoundTheRoundEndsWithoutIt) {
-  start_cluster({.servers = 1, .workers = 2, .settings = {{"SHOAL_WORKER_LEASE", "1s"}}});
+  start_cluster({.servers = 1, .workers = 2, .settings = {{"SHOAL_WORKER_LEASE", kShortLease}}});
   all("open t rows=1000 apply=collective");
   all("push_pull p t rows=0:1000 value=2");
   all("wait p");
@@ -38,7 +41,7 @@ TEST_F(WorkerFaults, KilledInACollectiveRoundTheRoundEndsWithoutIt) {
 }
 
 TEST_F(WorkerFaults, StoppedBeyondItsLeaseIsFencedAndHarmsNobody) {
-  start_cluster({.servers = 1, .workers = 2, .settings = {{"SHOAL_WORKER_LEASE", "1s"}}});
+  start_cluster({.servers = 1, .workers = 2, .settings = {{"SHOAL_WORKER_LEASE", kShortLease}}});
   all("open t rows=100 rule=add");
   worker(1).stop();
   EXPECT_OK(worker(0).call("train t 5 rows=0:100"));  // goes on once the lease has ended
@@ -68,7 +71,7 @@ TEST_F(WorkerFaults, StoppedWithinItsLeaseLosesNothing) {
 }
 
 TEST_F(WorkerFaults, StoppedWorkerIsNamedByThoseWhoWait) {
-  start_cluster({.servers = 1, .workers = 3, .settings = {{"SHOAL_WORKER_LEASE", "5min"}}});
+  start_cluster({.servers = 1, .workers = 3, .settings = {{"SHOAL_CANCEL_GRACE", "10s"}}});
   all("open t rows=10");
   worker(2).stop();
   for (int i = 0; i < 2; ++i) {
@@ -133,7 +136,7 @@ TEST_F(WorkerFaults, LateJoinerStartsBeyondTheWindowAndIsWaitedFor) {
 }
 
 TEST_F(WorkerFaults, KilledMidPushTheOthersSeeWholePartsOnly) {
-  start_cluster({.servers = 2, .workers = 2, .settings = {{"SHOAL_WORKER_LEASE", "1s"}}});
+  start_cluster({.servers = 2, .workers = 2, .settings = {{"SHOAL_WORKER_LEASE", kShortLease}}});
   all("open t rows=1048576 rule=add staleness=unbounded");
   worker(1).send("flood 8 push t rows=0:1048576 value=1");
   ASSERT_OK(worker(1).reply());
@@ -147,7 +150,7 @@ TEST_F(WorkerFaults, KilledMidPushTheOthersSeeWholePartsOnly) {
 }
 
 TEST_F(WorkerFaults, BarrierCountsThoseWhoDieAsArrived) {
-  start_cluster({.servers = 1, .workers = 3, .settings = {{"SHOAL_WORKER_LEASE", "1s"}}});
+  start_cluster({.servers = 1, .workers = 3, .settings = {{"SHOAL_WORKER_LEASE", kShortLease}}});
   worker(0).send("barrier");
   worker(1).send("barrier");
   worker(2).kill();
@@ -156,7 +159,7 @@ TEST_F(WorkerFaults, BarrierCountsThoseWhoDieAsArrived) {
 }
 
 TEST_F(WorkerFaults, BarrierEndsAtItsDeadline) {
-  start_cluster({.servers = 1, .workers = 2});
+  start_cluster({.servers = 1, .workers = 2, .settings = {{"SHOAL_CANCEL_GRACE", "10s"}}});
   EXPECT_FAILED(worker(0).call("barrier timeout=300ms"), "timed_out", "(workers 1)");
   // The one who gave up does not count as arrived.
   EXPECT_FAILED(worker(1).call("barrier timeout=300ms"), "timed_out", "(workers 0)");
