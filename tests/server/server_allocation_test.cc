@@ -1,31 +1,12 @@
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "core/ops/rules.h"
 #include "core/table/messages.h"
 #include "server/server.h"
+#include "tests/support/allocations.h"
 #include "tests/transport/fake_transport.h"
 
 // The message path allocates nothing once its tables have grown.
-
-namespace {
-std::atomic<std::uint64_t> allocations{0};
-void* count_and_allocate(std::size_t bytes) {
-  allocations.fetch_add(1, std::memory_order_relaxed);
-  if (auto* memory = std::malloc(bytes)) return memory;
-  throw std::bad_alloc();
-}
-}  // namespace
-
-void* operator new(std::size_t bytes) { return count_and_allocate(bytes); }
-void* operator new[](std::size_t bytes) { return count_and_allocate(bytes); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace shoal {
 namespace {
@@ -105,10 +86,10 @@ class AllocationTest : public testing::Test {
     transport.forget();
     transport.incoming.push_back(
         FakeTransport::message(worker, header, {meta, sizeof prefix + sizeof run}, payload));
-    const auto before = allocations.load();
+    const auto before = test::allocations();
     poll();
     poll();
-    counted += allocations.load() - before;
+    counted += test::allocations() - before;
     ASSERT_GE(transport.sent_count(), 1u);
     ASSERT_EQ(transport.last().header.status, 0)
         << name_of(static_cast<Errc>(transport.last().header.status));

@@ -1,34 +1,10 @@
 #include "tests/transport/contract.h"
 
-#include <cstdlib>
 #include <cstring>
-#include <new>
 
 #include "core/base/random.h"
 
-namespace {
-
-thread_local std::uint64_t allocation_count = 0;
-
-void* count_and_allocate(std::size_t bytes) {
-  ++allocation_count;
-  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
-  throw std::bad_alloc();
-}
-
-}  // namespace
-
-// The whole test program counts what it allocates.
-void* operator new(std::size_t bytes) { return count_and_allocate(bytes); }
-void* operator new[](std::size_t bytes) { return count_and_allocate(bytes); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
-
 namespace shoal::contract {
-
-std::uint64_t allocations() { return allocation_count; }
 
 std::vector<std::byte> pattern(std::size_t size, std::uint64_t seed) {
   std::vector<std::byte> bytes(size);

@@ -60,9 +60,6 @@ inline std::string name_of_backend(const testing::TestParamInfo<BackendFactory>&
   return info.param.name;
 }
 
-/// Heap allocations by this thread so far.
-std::uint64_t allocations();
-
 /// An event with its bytes kept beyond the next poll.
 struct Seen {
   Event::Kind kind{};

@@ -9,6 +9,7 @@
 #include <set>
 
 #include "core/base/random.h"
+#include "tests/support/allocations.h"
 
 // Connections and messages. Bulk transfer is in contract_bulk_test.cc.
 
@@ -519,10 +520,10 @@ TEST_P(TransportContract, NothingIsAllocatedInSteadyState) {
     return ok;
   };
   for (std::uint64_t i = 0; i < 200; ++i) ASSERT_TRUE(turn(i));
-  const auto before = allocations();
+  const auto before = test::allocations();
   bool ok = true;
   for (std::uint64_t i = 0; ok && i < 200; ++i) ok = turn(i);
-  EXPECT_EQ(allocations() - before, 0u);
+  EXPECT_EQ(test::allocations() - before, 0u);
   EXPECT_TRUE(ok);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tests/support/allocations.h"
 #include "tests/transport/contract.h"
 #include "tests/transport/fake_transport.h"
 #include "transport/session.h"
@@ -337,9 +338,9 @@ TEST_F(SessionServerTest, AllocatesNothingInSteadyState) {
     transport.forget();
   };
   for (int i = 0; i < 3; ++i) round();
-  const auto before = contract::allocations();
+  const auto before = test::allocations();
   for (int i = 0; i < 100; ++i) round();
-  EXPECT_EQ(contract::allocations() - before, 0u);
+  EXPECT_EQ(test::allocations() - before, 0u);
 }
 
 }  // namespace

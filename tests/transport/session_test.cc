@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "tests/support/allocations.h"
 #include "tests/transport/contract.h"
 #include "tests/transport/fake_transport.h"
 
@@ -378,9 +379,9 @@ TEST_F(SessionTest, AllocatesNothingInSteadyState) {
     transport.forget();
   };
   for (int i = 0; i < 3; ++i) round();  // until the transport's log has its size, too
-  const auto before = contract::allocations();
+  const auto before = test::allocations();
   for (int i = 0; i < 100; ++i) round();
-  EXPECT_EQ(contract::allocations() - before, 0u);
+  EXPECT_EQ(test::allocations() - before, 0u);
 }
 
 }  // namespace
