@@ -12,6 +12,7 @@
 
 #include "core/base/log.h"
 #include "perf/bench/row.h"
+#include "perf/host.h"
 
 namespace shoal::perf {
 namespace {
@@ -71,6 +72,12 @@ int run(const Options& options, const std::vector<Row>& rows) {
   const Effort effort{clock, options.smoke};
   std::vector<Outcome> outcomes;
   int failed = 0;
+  const auto load = system_load();
+  if (!options.smoke && load.average > load.cores / 2.0)
+    fmt::print(stderr,
+               "shoal_bench: others are at work here (load average {:.1f} on {} cores): rows that "
+               "spin need two idle cores, and no figure is to be trusted\n",
+               load.average, load.cores);
   fmt::print("{}\n", table_head());
   for (const auto& row : rows) {
     std::fflush(stdout);

@@ -68,7 +68,10 @@ std::string table_line(const Outcome& outcome, bool verdict) {
 
 std::string json_of(const std::vector<Outcome>& outcomes, const std::string& commit, bool verdict) {
   using Json = nlohmann::ordered_json;
-  Json all = {{"host", host_description()}, {"commit", commit}, {"results", Json::array()}};
+  Json all = {{"host", host_description()},
+              {"load_average", system_load().average},  // at the end
+              {"commit", commit},
+              {"results", Json::array()}};
   for (const auto& outcome : outcomes) {
     Json result = {{"name", outcome.row->name},
                    {"value", outcome.value},

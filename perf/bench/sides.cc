@@ -3,17 +3,30 @@
 #include <fmt/core.h>
 
 #include <charconv>
+#include <memory>
 #include <thread>
 
 #include "perf/child.h"
+#include "perf/host.h"
 #include "server/local_cluster.h"
 
 namespace shoal::perf {
 
 namespace {
 
+/// Processes that spin get cores of their own, but not with a progress thread: caller and thread
+/// both spin, and need two.
+bool apart(const ClusterSetup& setup) {
+  return setup.wait == Wait::spin && setup.progress == Config::Progress::caller;
+}
+
+std::unique_ptr<CoreSeat> seat_if(bool wanted, Seat seat) {
+  return wanted ? std::make_unique<CoreSeat>(seat) : nullptr;
+}
+
 /// Scheduler and server, until the parent has heard enough.
 Status serve_cluster(const ClusterSetup& setup, Channel& parent) {
+  const auto seat = seat_if(apart(setup), Seat::answers);
   LocalCluster::Options options;
   options.workers = setup.workers;
   options.config.spin = spin_of(setup.wait);
@@ -26,6 +39,7 @@ Status serve_cluster(const ClusterSetup& setup, Channel& parent) {
 
 Status work(Config config, const ClusterSetup& setup, const Effort& effort, const WorkerBody& body,
             Channel& parent) {
+  const auto seat = seat_if(apart(setup), Seat::asks);
   config.spin = spin_of(setup.wait);
   config.progress = setup.progress;
   SHOAL_ASSIGN(auto worker, Worker::connect(config));
@@ -76,9 +90,13 @@ Result<double> run_worker(const ClusterSetup& setup, const Effort& effort, const
 }
 
 Result<Measured> run_raw(const RawPattern& pattern, const Effort& effort) {
+  const bool spins = pattern.wait == Wait::spin;
   SHOAL_ASSIGN(const auto server, RawServer::create());
-  SHOAL_ASSIGN(auto peer,
-               Child::start("raw peer", [&](Channel&) { return server->serve(pattern); }));
+  SHOAL_ASSIGN(auto peer, Child::start("raw peer", [&](Channel&) {
+                 const auto seat = seat_if(spins, Seat::answers);
+                 return server->serve(pattern);
+               }));
+  const auto seat = seat_if(spins, Seat::asks);
   SHOAL_ASSIGN(auto client, RawClient::connect(server->port(), pattern));
   Recorder recorder;
   SHOAL_ASSIGN(const auto measured, client->run(effort.clock, effort.limits(), recorder));
