@@ -36,8 +36,10 @@ std::string receive_text(int fd) {
   return text;
 }
 
-[[noreturn]] void run_child(pid_t parent, Channel channel, int fd, const Child::Body& body) {
+[[noreturn]] void run_child(pid_t parent, const std::string& name, Channel channel, int fd,
+                            const Child::Body& body) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::prctl(PR_SET_NAME, name.c_str());     // for top and profilers
   if (::getppid() != parent) ::_exit(1);  // it died before the line above
   const auto status = body(channel);
   if (!status.ok()) {
@@ -101,7 +103,7 @@ Result<Child> Child::start(std::string name, const Body& body) {
   }
   if (pid == 0) {
     ::close(ends[0]);
-    run_child(parent, Channel(ends[1]), ends[1], body);
+    run_child(parent, name, Channel(ends[1]), ends[1], body);
   }
   ::close(ends[1]);
   return Child(std::move(name), pid, Channel(ends[0]));
