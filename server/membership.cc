@@ -51,6 +51,7 @@ Membership::Membership(const Options& options, const std::optional<StoredView>& 
   draft_.epoch = {stored->view.epoch.term + 1, 0};
   next_node_ = stored->next_node;
   next_table_ = stored->next_table;
+  rules_ = stored->rules;
   for (const auto& passed : stored->barriers) passed_[passed.worker] = passed.number;
   clocks_ = ClockTable(stored->view.global_clock);
   clock_bound_ = std::max(stored->clock_bound, stored->view.global_clock);
@@ -155,7 +156,13 @@ void Membership::join_server(Asker asker, const Join& join, TimePoint now) {
   for (const auto& node : draft_.nodes)
     if (node.role == Role::server && node.address == join.address) replaced = node.id;
   if (replaced.value != 0) lost(replaced);
-  answer({asker, Errc::ok, {}, {}, joined_of(add_node(join, now))});
+  if (const auto knows = knows_rules_of_tables(join); !knows.ok()) {
+    log_error("scheduler", "a server at {} cannot join: {}", join.address, knows.error().what);
+    return refuse(asker, knows.code(), knows.error().what);
+  }
+  const auto& node = add_node(join, now);
+  add_rules(node.id, join.rules);
+  answer({asker, Errc::ok, {}, {}, joined_of(node)});
 }
 
 void Membership::join_worker(Asker asker, const Join& join, TimePoint now) {
@@ -279,6 +286,7 @@ std::uint64_t Membership::remove_server(NodeId node) {
     }
   std::erase_if(draft_.nodes, [&](const NodeInfo& n) { return n.id == node; });
   vitals_.erase(node);
+  remove_rules(node);
   changed_ = true;
   return slots;
 }
@@ -435,7 +443,7 @@ StoredView Membership::stamped() {
   draft_.epoch = next_epoch();
   draft_.global_clock = clocks_.global_clock();
   clock_bound_ = clocks_.global_clock() + kClocksPerStore;
-  StoredView stored{draft_, next_node_, next_table_, clock_bound_, {}};
+  StoredView stored{draft_, next_node_, next_table_, clock_bound_, {}, rules_};
   for (const auto& [worker, number] : passed_) stored.barriers.push_back({worker, number});
   std::sort(stored.barriers.begin(), stored.barriers.end(),
             [](const auto& a, const auto& b) { return a.worker < b.worker; });

@@ -154,11 +154,15 @@ class Membership {
   void check_stragglers();
   Duration lease_of(const NodeInfo& node) const;
 
-  // membership_tables.cc: clocks, tables, barriers
+  // membership_tables.cc: clocks, rules, tables, barriers
   bool defer(Asker asker, std::function<void()> go);
   void resume();
   void advance_clocks();
   WorkerClock local_clock(const RosterEntry& entry) const;
+  void add_rules(NodeId server, const std::vector<RuleInfo>& rules);
+  void remove_rules(NodeId server);
+  Status servers_know_rule(const TableSpec& spec) const;
+  Status knows_rules_of_tables(const Join& join) const;
   TableId make_table(const TableSpec& spec, WorkerClock start);
   Status may_make(const TableSpec& spec);
   void open_collective(Asker asker, NodeId opener, WorkerClock clock, const TableSpec& spec,
@@ -189,6 +193,7 @@ class Membership {
   std::unordered_map<NodeId, Vitals> vitals_;  ///< has exactly the nodes
   TimePoint leases_at_ = kNever;               ///< no lease ends before
   std::vector<NodeId> unreported_;  ///< after a restart: workers that have not reported yet
+  std::vector<ServerRules> rules_;  ///< has exactly the servers
   std::vector<PendingJoin> joins_;
   std::map<std::string, PendingOpen> opens_;
   std::deque<PendingBarrier> barriers_;               ///< in the order of their first arrivals

@@ -74,6 +74,44 @@ void Membership::resume() {
   for (const auto& deferred : std::exchange(deferred_, {})) deferred.go();
 }
 
+// ---- Update rules. Plugins are the servers' own, so only they can say what there is.
+
+void Membership::add_rules(NodeId server, const std::vector<RuleInfo>& rules) {
+  auto at = std::find_if(rules_.begin(), rules_.end(),
+                         [&](const ServerRules& some) { return some.rules == rules; });
+  if (at == rules_.end()) at = rules_.insert(at, {rules, {}});
+  at->servers.push_back(server);
+}
+
+void Membership::remove_rules(NodeId server) {
+  for (auto& some : rules_) std::erase(some.servers, server);
+  std::erase_if(rules_, [](const ServerRules& some) { return some.servers.empty(); });
+}
+
+/// Every server must know it, also one that gets no slot now: it may get one later.
+Status Membership::servers_know_rule(const TableSpec& spec) const {
+  for (const auto& some : rules_) {
+    const auto known = check_rule(some.rules, spec.update, spec.dtype);
+    if (known.ok()) continue;
+    const auto* server = draft_.find_node(some.servers.front());
+    return Error{known.code(),
+                 fmt::format("table '{}' on {}: {}", spec.name,
+                             server == nullptr ? "a server" : server->name, known.error().what)};
+  }
+  return {};
+}
+
+Status Membership::knows_rules_of_tables(const Join& join) const {
+  for (const auto& table : draft_.tables) {
+    const auto known = check_rule(join.rules, table.spec.update, table.spec.dtype);
+    if (!known.ok())
+      return Error{known.code(),
+                   fmt::format("this server cannot hold table '{}', which is open: {}",
+                               table.spec.name, known.error().what)};
+  }
+  return {};
+}
+
 // ---- Tables.
 
 void Membership::open_table(Asker asker, NodeId opener, WorkerClock clock, const TableSpec& spec,
@@ -91,6 +129,8 @@ void Membership::open_table(Asker asker, NodeId opener, WorkerClock clock, const
   if (!in_roster(opener))
     return refuse(asker, Errc::unknown_name,
                   fmt::format("there is no table '{}', and only workers make tables", spec.name));
+  if (const auto known = servers_know_rule(spec); !known.ok())
+    return refuse(asker, known.code(), known.error().what);
   if (defer(asker, [=, this] { open_table(asker, opener, clock, spec, now); })) return;
   if (spec.apply_mode() == Apply::collective)
     return open_collective(asker, opener, clock, spec, now);
@@ -104,6 +144,7 @@ Status Membership::may_make(const TableSpec& spec) {
   if (servers == 0)
     return Error{Errc::not_ready,
                  fmt::format("no server is alive to hold table '{}': start one", spec.name)};
+  SHOAL_TRY(servers_know_rule(spec));  // a server may have joined since a collective one was asked
   std::size_t slots = Geometry::choose_slots(spec, servers);
   for (const auto& table : draft_.tables) slots += table.slots.size();
   if (draft_.tables.size() >= kTablesMax || slots > kViewSlotsMax ||

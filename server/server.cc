@@ -99,6 +99,8 @@ Result<std::unique_ptr<Server>> Server::create(Transport& transport, Device& dev
                  fmt::format("a server needs landing memory for two parts ({} MiB) and as much to "
                              "gather rows in",
                              2 * ServerLimits::kPartBytesMax >> 20)};
+  options.link.join.rules = rules.infos();
+  SHOAL_TRY(validate(options.link.join.rules));
   auto metrics = std::make_unique<ServerMetrics>();
   SHOAL_ASSIGN(auto shard, Shard::create(device, device, rules, limits, *metrics));
   SHOAL_ASSIGN(auto landing, Arena::create(device, limits.landing_bytes));

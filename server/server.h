@@ -21,14 +21,15 @@ namespace shoal {
 class Server final : public Pollable {
  public:
   struct Options {
-    SchedulerLink::Options link;  ///< join.role is server; join.address is where workers reach us
+    /// join.role is server; join.address is where workers reach us; create() fills in join.rules.
+    SchedulerLink::Options link;
     ServerLimits limits;
     ServerFaults faults;  ///< tests only
   };
 
   /// The transport must listen at options.link.join.address already. `device` is where rows live
   /// and rules run (a HostDevice); it, `transport` and `rules` must outlive the server. Errors:
-  /// no_memory, invalid_argument (limits that cannot work).
+  /// no_memory, invalid_argument (limits that cannot work, rules that cannot be told).
   static Result<std::unique_ptr<Server>> create(Transport& transport, Device& device,
                                                 const RuleSet& rules, Options options);
   ~Server() override;

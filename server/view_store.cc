@@ -19,7 +19,7 @@ namespace shoal {
 
 namespace {
 
-constexpr std::uint64_t kFileMagic = 0x3157454956484853;  // "SHHVIEW2"
+constexpr std::uint64_t kFileMagic = 0x3257454956484853;  // "SHHVIEW2"
 constexpr std::size_t kFileBytesMax = std::size_t{256} << 20;
 
 struct WirePassed {
@@ -34,7 +34,7 @@ struct FileHead {
   std::uint32_t next_node = 0;
   std::uint32_t next_table = 0;
   std::int64_t clock_bound = 0;
-  std::uint64_t barriers = 0;  ///< how many PassedBarriers follow, before the view
+  std::uint64_t barriers = 0;  ///< how many PassedBarriers follow, before all else
 };
 static_assert(sizeof(FileHead) == 40 && sizeof(WirePassed) == 16);
 
@@ -75,14 +75,45 @@ std::uint64_t checksum_of(FileHead head, std::span<const std::byte> rest) {
   return XXH3_64bits_withSeed(rest.data(), rest.size(), XXH3_64bits(&head, sizeof head));
 }
 
-/// What follows the head: the barriers, then the view.
+/// Their number; of each the number of servers, these, and the rules.
+void encode(Writer& out, const std::vector<ServerRules>& all) {
+  out.put(static_cast<std::uint32_t>(all.size()));
+  for (const auto& some : all) {
+    out.put(static_cast<std::uint32_t>(some.servers.size()));
+    for (const auto server : some.servers) out.put(server);
+    encode(out, some.rules);
+  }
+}
+
+std::size_t encoded_bytes(const std::vector<ServerRules>& all) {
+  std::size_t bytes = sizeof(std::uint32_t);
+  for (const auto& some : all)
+    bytes += sizeof(std::uint32_t) + some.servers.size() * sizeof(NodeId) +
+             encoded_bytes(std::span<const RuleInfo>(some.rules));
+  return bytes;
+}
+
+std::vector<ServerRules> decode_server_rules(Reader& in) {
+  std::vector<ServerRules> all(in.get_count(2 * sizeof(std::uint32_t)));
+  for (auto& some : all) {
+    some.servers.resize(in.get_count(sizeof(NodeId)));
+    for (auto& server : some.servers) server = in.get<NodeId>();
+    some.rules = decode_rules(in);
+  }
+  return all;
+}
+
+/// What follows the head: the barriers, the servers' rules, then the view.
 std::vector<std::byte> body_of(const StoredView& stored) {
   const auto view = encode_view(stored.view);
-  std::vector<std::byte> body(stored.barriers.size() * sizeof(WirePassed) + view.size());
+  std::vector<std::byte> body(stored.barriers.size() * sizeof(WirePassed) +
+                              encoded_bytes(stored.rules) + view.size());
   Writer out(body);
   for (const auto& passed : stored.barriers)
     out.put(WirePassed{passed.worker.value, passed.number});
+  encode(out, stored.rules);
   out.put_bytes(view);
+  SHOAL_ASSERT(out.ok(), "a stored view is larger than its buffer");
   return body;
 }
 
@@ -173,6 +204,7 @@ Result<std::optional<StoredView>> FileViewStore::load() {
     const auto passed = in.get<WirePassed>();
     stored.barriers.push_back({NodeId(static_cast<std::uint32_t>(passed.worker)), passed.number});
   }
+  stored.rules = decode_server_rules(in);
   auto view = decode_view(in.get_bytes(in.left()));
   if (!view.ok()) return damaged("damaged");
   stored.view = std::move(view).value();

@@ -7,6 +7,7 @@
 
 #include "core/base/result.h"
 #include "core/cluster/cluster_view.h"
+#include "core/table/rule_info.h"
 
 namespace shoal {
 
@@ -18,8 +19,17 @@ struct PassedBarrier {
   friend bool operator==(const PassedBarrier&, const PassedBarrier&) = default;
 };
 
+/// Servers that know the same update rules.
+struct ServerRules {
+  std::vector<RuleInfo> rules;
+  std::vector<NodeId> servers;
+
+  friend bool operator==(const ServerRules&, const ServerRules&) = default;
+};
+
 /// What a scheduler has to find again after a restart: the last view it sent, the ids that must not
-/// be given twice, and which barriers have opened, so that whoever missed the answer gets it again.
+/// be given twice, which barriers have opened, so that whoever missed the answer gets it again, and
+/// what the servers said when they joined.
 struct StoredView {
   ClusterView view;
   std::uint32_t next_node = 1;
@@ -28,6 +38,7 @@ struct StoredView {
   /// is left to report. G itself is not stored at every tick.
   WorkerClock clock_bound;
   std::vector<PassedBarrier> barriers;
+  std::vector<ServerRules> rules = {};  ///< of the view's servers, each in one
 
   friend bool operator==(const StoredView&, const StoredView&) = default;
 };

@@ -106,7 +106,8 @@ void SchedulerLink::State::send_join() {
   const auto& join = options.join;
   FrameHeader header;
   header.kind = FrameKind::join;
-  const auto meta = encoded(join, 64 + join.name.size() + join.address.size());
+  const auto meta =
+      encoded(join, 64 + join.name.size() + join.address.size() + encoded_bytes(join.rules));
   const auto sent = session.request(header, meta, {}, 0);
   if (sent.ok()) join_request = *sent;
   join_at = deadline_after(now, kJoinAgain);

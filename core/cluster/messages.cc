@@ -46,6 +46,8 @@ void read(Reader& in, Join& m) {
   m.incarnation = in.get<Incarnation>();
   m.name = in.get_string(kNodeNameBytesMax);
   m.address = in.get_string(kNodeAddressBytesMax);
+  m.rules = decode_rules(in);
+  if (m.role != Role::server && !m.rules.empty()) in.fail();
 }
 
 void read(Reader& in, Joined& m) {
@@ -155,6 +157,7 @@ void encode(Writer& out, const Join& m) {
   out.put(m.incarnation);
   out.put_string(m.name);
   out.put_string(m.address);
+  encode(out, m.rules);
 }
 
 void encode(Writer& out, const Joined& m) {

@@ -7,6 +7,7 @@
 
 #include "core/base/clock.h"
 #include "core/cluster/cluster_view.h"
+#include "core/table/rule_info.h"
 
 // What nodes and the scheduler tell each other: the meta of control frames. Each message has
 // encode(Writer&, const M&) and decode(Reader&) -> Result<M>. See docs/design/wire_format.md.
@@ -38,6 +39,8 @@ struct Join {
   Incarnation incarnation;
   std::string name;
   std::string address;  ///< Where it listens; workers: empty.
+  /// Servers: the update rules that they know, at most kRulesMax. Others: none.
+  std::vector<RuleInfo> rules = {};
 };
 struct Joined {
   NodeId node;

@@ -9,6 +9,7 @@
 #include "core/ops/host_kernels.h"
 #include "core/ops/rule_kind.h"
 #include "core/ops/update_rule.h"
+#include "core/table/rule_info.h"
 
 namespace shoal {
 
@@ -48,6 +49,8 @@ class RuleSet {
   /// Errc::exists if an `add` met a name that was taken. Check it after the last one.
   const Status& status() const { return status_; }
   std::vector<std::string_view> names() const;
+  /// What a server that runs rules on a kind of device tells of them, in the order of names().
+  std::vector<RuleInfo> infos(DeviceKind device = DeviceKind::host) const;
   /// The rule's kind, or null.
   const RuleKind* find(std::string_view name) const;
 

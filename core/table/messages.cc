@@ -12,7 +12,7 @@ namespace shoal {
 namespace {
 
 constexpr std::size_t kAnswerAlignment = 8;
-constexpr auto kLastErrc = static_cast<std::uint16_t>(Errc::unchanged);
+constexpr auto kLastErrc = static_cast<std::uint16_t>(Errc::untrusted);
 
 Error malformed(const char* what, const char* why) {
   return {Errc::protocol, fmt::format("malformed {}: {}", what, why)};

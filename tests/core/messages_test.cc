@@ -17,7 +17,7 @@ namespace {
 
 template <class M>
 std::vector<std::byte> bytes_of(const M& m) {
-  std::vector<std::byte> bytes(1024);
+  std::vector<std::byte> bytes(4096);
   Writer out(bytes);
   encode(out, m);
   EXPECT_TRUE(out.ok());
@@ -44,8 +44,13 @@ TEST(Messages, GoldenBytes) {
                 "01000000 0200000000000000 02 03000000 0400000000000000");
   expect_golden(Welcome{NodeId(1), Incarnation(2), 64, 256},
                 "01000000 0200000000000000 40000000 00010000");
-  expect_golden(Join{Role::server, Incarnation(5), "s0", "h:1"},
-                "00 0500000000000000 02000000 7330 03000000 683a31");
+  expect_golden(Join{Role::server,
+                     Incarnation(5),
+                     "s0",
+                     "h:1",
+                     {{"add", 0x33, 1, Aggregate::sum}, {"min", 0x03, 2, Aggregate::min}}},
+                "00 0500000000000000 02000000 7330 03000000 683a31 "
+                "02000000 03000000 616464 33 01 00 03000000 6d696e 03 02 02");
   expect_golden(
       Joined{NodeId(9), Rank(2), WorkerClock(7), Duration(2'000'000'000), Duration(250'000'000)},
       "09000000 02000000 0700000000000000 0094357700000000 80b2e60e00000000", true);
@@ -78,6 +83,19 @@ TEST(Messages, ValuesThatNoPeerHasAreErrors) {
   refused(Join{static_cast<Role>(9), {}, {}, {}});
   refused(Join{Role::worker, {}, std::string(kNodeNameBytesMax + 1, 'x'), {}});
   refused(Join{Role::worker, {}, {}, std::string(kNodeAddressBytesMax + 1, 'x')});
+  const auto with_rules = [](std::vector<RuleInfo> rules, Role role = Role::server) {
+    return Join{role, {}, {}, {}, std::move(rules)};
+  };
+  const RuleInfo rule{"add", 1, 1, Aggregate::sum};
+  EXPECT_TRUE(decode<Join>(bytes_of(with_rules({rule}))).ok());
+  refused(with_rules({rule}, Role::worker));
+  refused(with_rules({kRulesMax + 1, rule}));
+  refused(with_rules({{"", 1, 1, Aggregate::sum}}));
+  refused(with_rules({{std::string(kTableNameBytesMax + 1, 'x'), 1, 1, Aggregate::sum}}));
+  refused(with_rules({{"add", 1u << kDTypeCount, 1, Aggregate::sum}}));
+  refused(with_rules({{"add", 1, 0, Aggregate::sum}}));
+  refused(with_rules({{"add", 1, kInputsMax + 1, Aggregate::sum}}));
+  refused(with_rules({{"add", 1, 1, static_cast<Aggregate>(4)}}));
   refused(Joined{{}, {}, WorkerClock(-1), {}, {}});
   refused(Joined{{}, {}, {}, Duration(-1), {}});
   refused(Tick{NodeId(1), WorkerClock(2), WorkerClock(1)});

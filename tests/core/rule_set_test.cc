@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -74,6 +75,40 @@ TEST(RuleSet, RefusesWhatDoesNotFitTheRule) {
   EXPECT_EQ(rules.make(Add{}, DType::bf16).code(), Errc::unavailable);
   EXPECT_EQ(rules.make(Add{}, DType::f32, DeviceKind::cuda).code(), Errc::unavailable);
   EXPECT_TRUE(rules.make(Add{}, DType::i64).ok());
+}
+
+TEST(RuleSet, TellsWhatASchedulerHasToKnow) {
+  const auto rules = RuleSet::builtin();
+  const auto infos = rules.infos();
+  ASSERT_TRUE(validate(infos).ok());
+  ASSERT_EQ(infos.size(), rules.names().size());
+  const auto info_of = [&](std::string_view name) {
+    return *std::find_if(infos.begin(), infos.end(), [&](const auto& i) { return i.name == name; });
+  };
+  constexpr auto bit = [](DType dtype) { return 1u << static_cast<unsigned>(dtype); };
+  constexpr auto kFloats = bit(DType::f32) | bit(DType::f64);
+  constexpr auto kAll = kFloats | bit(DType::i32) | bit(DType::i64);
+  EXPECT_EQ(info_of("add"), (RuleInfo{"add", kAll, 1, Aggregate::sum}));
+  EXPECT_EQ(info_of("min"), (RuleInfo{"min", kAll, 1, Aggregate::min}));
+  EXPECT_EQ(info_of("proximal_diagonal"),
+            (RuleInfo{"proximal_diagonal", kFloats, 2, Aggregate::sum}));
+  for (const auto& info : rules.infos(DeviceKind::cuda)) EXPECT_EQ(info.dtypes, 0) << info.name;
+  // It says no exactly where make() does.
+  for (const auto& info : infos)
+    for (std::uint8_t i = 0; i < kDTypeCount; ++i) {
+      const UpdateSpec spec{info.name, {}, info.inputs, info.aggregate};
+      const auto dtype = static_cast<DType>(i);
+      EXPECT_EQ(check_rule(infos, spec, dtype).ok(), rules.make(spec, dtype).ok());
+    }
+}
+
+TEST(RuleSet, AListThatCannotBeToldIsRefused) {
+  const RuleInfo rule{"mine", 1, 1, Aggregate::sum};
+  EXPECT_TRUE(validate(std::vector(kRulesMax, rule)).ok());
+  EXPECT_EQ(validate(std::vector(kRulesMax + 1, rule)).code(), Errc::invalid_argument);
+  EXPECT_EQ(validate(std::vector{RuleInfo{}}).code(), Errc::invalid_argument);
+  EXPECT_EQ(validate(std::vector{RuleInfo{std::string(kTableNameBytesMax + 1, 'x')}}).code(),
+            Errc::invalid_argument);
 }
 
 TEST(UpdateRule, ParametersAreCheckedAndTakeEffect) {

@@ -56,17 +56,12 @@ TEST_F(Calls, SpecThatCannotBeIsRefused) {
   EXPECT_OK(worker(0).call("open t rows=10"));
 }
 
-// Only servers know the rules: those of a plugin are not the scheduler's. So the first push says
-// it.
-TEST_F(Calls, RuleThatNoServerKnowsEndsThePushes) {
+TEST_F(Calls, RuleThatNoServerKnowsIsRefusedAtOpen) {
   start_cluster();
-  EXPECT_OK(worker(0).call("open t rows=10 rule=adagard"));
-  EXPECT_OK(worker(0).call("push p t rows=0:10"));
-  EXPECT_FAILED(worker(0).call("wait p"), "unknown_name");
-  EXPECT_TRUE(server(0).logged("adagrad")) << "the log names the nearest";
-  EXPECT_OK(worker(0).call("open u rows=10 rule=sgd dtype=i32"));
-  EXPECT_OK(worker(0).call("pull p u rows=0:10 own=1"));
-  EXPECT_FALSE(worker(0).call("wait p").ok);
+  EXPECT_FAILED(worker(0).call("open t rows=10 rule=adagard"), "unknown_name",
+                "did you mean 'adagrad'");
+  EXPECT_FAILED(worker(0).call("open t rows=10 rule=sgd dtype=i32"), "unavailable",
+                "it has f32, f64");
   EXPECT_OK(worker(0).call("open good rows=10"));
   EXPECT_OK(worker(0).call("train good 2 rows=0:10"));
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "core/ops/rule_set.h"
 #include "server/membership.h"
 
 // Drives a Membership as the scheduler does: events, then a stored view, then answers.
@@ -73,7 +74,9 @@ struct Script {
   Membership::Asker join(Role role, std::uint64_t incarnation, std::string address = {}) {
     if (role == Role::server && address.empty())
       address = "host" + std::to_string(incarnation) + ":1";
-    members.join(next, {role, Incarnation(incarnation), {}, std::move(address)}, now);
+    Join join{role, Incarnation(incarnation), {}, std::move(address)};
+    if (role == Role::server) join.rules = rules;
+    members.join(next, join, now);
     return next++;
   }
   NodeId joined(Role role, std::uint64_t incarnation) {
@@ -132,6 +135,7 @@ struct Script {
   }
 
   Membership::Options options;
+  std::vector<RuleInfo> rules = RuleSet::builtin().infos();  ///< of servers that join
   TimePoint now;
   Membership members;
   std::optional<StoredView> stored;

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/base/random.h"
+#include "core/ops/rules.h"
 #include "core/wire/frame.h"
 #include "tests/server/membership_fixture.h"
 
@@ -282,6 +283,54 @@ TEST(MembershipTables, OpenersMustAgree) {
   EXPECT_EQ(s.view().find_table(id), nullptr);
   const auto again = s.take(s.open(s.workers[0], dense("w", 11))).table;
   EXPECT_GT(again, id) << "ids are never used twice";
+}
+
+TEST(MembershipTables, ARuleThatServersDoNotKnowIsRefusedAtOpen) {
+  Script script(expecting(2, 1));
+  script.form(2, 1);
+  auto spec = dense("t", 100);
+  spec.update.rule = "ad";
+  const auto unknown = script.take(script.open(script.workers[0], spec));
+  EXPECT_EQ(unknown.code, Errc::unknown_name);
+  EXPECT_NE(unknown.text.find("did you mean 'add'"), std::string::npos) << unknown.text;
+  spec.update = Sgd{};
+  spec.dtype = DType::i32;
+  const auto dtype = script.take(script.open(script.workers[0], spec));
+  EXPECT_EQ(dtype.code, Errc::unavailable);
+  EXPECT_NE(dtype.text.find("it has f32, f64"), std::string::npos) << dtype.text;
+  spec.update.inputs = 2;
+  EXPECT_EQ(script.take(script.open(script.workers[0], spec)).code, Errc::mismatch);
+  // At once, not when the others of the roster have come.
+  spec.apply = Apply::collective;
+  EXPECT_EQ(script.take(script.open(script.workers[0], spec)).code, Errc::mismatch);
+  EXPECT_TRUE(script.view().tables.empty());
+}
+
+TEST(MembershipTables, EveryServerMustKnowTheRule) {
+  Script script(expecting(2, 1));
+  script.rules.push_back({"lion", 1, 1, Aggregate::sum});
+  const auto with = script.joined(Role::server, 100);
+  script.rules.pop_back();
+  const auto without = script.joined(Role::server, 101);
+  const auto worker = script.joined(Role::worker, 200);
+  auto spec = dense("t", 100);
+  spec.update.rule = "lion";
+  const auto refused = script.take(script.open(worker, spec));
+  EXPECT_EQ(refused.code, Errc::unknown_name);
+  EXPECT_NE(refused.text.find("on server " + std::to_string(without.value)), std::string::npos)
+      << refused.text;
+  script.leave(without);
+  EXPECT_EQ(script.take(script.open(worker, spec)).code, Errc::ok);
+  EXPECT_EQ(script.view().tables[0].slots[0].head(), with);
+  // From now on a server needs it to join.
+  const auto late = script.take(script.join(Role::server, 102));
+  EXPECT_EQ(late.code, Errc::unknown_name);
+  EXPECT_NE(late.text.find("table 't'"), std::string::npos) << late.text;
+  EXPECT_NE(late.text.find("'lion'"), std::string::npos) << late.text;
+  script.rules.push_back({"lion", 2, 1, Aggregate::sum});
+  EXPECT_EQ(script.take(script.join(Role::server, 103)).code, Errc::unavailable);
+  script.rules.back().dtypes = 3;
+  EXPECT_EQ(script.take(script.join(Role::server, 104)).code, Errc::ok);
 }
 
 TEST(MembershipTables, OnlyWorkersMakeTables) {
@@ -619,6 +668,18 @@ TEST(MembershipRestart, RaisesTheTermAndKeepsWhatWasStored) {
   for (const auto worker : s.workers) s.tick(worker, 0);
   EXPECT_GT(s.joined(Role::worker, 400), s.workers[1]);
   EXPECT_GT(s.take(s.open(s.workers[0], dense("v", 10))).table, id);
+}
+
+TEST(MembershipRestart, KnowsTheServersRules) {
+  Script script(expecting(2, 1));
+  script.form(2, 1);
+  script.restart();
+  script.tick(script.workers[0], 0);
+  auto spec = dense("t", 100);
+  spec.update.rule = "ad";
+  EXPECT_EQ(script.take(script.open(script.workers[0], spec)).code, Errc::unknown_name);
+  spec.update.rule = "add";
+  EXPECT_EQ(script.take(script.open(script.workers[0], spec)).code, Errc::ok);
 }
 
 TEST(MembershipRestart, NobodyJoinsUntilTheRosterHasReported) {

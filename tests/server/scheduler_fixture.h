@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/ops/rule_set.h"
 #include "server/scheduler.h"
 #include "transport/scheduler_link.h"
 #include "transport/sim/driver.h"
@@ -26,7 +27,8 @@ class Member final : public Pollable {
       : transport_(std::move(transport)),
         link_(*transport_,
               {scheduler,
-               {role, Incarnation(incarnation), "node " + std::to_string(incarnation), address},
+               {role, Incarnation(incarnation), "node " + std::to_string(incarnation), address,
+                role == Role::server ? RuleSet::builtin().infos() : std::vector<RuleInfo>()},
                std::chrono::seconds(2),
                incarnation}),
         events_(64) {}

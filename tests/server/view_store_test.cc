@@ -37,7 +37,13 @@ class ViewStoreTest : public testing::Test {
   }
 
   fs::path home_, directory_;
-  StoredView first_{small_view(), 301, 131, WorkerClock(9), {{NodeId(3), 7}, {NodeId(5), 8}}};
+  StoredView first_{small_view(),
+                    301,
+                    131,
+                    WorkerClock(9),
+                    {{NodeId(3), 7}, {NodeId(5), 8}},
+                    {{{{"add", 3, 1, Aggregate::sum}, {"lion", 1, 2, Aggregate::min}}, {NodeId(1)}},
+                     {{{"add", 3, 1, Aggregate::sum}}, {NodeId(2), NodeId(4)}}}};
 };
 
 TEST_F(ViewStoreTest, KeepsTheNewest) {
@@ -52,6 +58,7 @@ TEST_F(ViewStoreTest, KeepsTheNewest) {
   auto second = first_;
   ++second.view.epoch.number;
   second.barriers.clear();
+  second.rules.clear();
   ASSERT_TRUE(store.save(second).ok());
   EXPECT_EQ(store.load().value(), second);
 }
