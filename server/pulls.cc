@@ -5,13 +5,15 @@
 
 namespace shoal {
 
+static_assert(kEagerBytesMax <= Transport::kCopyMax, "an answer's rows are copied");
+
 Errc Pulls::check(const PullOp& op, const TableState& table, const FrameView& frame) const {
   const auto& geometry = table.rules->geometry();
   const auto row_bytes = geometry.row_bytes();
   if (!op.listed() && geometry.layout() == Layout::sparse) return Errc::mismatch;
   const std::uint64_t key_bytes =
       op.meta.keys.bytes != 0 ? op.meta.keys.bytes : frame.payload.size();
-  const std::uint64_t room = op.inlined() ? Transport::kCopyMax : op.meta.destination.bytes;
+  const std::uint64_t room = op.inlined() ? kEagerBytesMax : op.meta.destination.bytes;
   for (const auto& run : op.runs) {
     if (run.row_count == 0 || run.row_count > kDenseRowsMax) return Errc::out_of_range;
     if (run.offset % byte_size(table.rules->spec().dtype) != 0) return Errc::mismatch;

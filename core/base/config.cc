@@ -118,8 +118,8 @@ constexpr Option kOptions[] = {
     option<&Config::spin>("spin", "how long to poll before sleeping"),
     option<&Config::operations_max>("operations_max",
                                     "unfinished operations and live tickets of a worker"),
-    option<&Config::eager_bytes_max>("eager_bytes_max",
-                                     "pushes and pulls up to this travel inside the message"),
+    option<&Config::eager_bytes_max>(
+        "eager_bytes_max", "pushes and pulls up to this travel inside the message; at most 64KiB"),
     option<&Config::credits>("credits", "unanswered requests of one worker at a server"),
     option<&Config::parked_quota>("parked_quota", "parked requests of one worker at a server"),
     option<&Config::memory_budget>("memory_budget", "bytes a server may use for rows; 0: no bound"),

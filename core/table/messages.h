@@ -16,6 +16,11 @@ namespace shoal {
 /// Parts of one request: 64 GiB of rows, and half a frame of codes in its answer.
 inline constexpr std::uint32_t kPartsMax = 1u << 18;
 
+/// What rides in one message: the rows of a pull's answer, the keys of a key list, the keys and
+/// values of a push. Larger ones are READ and WRITTEN. A server copies an answer's rows, and more
+/// of them would hold up the messages behind it.
+inline constexpr std::size_t kEagerBytesMax = 64u << 10;
+
 /// Bytes in the memory of a worker, as a transport's RemoteSpan travels.
 struct WireSpan {
   std::uint64_t region = 0;

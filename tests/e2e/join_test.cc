@@ -119,6 +119,20 @@ TEST_F(Join, MisspeltSettingIsAnErrorThatNamesTheNearest) {
   EXPECT_FAILED(worker.call("connect"), "unknown_name", "worker_lease");
 }
 
+TEST_F(Join, AnEagerLimitBeyondWhatServersTakeNamesTheOption) {
+  start_cluster({.servers = 1, .workers = 0, .settings = {{"SHOAL_WORKERS", "1"}}});
+  auto& greedy = start_worker({{"SHOAL_EAGER_BYTES_MAX", "1MiB"}});
+  EXPECT_FAILED(greedy.call("connect"), "invalid_argument", "eager_bytes_max = 1MiB");
+  // The most that is allowed works: requests of just that many bytes, each way.
+  auto& worker = start_worker_connected({{"SHOAL_EAGER_BYTES_MAX", "64KiB"}});
+  EXPECT_OK(worker.call("open t rows=16384 slots=1 rule=add staleness=unbounded"));
+  EXPECT_OK(worker.call("push p t rows=0:16384 value=2"));
+  EXPECT_OK(worker.call("wait p"));
+  EXPECT_OK(worker.call("pull q t rows=0:16384"));
+  EXPECT_OK(worker.call("wait q"));
+  EXPECT_EQ(worker.call("values q").number("sum"), 2 * 16384);
+}
+
 TEST_F(Join, IncompleteRosterIsAnErrorThatSaysHowManyAreMissing) {
   start_cluster({.servers = 1,
                  .workers = 0,

@@ -39,6 +39,9 @@ Engine::Engine(Transport& transport, const Clock& clock, Options options)
       // An operation is submitted, cancelled and dropped at most once each; the rest is for memory.
       calls_(std::size_t{options_.operations_max} * 4),
       events_(kEventsPerTurn) {
+  SHOAL_ASSERT(
+      options_.eager_bytes_max <= kEagerBytesMax && options_.answer_bytes_max <= kEagerBytesMax,
+      "servers refuse such requests");
   keeper_.start(WorkerClock(0));
   active_.reserve(options_.operations_max);
   blocked_.reserve(options_.operations_max);

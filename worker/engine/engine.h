@@ -46,7 +46,7 @@ class Engine final : public Pollable {
       bool report_clock_early = false;  ///< report the local clock before its pushes have ended
     } faults;
   };
-  /// `transport` and `clock` outlive the engine.
+  /// `transport` and `clock` outlive the engine. Eager limits are at most kEagerBytesMax.
   Engine(Transport& transport, const Clock& clock, Options options);
   ~Engine() override;
 

@@ -7,6 +7,7 @@
 
 #include "core/base/entropy.h"
 #include "core/base/futex.h"
+#include "core/table/messages.h"
 #include "transport/open_transport.h"
 
 namespace shoal {
@@ -40,6 +41,12 @@ Result<std::shared_ptr<WorkerCore>> WorkerCore::create(const Config& config, Rol
     return Error{Errc::invalid_argument,
                  "no scheduler address: set SHOAL_SCHEDULER=host:port, or start the program with "
                  "'shoal run'"};
+  if (config.eager_bytes_max > kEagerBytesMax)
+    return Error{
+        Errc::invalid_argument,
+        fmt::format("eager_bytes_max = {} (--eager-bytes-max, SHOAL_EAGER_BYTES_MAX): at "
+                    "most {} travel inside a message",
+                    bytes_to_string(config.eager_bytes_max), bytes_to_string(kEagerBytesMax))};
   SHOAL_ASSIGN(const auto scheduler, Address::parse(config.scheduler));
   std::shared_ptr<WorkerCore> core(new WorkerCore);
   core->settings_ = {config.progress == Config::Progress::thread, config.spin,
