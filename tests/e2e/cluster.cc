@@ -143,11 +143,11 @@ void EndToEnd::restart_scheduler() {
   scheduler_address_ = announced(*scheduler_, file);
 }
 
-Process& EndToEnd::start_server() {
-  servers_.push_back(std::make_unique<Process>(
-      "server" + std::to_string(servers_.size()),
-      std::vector<std::string>{SHOAL_BINARY, "server", "--listen", "127.0.0.1:0"},
-      environment({})));
+Process& EndToEnd::start_server(std::vector<std::string> command) {
+  if (command.empty()) command = {SHOAL_BINARY, "server"};
+  command.insert(command.end(), {"--listen", "127.0.0.1:0"});
+  servers_.push_back(std::make_unique<Process>("server" + std::to_string(servers_.size()),
+                                               std::move(command), environment({})));
   return *servers_.back();
 }
 

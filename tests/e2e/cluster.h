@@ -50,6 +50,8 @@ class EndToEnd : public testing::Test {
     int workers = 1;
     Process::Environment settings = {};  ///< SHOAL_ variables of every process, over ours
     bool state = false;                  ///< the scheduler keeps a state directory
+    /// The servers' command, without --listen. Empty: `shoal server`.
+    std::vector<std::string> server = {};
   };
 
   void TearDown() override;
@@ -60,7 +62,8 @@ class EndToEnd : public testing::Test {
 
   /// Once more at the same address, with the same state directory, after it was killed.
   void restart_scheduler();
-  Process& start_server();
+  Process& start_server() { return start_server(shape_.server); }
+  Process& start_server(std::vector<std::string> command);
   /// A worker that has not connected yet.
   TestWorker& start_worker(const Process::Environment& settings = {});
   TestWorker& start_worker_connected(const Process::Environment& settings = {},
