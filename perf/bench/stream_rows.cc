@@ -38,7 +38,7 @@ void add_stream(std::vector<Row>& rows, TableOp op, std::size_t mib) {
 
 void add_stream_rows(std::vector<Row>& rows) {
   for (const auto op : {TableOp::push, TableOp::pull})
-    for (const std::size_t mib : {1, 4, 64}) add_stream(rows, op, mib);
+    for (const std::size_t mib : {1u, 4u, 64u}) add_stream(rows, op, mib);
 }
 
 }  // namespace shoal::perf

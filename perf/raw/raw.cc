@@ -231,17 +231,18 @@ Result<std::unique_ptr<RawClient>> RawClient::connect(std::uint16_t port,
 }
 
 Result<Measured> RawClient::run(const Clock& clock, const Limits& limits, Recorder& recorder) {
-  auto& [pattern, stream, requests, answers, ready] = *parts_;
+  auto& parts = *parts_;
+  const auto& pattern = parts.pattern;
   return run_window(
       clock, limits, pattern.inflight, std::max(pattern.request_bytes, pattern.answer_bytes),
-      recorder, [&](std::uint64_t) { return requests.send(); },
+      recorder, [&](std::uint64_t) { return parts.requests.send(); },
       [&](std::uint64_t) -> Status {
-        if (ready == 0) {
-          SHOAL_TRY(requests.flush());
-          SHOAL_ASSIGN(ready, answers.receive());
-          if (ready == 0) return peer_ended();
+        if (parts.ready == 0) {
+          SHOAL_TRY(parts.requests.flush());
+          SHOAL_ASSIGN(parts.ready, parts.answers.receive());
+          if (parts.ready == 0) return peer_ended();
         }
-        --ready;
+        --parts.ready;
         return {};
       });
 }
