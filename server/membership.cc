@@ -341,6 +341,10 @@ Duration Membership::lease_of(const NodeInfo& node) const {
                                           : options_.server_lease;
 }
 
+void Membership::was_absent(Duration time, TimePoint now) {
+  for (auto& [node, vitals] : vitals_) vitals.last_heard = std::min(vitals.last_heard + time, now);
+}
+
 void Membership::check_leases(TimePoint now) {
   if (now < leases_at_) return;
   std::vector<NodeInfo> silent;

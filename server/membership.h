@@ -78,6 +78,8 @@ class Membership {
   void suspect(NodeId node);
   /// Its port refuses connections, or another process has its place: its slots are lost.
   void lost(NodeId node);
+  /// For `time` until `now` nobody could have been heard: it counts as nobody's silence.
+  void was_absent(Duration time, TimePoint now);
   /// Leases and deadlines.
   void poll(TimePoint now);
   TimePoint next_timer() const;

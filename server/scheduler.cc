@@ -30,6 +30,7 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(Transport& transport, const
   SHOAL_ASSIGN(const auto stored, store.load());
   std::unique_ptr<Scheduler> scheduler(
       new Scheduler(transport, options, store, Membership(options.membership, stored, now)));
+  scheduler->polled_at_ = now;
   if (stored)
     log_info("scheduler",
              "takes up the cluster of term {}: {} nodes, {} tables, {} workers, G = {}",
@@ -52,6 +53,7 @@ bool Scheduler::poll(TimePoint now) {
   owner_.check();
   const auto count = transport_.poll(events_);
   for (std::size_t i = 0; i < count; ++i) on_event(events_[i], now);
+  watch_self(now);
   membership_.poll(now);
   probe_suspects(now);
   publish(now);
@@ -68,7 +70,18 @@ bool Scheduler::poll(TimePoint now) {
 TimePoint Scheduler::next_timer() const {
   auto next = std::min({membership_.next_timer(), sessions_.next_timer(), transport_.next_timer()});
   if (membership_.changed()) next = std::min(next, store_at_);
-  return std::min({next, probe_at_, retry_at_});
+  // A turn a beat, so that watch_self() can tell an absence from a quiet time.
+  return std::min({next, probe_at_, retry_at_, deadline_after(polled_at_, beat())});
+}
+
+/// Whoever was stopped, or starved, finds every lease over and the beats of those who hold them
+/// unread, or on their way over new connections.
+void Scheduler::watch_self(TimePoint now) {
+  const auto gap = now - std::exchange(polled_at_, now);
+  if (gap <= 2 * beat()) return;
+  log_warn("scheduler", "did not run for {} ms; leases are longer by that",
+           std::chrono::duration_cast<std::chrono::milliseconds>(gap).count());
+  membership_.was_absent(gap, now);
 }
 
 void Scheduler::on_event(const Event& event, TimePoint now) {

@@ -67,6 +67,8 @@ class Scheduler final : public Pollable {
   void send_answers();
   void send_global_clock();
   void probe(NodeId node, TimePoint now);
+  void watch_self(TimePoint now);
+  Duration beat() const { return options_.membership.server_beat; }
   void probe_suspects(TimePoint now);
   void answer_long(EndpointId to, RequestId request, std::string text);
 
@@ -88,6 +90,7 @@ class Scheduler final : public Pollable {
   bool clocks_unsent_ = false;                 ///< a server may not have the newest G yet
   WorkerClock clock_told_;                     ///< the G that servers were last told
   TimePoint retry_at_ = kNever;                ///< for peers whose queues were full
+  TimePoint polled_at_{};                      ///< the last turn
   TimePoint probe_at_ = kNever;                ///< while there are suspects
   std::map<std::uint64_t, std::string> lent_;  ///< texts lent to the transport, by context
   std::uint64_t next_lent_ = 1;

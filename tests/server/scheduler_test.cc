@@ -136,6 +136,16 @@ TEST_F(SchedulerTest, AWorkerThatWasCutOffIsToldSo) {
   EXPECT_TRUE(wait([&] { return member(2).refused == Errc::fenced; }));
 }
 
+TEST_F(SchedulerTest, StoppedItselfItTakesNobodyForSilent) {
+  form(2, 2);
+  const auto nodes = scheduler_->view()->nodes;
+  network_.stop(scheduler_node_);
+  run(3 * options_.membership.worker_lease);
+  network_.resume(scheduler_node_);
+  run(3 * options_.membership.worker_lease);
+  EXPECT_EQ(scheduler_->view()->nodes, nodes);
+}
+
 TEST_F(SchedulerTest, ACollectiveTableWaitsForAllAtOneClock) {
   form(1, 2);
   ask(member(1), FrameKind::open_table, table_spec("w", Apply::collective), 1, 4);

@@ -328,7 +328,7 @@ void Cluster::one_fault() {
   const auto later = [&](std::uint64_t ms_max) {
     return network_.now() + std::chrono::milliseconds(1 + random_.below(ms_max));
   };
-  switch (random_.below(12)) {
+  switch (random_.below(13)) {
     case 0:
     case 1:
     case 2:
@@ -395,6 +395,14 @@ void Cluster::one_fault() {
         start_worker(2 + static_cast<int>(random_.below(5)));
       }
       return;
+    case 12:
+      if (scheduler_ == nullptr || network_.stopped(scheduler_node_)) return;
+      say("the scheduler is stopped");
+      network_.stop(scheduler_node_);
+      return network_.at(later(2000), [this] {
+        if (network_.alive(scheduler_node_) && network_.stopped(scheduler_node_))
+          network_.resume(scheduler_node_);
+      });
     default:
       return;
   }
