@@ -124,6 +124,18 @@ Result<std::string> own_path() {
   return path;
 }
 
+Status fits_here(const Config& config) {
+  if (config.workers == 0 || config.servers == 0)
+    return Error{Errc::invalid_argument,
+                 "a cluster has a server and a worker at least (--servers, --workers)"};
+  if (std::uint64_t{config.servers} + config.workers > kLocalProcessesMax)
+    return Error{Errc::invalid_argument,
+                 fmt::format("{} servers and {} workers are more than the {} processes that 'shoal "
+                             "run' starts on one machine (--servers, --workers)",
+                             config.servers, config.workers, kLocalProcessesMax)};
+  return {};
+}
+
 int run(const Arguments& arguments, const Config& config) {
   if (arguments.program.empty()) {
     fmt::print(stderr,
@@ -132,11 +144,11 @@ int run(const Arguments& arguments, const Config& config) {
   }
   const auto grace = parse_duration(arguments.grace);
   const auto self = own_path();
-  if (!grace.ok() || !self.ok() || config.workers == 0 || config.servers == 0) {
-    fail("run", !grace.ok() ? Error{Errc::invalid_argument, "--grace: " + grace.error().what}
-                : !self.ok()
-                    ? self.error()
-                    : Error{Errc::invalid_argument, "a cluster has a server and a worker"});
+  const auto fits = fits_here(config);
+  if (!grace.ok() || !self.ok() || !fits.ok()) {
+    fail("run", !grace.ok()  ? Error{Errc::invalid_argument, "--grace: " + grace.error().what}
+                : !self.ok() ? self.error()
+                             : fits.error());
     return kWrongCommandLine;
   }
   RunOptions options;

@@ -10,6 +10,9 @@
 
 namespace shoal::cli {
 
+/// Servers and workers together; one machine has hardly a use for more.
+inline constexpr std::uint32_t kLocalProcessesMax = 1024;
+
 /// A whole cluster on this machine, around one program.
 struct RunOptions {
   std::uint32_t servers = 1;

@@ -76,6 +76,7 @@ TEST(Program, WrongUseSaysWhatWasExpected) {
   for (const auto& [arguments, answer] :
        {std::pair{std::vector<std::string>{"run"}, "what to run?"},
         {{"run", "--workers", "0", "--", "true"}, "a cluster has a server and a worker"},
+        {{"run", "--servers", "1000000", "--", "true"}, "starts on one machine"},
         {{"run", "--grace", "10", "--", "true"}, "expected a duration with a unit"},
         {{"run", "--workers"}, "--workers"},
         {{"info", "--log-level", "loud"}, "expected trace, debug"},
