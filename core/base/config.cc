@@ -12,6 +12,7 @@
 #include <cstring>
 #include <limits>
 #include <span>
+#include <type_traits>
 
 #define TOML_EXCEPTIONS 0
 #include <toml++/toml.h>
@@ -73,19 +74,41 @@ std::string shown(Config::Progress field) {
   return field == Config::Progress::thread ? "thread" : "caller";
 }
 
+/// The least and the most that a number may be, written as its value is.
+struct Bounds {
+  std::string_view least, most;
+};
+
 struct Option {
   std::string_view name;
   std::string_view meaning;
-  Status (*set)(Config&, std::string_view);
+  Bounds bounds;
+  Status (*set)(Config&, const Bounds&, std::string_view);
   std::string (*get)(const Config&);
 };
 
+template <class T>
+Status parse_within(T& field, const Bounds& bounds, std::string_view text) {
+  SHOAL_TRY(parse_into(field, text));
+  if constexpr (std::is_class_v<T> && !std::is_same_v<T, Duration>) return {};  // a text
+  if (bounds.least.empty()) return {};
+  T least{}, most{};
+  SHOAL_TRY(parse_into(least, bounds.least));
+  SHOAL_TRY(parse_into(most, bounds.most));
+  if (least <= field && field <= most) return {};
+  return Error{Errc::invalid_argument, fmt::format("expected {} to {}", bounds.least, bounds.most)};
+}
+
 template <auto Field>
-constexpr Option option(std::string_view name, std::string_view meaning) {
-  return {name, meaning,
-          [](Config& config, std::string_view text) { return parse_into(config.*Field, text); },
+constexpr Option option(std::string_view name, std::string_view meaning, Bounds bounds = {}) {
+  return {name, meaning, bounds,
+          [](Config& config, const Bounds& within, std::string_view text) {
+            return parse_within(config.*Field, within, text);
+          },
           [](const Config& config) { return shown(config.*Field); }};
 }
+
+constexpr Bounds kTime{"1ms", "720h"};
 
 constexpr Option kOptions[] = {
     option<&Config::scheduler>("scheduler", "host:port of the cluster's scheduler"),
@@ -95,36 +118,43 @@ constexpr Option kOptions[] = {
     option<&Config::name>("name", "what messages and 'shoal status' call this process"),
     option<&Config::state_dir>("state_dir",
                                "scheduler: directory of its views, for restarts; empty: none kept"),
-    option<&Config::servers>("servers", "servers that the cluster waits for at its start"),
-    option<&Config::workers>("workers", "workers that the first roster waits for"),
+    option<&Config::servers>("servers", "servers that the cluster waits for at its start",
+                             {"1", "8192"}),
+    option<&Config::workers>("workers", "workers that the first roster waits for", {"0", "8192"}),
     option<&Config::transports>("transports", "transports to use, best first; this build has tcp"),
-    option<&Config::join_timeout>("join_timeout",
-                                  "how long to wait for the cluster to be complete"),
-    option<&Config::operation_timeout>("operation_timeout",
-                                       "deadline of pushes, pulls and calls that give none"),
-    option<&Config::cancel_grace>("cancel_grace",
-                                  "how long a loan may outlive a deadline before it ends by force"),
-    option<&Config::connect_timeout>("connect_timeout", "deadline of one try to connect"),
-    option<&Config::server_beat>("server_beat", "interval of a server's heartbeats"),
-    option<&Config::server_lease>("server_lease", "silence after which a server is suspect"),
-    option<&Config::worker_beat>("worker_beat", "interval of a worker's heartbeats"),
+    option<&Config::join_timeout>("join_timeout", "how long to wait for the cluster to be complete",
+                                  kTime),
+    option<&Config::operation_timeout>(
+        "operation_timeout", "deadline of pushes, pulls and calls that give none", {"1us", "720h"}),
+    option<&Config::cancel_grace>(
+        "cancel_grace", "how long a loan may outlive a deadline before it ends by force", kTime),
+    option<&Config::connect_timeout>("connect_timeout", "deadline of one try to connect", kTime),
+    option<&Config::server_beat>("server_beat", "interval of a server's heartbeats", kTime),
+    option<&Config::server_lease>("server_lease", "silence after which a server is suspect", kTime),
+    option<&Config::worker_beat>("worker_beat", "interval of a worker's heartbeats", kTime),
     option<&Config::worker_lease>("worker_lease",
-                                  "silence after which a worker is dropped from the roster"),
-    option<&Config::lost_after>("lost_after", "silence after which a server's slots are lost"),
+                                  "silence after which a worker is dropped from the roster", kTime),
+    option<&Config::lost_after>("lost_after", "silence after which a server's slots are lost",
+                                kTime),
     option<&Config::straggler_limit>(
-        "straggler_limit", "clocks behind the fastest after which a worker is removed; 0: never"),
+        "straggler_limit", "clocks behind the fastest after which a worker is removed; 0: never",
+        {"0", "9223372036854775807"}),
     option<&Config::progress>("progress",
                               "who moves a worker's bytes: a thread, or the caller in wait()"),
-    option<&Config::spin>("spin", "how long to poll before sleeping"),
-    option<&Config::operations_max>("operations_max",
-                                    "unfinished operations and live tickets of a worker"),
+    option<&Config::spin>("spin", "how long to poll before sleeping", {"0s", "1s"}),
+    option<&Config::operations_max>(
+        "operations_max", "unfinished operations and live tickets of a worker", {"1", "1048576"}),
     option<&Config::eager_bytes_max>(
         "eager_bytes_max", "pushes and pulls up to this travel inside the message; at most 64KiB"),
-    option<&Config::credits>("credits", "unanswered requests of one worker at a server"),
-    option<&Config::parked_quota>("parked_quota", "parked requests of one worker at a server"),
+    option<&Config::credits>("credits", "unanswered requests of one worker at a server",
+                             {"1", "4096"}),
+    option<&Config::parked_quota>("parked_quota", "parked requests of one worker at a server",
+                                  {"0", "65536"}),
     option<&Config::memory_budget>("memory_budget", "bytes a server may use for rows; 0: no bound"),
-    option<&Config::landing_bytes>("landing_bytes", "a server's buffers for arriving pushes"),
-    option<&Config::copy_bytes>("copy_bytes", "a server's buffers for copies on write"),
+    option<&Config::landing_bytes>("landing_bytes", "a server's buffers for arriving pushes",
+                                   {"1MiB", "1024GiB"}),
+    option<&Config::copy_bytes>("copy_bytes", "a server's buffers for copies on write",
+                                {"1MiB", "1024GiB"}),
     option<&Config::plugins>("plugins", "shared objects with update rules, separated by commas"),
     option<&Config::log_level>("log_level", "trace, debug, info, warn, error or off"),
 };
@@ -146,7 +176,7 @@ Status set_option(Config& config, std::string_view name, std::string_view text,
                   const std::string& where, const std::string& origin) {
   const auto* option = find_option(name);
   if (option == nullptr) return unknown(name, where);
-  if (const auto set = option->set(config, text); !set.ok())
+  if (const auto set = option->set(config, option->bounds, text); !set.ok())
     return Error{Errc::invalid_argument,
                  fmt::format("{}: {} = '{}': {}", where, name, text, set.error().what)};
   config.origins[std::string(name)] = origin;
@@ -187,6 +217,19 @@ std::string lower(std::string_view text) {
   return out;
 }
 
+/// A lease that a late beat or two can end would cut off healthy processes.
+Status check_leases(const Config& config) {
+  const auto check = [](std::string_view lease, Duration length, std::string_view beat,
+                        Duration interval) -> Status {
+    if (length >= 2 * interval) return {};
+    return Error{Errc::invalid_argument,
+                 fmt::format("{} = {}: expected at least twice {}, which is {}", lease,
+                             to_string(length), beat, to_string(interval))};
+  };
+  SHOAL_TRY(check("server_lease", config.server_lease, "server_beat", config.server_beat));
+  return check("worker_lease", config.worker_lease, "worker_beat", config.worker_beat);
+}
+
 }  // namespace
 
 Result<Config> Config::from_env() {
@@ -221,6 +264,7 @@ Result<Config> Config::load(const std::string& file, const Settings& environment
   for (const auto& [name, value] : overrides)
     SHOAL_TRY(set_option(config, lower(name), value, fmt::format("command line, --{}", name),
                          "command line"));
+  SHOAL_TRY(check_leases(config));
   return config;
 }
 

@@ -124,6 +124,8 @@ Result<std::string> own_path() {
   return path;
 }
 
+constexpr Duration kGraceMin = std::chrono::milliseconds(100);
+
 Status fits_here(const Config& config) {
   if (config.workers == 0 || config.servers == 0)
     return Error{Errc::invalid_argument,
@@ -145,10 +147,13 @@ int run(const Arguments& arguments, const Config& config) {
   const auto grace = parse_duration(arguments.grace);
   const auto self = own_path();
   const auto fits = fits_here(config);
-  if (!grace.ok() || !self.ok() || !fits.ok()) {
-    fail("run", !grace.ok()  ? Error{Errc::invalid_argument, "--grace: " + grace.error().what}
-                : !self.ok() ? self.error()
-                             : fits.error());
+  if (!grace.ok() || *grace < kGraceMin || !self.ok() || !fits.ok()) {
+    fail("run", !grace.ok() ? Error{Errc::invalid_argument, "--grace: " + grace.error().what}
+                : *grace < kGraceMin ? Error{Errc::invalid_argument,
+                                             "--grace: expected at least 100ms, which the "
+                                             "scheduler and the servers need to end"}
+                : !self.ok()         ? self.error()
+                                     : fits.error());
     return kWrongCommandLine;
   }
   RunOptions options;

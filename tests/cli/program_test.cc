@@ -76,7 +76,11 @@ TEST(Program, WrongUseSaysWhatWasExpected) {
   for (const auto& [arguments, answer] :
        {std::pair{std::vector<std::string>{"run"}, "what to run?"},
         {{"run", "--workers", "0", "--", "true"}, "a cluster has a server and a worker"},
-        {{"run", "--servers", "1000000", "--", "true"}, "starts on one machine"},
+        {{"run", "--servers", "5000", "--", "true"}, "starts on one machine"},
+        {{"run", "--servers", "1000000", "--", "true"}, "expected 1 to 8192"},
+        {{"run", "--grace", "0s", "--", "true"}, "expected at least 100ms"},
+        {{"server", "--credits", "0"}, "expected 1 to 4096"},
+        {{"info", "--worker-lease", "1s"}, "at least twice worker_beat"},
         {{"run", "--grace", "10", "--", "true"}, "expected a duration with a unit"},
         {{"run", "--workers"}, "--workers"},
         {{"info", "--log-level", "loud"}, "expected trace, debug"},
