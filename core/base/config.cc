@@ -119,7 +119,7 @@ constexpr Option kOptions[] = {
     option<&Config::state_dir>("state_dir",
                                "scheduler: directory of its views, for restarts; empty: none kept"),
     option<&Config::servers>("servers", "servers that the cluster waits for at its start",
-                             {"1", "8192"}),
+                             {"0", "8192"}),
     option<&Config::workers>("workers", "workers that the first roster waits for", {"0", "8192"}),
     option<&Config::transports>("transports", "transports to use, best first; this build has tcp"),
     option<&Config::join_timeout>("join_timeout", "how long to wait for the cluster to be complete",
@@ -339,9 +339,10 @@ std::string token_source(const Config& config) {
 
 Result<std::string> read_token(const std::string& path) {
   if (path.empty())
-    return Error{Errc::invalid_argument,
-                 "no token file: set token_file (SHOAL_TOKEN_FILE) to a file that every process of "
-                 "the cluster has, as made by: (umask 077; openssl rand -hex 32 > token)"};
+    return Error{
+        Errc::invalid_argument,
+        "no token file: set token_file (SHOAL_TOKEN_FILE) to a file that every process of "
+        "the cluster has, as made by: (umask 077; head -c 32 /dev/urandom | base64 > token)"};
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return Error{Errc::io, fmt::format("cannot open the token file {}", path), errno};
   struct stat status {};

@@ -1,33 +1,30 @@
 #include "core/base/token_file.h"
 
 #include <fmt/core.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 
 #include "core/base/entropy.h"
 
 namespace shoal {
 
 Result<TokenFile> TokenFile::create() {
-  const char* directory = std::getenv("TMPDIR");
-  std::string path = fmt::format("{}/shoal-token-XXXXXX",
-                                 directory != nullptr && *directory != '\0' ? directory : "/tmp");
-  const int fd = ::mkstemp(path.data());
-  if (fd < 0) return Error{Errc::io, fmt::format("cannot make the token file {}", path), errno};
-  TokenFile file(std::move(path));
+  TokenFile file;
+  file.fd_ = ::memfd_create("shoal-token", MFD_CLOEXEC);
   const auto token =
       fmt::format("{:016x}{:016x}{:016x}{:016x}\n", entropy(), entropy(), entropy(), entropy());
-  const bool wrote = ::write(fd, token.data(), token.size()) == static_cast<ssize_t>(token.size());
-  const int error = errno;
-  ::close(fd);
-  if (wrote) return file;
-  return Error{Errc::io, fmt::format("cannot write the token file {}", file.path()), error};
+  if (file.fd_ < 0 || ::fchmod(file.fd_, 0600) != 0 ||
+      ::write(file.fd_, token.data(), token.size()) != static_cast<ssize_t>(token.size()))
+    return Error{Errc::io, "cannot make the file of the cluster's token (memfd_create)", errno};
+  file.path_ = fmt::format("/proc/{}/fd/{}", ::getpid(), file.fd_);
+  return file;
 }
 
 TokenFile::~TokenFile() {
-  if (!path_.empty()) ::unlink(path_.c_str());
+  if (fd_ >= 0) ::close(fd_);
 }
 
 }  // namespace shoal

@@ -1,18 +1,17 @@
 #include "server/cli/run.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/inotify.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cctype>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+
+#include "core/base/token_file.h"
 
 namespace shoal::cli {
 
@@ -43,23 +42,6 @@ class PrivateDirectory {
   explicit PrivateDirectory(std::string path) : path_(std::move(path)) {}
   std::string path_;
 };
-
-/// 256 random bits in hex, in a file of mode 0600.
-Status write_token(const std::string& path) {
-  std::array<unsigned char, 32> bits{};
-  if (::getrandom(bits.data(), bits.size(), 0) != static_cast<ssize_t>(bits.size()))
-    return Error{Errc::io, "cannot get random bits for the cluster's token", errno};
-  std::string token;
-  for (const auto byte : bits) token += fmt::format("{:02x}", byte);
-  token += '\n';
-  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-  const bool written =
-      fd >= 0 && ::write(fd, token.data(), token.size()) == static_cast<ssize_t>(token.size());
-  const int error = errno;
-  if (fd >= 0) ::close(fd);
-  if (!written) return Error{Errc::io, fmt::format("cannot write the token file {}", path), error};
-  return {};
-}
 
 std::string variable(std::string_view option) {
   std::string name = "SHOAL_";
@@ -94,7 +76,7 @@ class Run {
 
  private:
   Status start() {
-    SHOAL_TRY(write_token(directory_.file("token")));
+    SHOAL_ASSIGN(token_, TokenFile::create());
     auto scheduler = options_.scheduler;
     scheduler.insert(scheduler.end(), {"--announce", directory_.file("scheduler")});
     SHOAL_TRY(start_process("scheduler", scheduler));
@@ -111,7 +93,7 @@ class Run {
     ProcessSpec spec{label, command, {}};
     for (const auto& [name, value] : options_.settings)
       spec.environment.emplace_back(variable(name), value);
-    spec.environment.emplace_back("SHOAL_TOKEN_FILE", directory_.file("token"));
+    spec.environment.emplace_back("SHOAL_TOKEN_FILE", token_.path());
     spec.environment.emplace_back("SHOAL_LISTEN", "127.0.0.1:0");
     spec.environment.emplace_back("SHOAL_SERVERS", std::to_string(options_.servers));
     spec.environment.emplace_back("SHOAL_WORKERS", std::to_string(options_.workers));
@@ -227,6 +209,7 @@ class Run {
   const Clock& clock_;
   Supervisor& processes_;
   const PrivateDirectory& directory_;
+  TokenFile token_;
   std::string scheduler_;          // where it listens
   std::size_t process_count_ = 0;  // scheduler, servers, workers, in this order
   std::size_t service_count_ = 0;

@@ -77,7 +77,7 @@ TEST(Program, WrongUseSaysWhatWasExpected) {
        {std::pair{std::vector<std::string>{"run"}, "what to run?"},
         {{"run", "--workers", "0", "--", "true"}, "a cluster has a server and a worker"},
         {{"run", "--servers", "5000", "--", "true"}, "starts on one machine"},
-        {{"run", "--servers", "1000000", "--", "true"}, "expected 1 to 8192"},
+        {{"run", "--servers", "1000000", "--", "true"}, "expected 0 to 8192"},
         {{"run", "--grace", "0s", "--", "true"}, "expected at least 100ms"},
         {{"server", "--credits", "0"}, "expected 1 to 4096"},
         {{"info", "--worker-lease", "1s"}, "at least twice worker_beat"},

@@ -52,7 +52,7 @@ TEST_F(RunTest, WorkersFindTheClusterInTheirEnvironment) {
   options_.settings = {{"operation-timeout", "5s"}};
   EXPECT_EQ(run("echo $SHOAL_NAME $SHOAL_SCHEDULER $SHOAL_SERVERS $SHOAL_WORKERS "
                 "$SHOAL_OPERATION_TIMEOUT;"
-                "stat -c %a:%s $SHOAL_TOKEN_FILE"),
+                "stat -Lc %a:%s $SHOAL_TOKEN_FILE"),
             0);
   for (const auto* line : {"[worker 0] worker 0 127.0.0.1:1234 2 3 5s\n",
                            "[worker 2] worker 2 127.0.0.1:1234 2 3 5s\n", "[worker 1] 600:65\n"})
