@@ -60,8 +60,9 @@ TEST(Report, Json) {
 
 TEST(Report, APictureIsDrawn) {
   const Settings settings{.transport = "tcp", .peer = "it's here"};
-  const auto path = std::filesystem::path(testing::TempDir()) / "it's a picture.png";
-  std::filesystem::remove(path);
+  std::string directory = testing::TempDir() + "report_XXXXXX";
+  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
+  const auto path = std::filesystem::path(directory) / "it's a picture.png";
   const auto script = plot_script(
       settings, {line_of(Op::push_pull, 8), line_of(Op::push_pull, 512), line_of(Op::read, 8)},
       path.string());
@@ -73,6 +74,7 @@ TEST(Report, APictureIsDrawn) {
     EXPECT_EQ(drawn.error().code, Errc::unavailable) << drawn.error().message();
     EXPECT_NE(drawn.error().what.find("gnuplot-nox"), std::string::npos);
   }
+  std::filesystem::remove_all(directory);
 }
 
 TEST(Report, WhatGnuplotSaysIsTold) {
