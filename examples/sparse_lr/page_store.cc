@@ -36,7 +36,7 @@ Status PageStore::open_file() {
   if (file_ < 0)
     return Error{Errc::io,
                  "cannot make a temporary file in " + options_.directory +
-                     "; name a directory with --scratch, or raise --memory",
+                     "; name a directory with --scratch, or raise --memory-mib",
                  errno};
   ::unlink(name.c_str());
   return {};
@@ -49,7 +49,7 @@ Status PageStore::write_at(std::uint64_t offset, std::span<const std::byte> byte
     if (done < 0)
       return Error{Errc::io,
                    "cannot write the temporary file in " + options_.directory +
-                       "; name another directory with --scratch, or raise --memory",
+                       "; name another directory with --scratch, or raise --memory-mib",
                    errno};
     offset += static_cast<std::uint64_t>(done);
     bytes = bytes.subspan(static_cast<std::size_t>(done));
