@@ -1,13 +1,14 @@
 #include "examples/sparse_lr/curve.h"
 
-#include <fcntl.h>
 #include <spawn.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <memory>
+#include <string_view>
 
 #include "examples/sparse_lr/text.h"
 
@@ -20,6 +21,9 @@ struct FileCloser {
   void operator()(std::FILE* file) const { std::fclose(file); }
 };
 using File = std::unique_ptr<std::FILE, FileCloser>;
+
+/// Far above the tens of KiB that a picture of 1280 x 720 has.
+constexpr std::size_t kPngBytesMax = 4 << 20;
 
 /// A string in gnuplot's single quotes, where only the quote itself is special.
 std::string single_quoted(const std::string& text) {
@@ -53,11 +57,28 @@ constexpr const char* kStyle =
     "set ylabel 'training objective' textcolor rgb '#1f6feb' offset 0.5,0\n"
     "set lmargin 11\nset bmargin 4.2\nset tmargin 3.6\n";
 
+/// A nameless file in memory: no disk that is full or read-only has a say in it.
+File memory_file() {
+  const int descriptor = ::memfd_create("sparse_lr", MFD_CLOEXEC);
+  return File(descriptor < 0 ? nullptr : ::fdopen(descriptor, "w+"));
+}
+
+/// The file's first bytes, `bytes_max` at most.
+std::string content_of(std::FILE* file, std::size_t bytes_max) {
+  std::rewind(file);
+  std::string text(bytes_max, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file));
+  return text;
+}
+
+bool is_whole_png(std::string_view bytes) {
+  using namespace std::string_view_literals;
+  return bytes.starts_with("\x89PNG\r\n\x1a\n"sv) && bytes.ends_with("IEND\xae\x42\x60\x82"sv);
+}
+
 /// What gnuplot wrote to its error output, on one line.
 std::string complaint_in(std::FILE* file) {
-  std::rewind(file);
-  std::string text(400, '\0');
-  text.resize(std::fread(text.data(), 1, text.size(), file));
+  auto text = content_of(file, 400);
   std::ranges::replace(text, '\n', ' ');
   const auto begin = text.find_first_not_of(' ');
   const auto end = text.find_last_not_of(' ');
@@ -65,12 +86,11 @@ std::string complaint_in(std::FILE* file) {
 }
 
 /// Runs gnuplot on files, not pipes: nothing can block, and its early end raises no SIGPIPE.
-Result<int> run_gnuplot(std::FILE* input, std::FILE* complaints) {
+Result<int> run_gnuplot(std::FILE* input, std::FILE* picture, std::FILE* complaints) {
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_adddup2(&actions, ::fileno(input), 0);
-  // Where gnuplot cannot open its output it sends the picture to stdout.
-  ::posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&actions, ::fileno(picture), 1);
   ::posix_spawn_file_actions_adddup2(&actions, ::fileno(complaints), 2);
   std::string name = "gnuplot";
   char* arguments[] = {name.data(), nullptr};
@@ -99,8 +119,7 @@ std::string csv_of(const std::vector<CurvePoint>& points) {
   return csv;
 }
 
-std::string gnuplot_script(const std::vector<CurvePoint>& points, const std::string& title,
-                           const std::string& png_path) {
+std::string gnuplot_script(const std::vector<CurvePoint>& points, const std::string& title) {
   const bool auc = has_auc(points);
   std::string script = "$points << END\n";
   for (const auto& point : points)
@@ -108,7 +127,6 @@ std::string gnuplot_script(const std::vector<CurvePoint>& points, const std::str
               (point.auc ? number_text(*point.auc) : "NaN") + '\n';
   script += "END\n";
   script += "set terminal pngcairo size 1280,720 font 'DejaVu Sans,14' background rgb 'white'\n";
-  script += "set output " + single_quoted(png_path) + '\n';
   script += kStyle;
   script += "set title " + single_quoted(title) +
             " noenhanced font ',17' textcolor rgb '#16191d' offset 0,0.3\n";
@@ -125,23 +143,23 @@ std::string gnuplot_script(const std::vector<CurvePoint>& points, const std::str
   return script + "\n";
 }
 
-Status draw_curve(const std::vector<CurvePoint>& points, const std::string& title,
-                  const std::string& png_path) {
+Result<std::string> draw_curve(const std::vector<CurvePoint>& points, const std::string& title) {
   if (points.empty())
-    return Error{Errc::invalid_argument, "cannot draw " + png_path + ": there are no points yet"};
-  const File input(std::tmpfile());
-  const File complaints(std::tmpfile());
-  if (input == nullptr || complaints == nullptr)
-    return Error{Errc::io, "cannot make a temporary file for gnuplot's script", errno};
-  const auto script = gnuplot_script(points, title, png_path);
+    return Error{Errc::invalid_argument, "cannot draw the curve: there are no points yet"};
+  const auto input = memory_file();
+  const auto picture = memory_file();
+  const auto complaints = memory_file();
+  if (input == nullptr || picture == nullptr || complaints == nullptr)
+    return Error{Errc::io, "cannot make files in memory for gnuplot", errno};
+  const auto script = gnuplot_script(points, title);
   if (std::fwrite(script.data(), 1, script.size(), input.get()) != script.size() ||
       std::fflush(input.get()) != 0)
-    return Error{Errc::io, "cannot write a temporary file for gnuplot's script", errno};
+    return Error{Errc::io, "cannot make files in memory for gnuplot", errno};
   std::rewind(input.get());
-  SHOAL_ASSIGN(const int code, run_gnuplot(input.get(), complaints.get()));
-  if (code == 0) return {};
-  return Error{Errc::io,
-               "gnuplot could not draw " + png_path + ": " + complaint_in(complaints.get())};
+  SHOAL_ASSIGN(const int code, run_gnuplot(input.get(), picture.get(), complaints.get()));
+  auto png = content_of(picture.get(), kPngBytesMax);
+  if (code == 0 && is_whole_png(png)) return png;
+  return Error{Errc::io, "gnuplot could not draw the curve: " + complaint_in(complaints.get())};
 }
 
 }  // namespace shoal::sparse_lr

@@ -23,14 +23,13 @@ struct CurvePoint {
 /// The points as comma-separated values under a line of names; what is not known is left empty.
 std::string csv_of(const std::vector<CurvePoint>& points);
 
-/// The script that makes gnuplot draw the points into a PNG file: objective falling (left axis),
-/// held-out AUC rising (right axis), over epochs. `title` is one line of plain text.
-std::string gnuplot_script(const std::vector<CurvePoint>& points, const std::string& title,
-                           const std::string& png_path);
+/// The script that makes gnuplot draw the points as a PNG on its standard output: objective falling
+/// (left axis), held-out AUC rising (right axis), over epochs. `title` is one line of plain text.
+std::string gnuplot_script(const std::vector<CurvePoint>& points, const std::string& title);
 
-/// Draws with gnuplot (Debian package gnuplot-nox), which gets the script on its standard input.
-/// Errors: unavailable (gnuplot is not installed), io (with what gnuplot said).
-Status draw_curve(const std::vector<CurvePoint>& points, const std::string& title,
-                  const std::string& png_path);
+/// The PNG, drawn by gnuplot (Debian package gnuplot-nox), which gets the script on its standard
+/// input. Errors: invalid_argument (no points), unavailable (gnuplot is not installed), io (with
+/// what gnuplot said).
+Result<std::string> draw_curve(const std::vector<CurvePoint>& points, const std::string& title);
 
 }  // namespace shoal::sparse_lr

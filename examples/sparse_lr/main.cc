@@ -1,11 +1,14 @@
 // Sparse logistic regression over Shoal: see README.md.
 
+#include <signal.h>
+
 #include <cstdio>
 #include <optional>
 
 #include "core/base/log.h"
 #include "examples/sparse_lr/options.h"
 #include "examples/sparse_lr/report.h"
+#include "examples/sparse_lr/temporary_file.h"
 #include "examples/sparse_lr/text.h"
 #include "examples/sparse_lr/train.h"
 #include "server/local_cluster.h"
@@ -17,15 +20,16 @@ namespace {
 constexpr int kFailed = 1;
 
 /// Standard output: from rank 0, after the training.
-void print(const Job& job, const Report& report) {
+void print(const Job& job, const Report& report, const Written& written = {}) {
   std::printf("%s\n%s", job.options.evaluate.empty() ? "trained" : job.options.evaluate.c_str(),
               table_of(report).c_str());
-  for (const auto& [what, path] : {std::pair{"model", job.options.model},
-                                   {"CSV", job.options.csv},
-                                   {"curve", job.options.curve}})
-    if (job.options.evaluate.empty() && !path.empty())
-      std::printf("  %-20s %s\n", what, path.c_str());
+  for (const auto& file : written.files)
+    std::printf("  %-20s %s\n", file.what.c_str(), file.path.c_str());
   std::fflush(stdout);
+}
+
+void complain(const Error& error) {
+  std::fprintf(stderr, "sparse_lr: %s\n", error.message().c_str());
 }
 
 /// Trains as one worker of the cluster; rank 0 reports.
@@ -39,7 +43,7 @@ Status train(const Job& job, const Config& config) {
         "this worker joined a training that has begun; the examples are shared out already"};
   std::optional<Outputs> outputs;
   if (share.index == 0) {
-    SHOAL_ASSIGN(auto opened, Outputs::open(job.options));
+    SHOAL_ASSIGN(auto opened, Outputs::open(job));
     outputs.emplace(std::move(opened));
   }
   SHOAL_ASSIGN(auto weights, worker.create_or_open<float>(weights_spec(job)));
@@ -50,12 +54,15 @@ Status train(const Job& job, const Config& config) {
   SHOAL_TRY(monitor.finish());
   if (!monitor.is_chief()) return {};
   const auto written = outputs->write(job, worker, weights, monitor.points());
-  print(job, {monitor.points().back(), monitor.examples(), monitor.seconds()});
+  print(job, {monitor.points().back(), monitor.examples(), monitor.seconds()}, written);
   SHOAL_TRY(worker.leave());
-  return written;
+  if (written.errors.empty()) return {};
+  for (std::size_t i = 1; i < written.errors.size(); ++i) complain(written.errors[i]);
+  return written.errors.front();
 }
 
 Status run(const Options& options) {
+  if (options.evaluate.empty()) SHOAL_TRY(check_paths(options));
   SHOAL_ASSIGN(auto summary, summarise_file(options.train));
   const Job job{options, summary};
   if (!options.evaluate.empty()) {
@@ -86,8 +93,10 @@ int main(int argc, char** argv) {
   using namespace shoal::sparse_lr;
   const auto parsed = parse_options(argc, argv);
   if (const auto* code = std::get_if<int>(&parsed)) return *code;
+  ::signal(SIGPIPE, SIG_IGN);  // an output whose reader went away is an error like others
+  remove_temporary_files_on_signals();
   const auto status = run(std::get<Options>(parsed));
   if (status.ok()) return 0;
-  std::fprintf(stderr, "sparse_lr: %s\n", status.error().message().c_str());
+  complain(status.error());
   return kFailed;
 }

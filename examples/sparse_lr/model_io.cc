@@ -107,18 +107,22 @@ Result<Model> read_model(const std::string& path) {
   return model;
 }
 
-Result<ModelWriter> ModelWriter::begin(OutputFile file, const Classes& classes,
-                                       std::uint64_t features) {
+Status check_model(const std::string& path, const Classes& classes, std::uint64_t features) {
   if (features > kIndexMax)
-    return Error{Errc::out_of_range, "cannot write " + file.path() +
+    return Error{Errc::out_of_range, "cannot write " + path +
                                          ": LIBLINEAR's format counts at most " +
                                          std::to_string(kIndexMax) + " features, this model has " +
                                          std::to_string(features)};
   if (!is_whole(classes.positive) || !is_whole(classes.negative))
-    return Error{Errc::invalid_argument, "cannot write " + file.path() +
-                                             ": LIBLINEAR's labels are whole numbers, these are " +
-                                             number_text(classes.positive) + " and " +
-                                             number_text(classes.negative)};
+    return Error{Errc::invalid_argument,
+                 "cannot write " + path + ": LIBLINEAR's labels are whole numbers, these are " +
+                     number_text(classes.positive) + " and " + number_text(classes.negative)};
+  return {};
+}
+
+Result<ModelWriter> ModelWriter::begin(OutputFile file, const Classes& classes,
+                                       std::uint64_t features) {
+  SHOAL_TRY(check_model(file.path(), classes, features));
   file.write("solver_type L1R_LR\nnr_class 2\nlabel " + number_text(classes.positive) + ' ' +
              number_text(classes.negative) + "\nnr_feature " + std::to_string(features) +
              "\nbias -1\nw\n");

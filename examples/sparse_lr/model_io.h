@@ -35,11 +35,15 @@ struct Model {
 /// expected.
 Result<Model> read_model(const std::string& path);
 
+/// Whether LIBLINEAR's format holds a model of so many features; `path` is for the message. Errors:
+/// out_of_range (more than LIBLINEAR can count), invalid_argument (a label that is not a whole
+/// number; the format has none).
+Status check_model(const std::string& path, const Classes& classes, std::uint64_t features);
+
 /// Writes a model piece by piece, so that it never lies in memory whole.
 class ModelWriter {
  public:
-  /// `features`: how many weights follow. Errors: out_of_range (more than LIBLINEAR can count),
-  /// invalid_argument (a label that is not a whole number; the format has none).
+  /// `features`: how many weights follow. Errors: those of check_model.
   static Result<ModelWriter> begin(OutputFile file, const Classes& classes, std::uint64_t features);
   /// The next weights in order of index.
   void add(std::span<const float> weights);

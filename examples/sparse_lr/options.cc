@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <limits>
 
 namespace shoal::sparse_lr {
@@ -108,6 +109,9 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
     return kWrongCommandLine;
   }
   if (options.epochs == 0) options.epochs = options.by_blocks() ? kBlockEpochs : kMinibatchEpochs;
+  if (const char* directory = std::getenv("TMPDIR"); directory != nullptr && *directory != 0)
+    options.refuges.emplace_back(directory);
+  options.refuges.emplace_back(".");
   if (options.evaluate_every == 0)
     options.evaluate_every = std::max(1u, options.epochs / kCurvePoints);
   return options;

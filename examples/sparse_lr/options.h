@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "examples/sparse_lr/evaluation.h"
 
@@ -26,6 +27,7 @@ struct Options {
   std::uint32_t evaluate_every = 0;  ///< epochs; never 0 once parsed
   std::string scratch = "/tmp";      ///< directory for what block mode cannot keep in memory
   std::uint64_t memory_mib = 256;    ///< that block mode keeps
+  std::vector<std::string> refuges;  ///< directories for a model that finds no room in its own
   std::uint32_t servers = 1;         ///< of the cluster inside the process, if there is no other
 
   bool by_blocks() const { return batch == 0; }

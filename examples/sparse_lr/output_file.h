@@ -1,38 +1,49 @@
 #pragma once
 
-#include <cstdio>
-#include <memory>
+#include <sys/types.h>
+
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "core/base/result.h"
+#include "examples/sparse_lr/temporary_file.h"
 
 namespace shoal::sparse_lr {
 
-/// A file that appears under its name only when it is complete: it is written as "path.partial" and
-/// renamed by commit(). Made before the training starts, so that a path that cannot be written is
-/// found out at once. Errors: io, naming the path.
+/// A file that appears under its name only when it is complete: what is written goes to a temporary
+/// file beside it, which commit() renames. A symbolic link stays, and what it leads to is replaced.
+/// Devices and pipes are never replaced but written to as the text comes.
+///
+/// Made before the training starts: a path that cannot be written, and a full disk, are found out
+/// at once. Nothing lies on the disk before the first write().
 class OutputFile {
  public:
+  /// Waits for the reader of a named pipe, as the shell does. Errors: io, naming the path.
   static Result<OutputFile> create(const std::string& path);
-  OutputFile(OutputFile&&) noexcept = default;
+  OutputFile(OutputFile&&) noexcept;
   OutputFile& operator=(OutputFile&&) = delete;
   ~OutputFile();
 
   /// A failure is remembered and told by commit().
   void write(std::string_view text);
+  /// Errors: io, naming the path.
   Status commit();
   const std::string& path() const { return path_; }
 
  private:
-  struct Closer {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  OutputFile() = default;
+  explicit OutputFile(std::string path) : path_(std::move(path)) {}
+  Status open_stream();
+  Status try_place();
+  Status begin();
 
   std::string path_;
-  std::unique_ptr<std::FILE, Closer> file_;
-  int write_error_ = 0;  ///< errno of the first failure
+  int stream_ = -1;     ///< the device or pipe, if it is one
+  std::string target_;  ///< what is replaced otherwise
+  ::mode_t mode_ = 0;   ///< of the file replaced; 0: there was none
+  std::optional<TemporaryFile> file_;
+  bool committed_ = false;
+  Status state_;  ///< the first failure
 };
 
 }  // namespace shoal::sparse_lr

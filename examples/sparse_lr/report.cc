@@ -2,9 +2,11 @@
 
 #include <fmt/core.h>
 
+#include <filesystem>
 #include <utility>
 
 #include "examples/sparse_lr/model_io.h"
+#include "examples/sparse_lr/paths.h"
 #include "examples/sparse_lr/text.h"
 #include "examples/sparse_lr/weights_view.h"
 
@@ -13,6 +15,46 @@ namespace {
 
 std::string line(std::string_view name, const std::string& value) {
   return fmt::format("  {:<20} {:>16}\n", name, value);
+}
+
+Status write_model(const Job& job, Worker& worker, Table<float>& weights, OutputFile file) {
+  const auto features = job.summary.index_max;
+  SHOAL_ASSIGN(auto writer, ModelWriter::begin(std::move(file), job.summary.classes, features));
+  SHOAL_TRY(WeightsView(worker, weights).for_each(features, [&](std::span<const float> piece) {
+    writer.add(piece);
+  }));
+  return writer.commit();
+}
+
+/// A path in `directory` at which there is nothing, named after `path`.
+std::string free_path(const std::string& directory, const std::string& path) {
+  const auto wanted = std::filesystem::path(directory) / std::filesystem::path(path).filename();
+  auto free = wanted;
+  std::error_code error;
+  for (int i = 1; std::filesystem::exists(std::filesystem::symlink_status(free, error)); ++i)
+    free = wanted.string() + '.' + std::to_string(i);
+  return free.string();
+}
+
+/// Writes the model elsewhere, over nothing. None if there is no room anywhere.
+std::optional<std::string> save_model(const Job& job, Worker& worker, Table<float>& weights) {
+  for (const auto& directory : job.options.refuges) {
+    const auto path = free_path(directory, job.options.model);
+    auto file = OutputFile::create(path);
+    if (file.ok() && write_model(job, worker, weights, std::move(*file)).ok()) return path;
+  }
+  return {};
+}
+
+Status write_curve(const Options& options, const std::vector<CurvePoint>& points,
+                   OutputFile& file) {
+  const auto title =
+      options.by_blocks()
+          ? fmt::format("block proximal gradient, staleness {}", options.staleness)
+          : fmt::format("FTRL, {} examples a step, staleness {}", options.batch, options.staleness);
+  SHOAL_ASSIGN(const auto png, draw_curve(points, title));
+  file.write(png);
+  return file.commit();
 }
 
 }  // namespace
@@ -53,51 +95,71 @@ Result<Report> judge_model(const Job& job) {
   return report;
 }
 
-Result<Outputs> Outputs::open(const Options& options) {
+Status check_paths(const Options& options) {
+  struct Named {
+    const char* option;
+    const std::string& path;
+  };
+  const Named inputs[] = {{"--train", options.train}, {"--test", options.test}};
+  const Named outputs[] = {
+      {"--model", options.model}, {"--csv", options.csv}, {"--curve", options.curve}};
+  std::vector<Named> before(std::begin(inputs), std::end(inputs));
+  for (const auto& output : outputs) {
+    if (output.path.empty()) continue;
+    for (const auto& other : before)
+      if (!other.path.empty() && is_same_file(output.path, other.path))
+        return Error{Errc::invalid_argument,
+                     fmt::format("{} {} and {} {} are the same file, which would be overwritten; "
+                                 "name another one",
+                                 output.option, output.path, other.option, other.path)};
+    before.push_back(output);
+  }
+  return {};
+}
+
+Result<Outputs> Outputs::open(const Job& job) {
+  const auto& options = job.options;
   Outputs outputs;
-  if (!options.model.empty()) {
-    SHOAL_ASSIGN(auto file, OutputFile::create(options.model));
-    outputs.model_.emplace(std::move(file));
+  if (!options.model.empty())
+    SHOAL_TRY(check_model(options.model, job.summary.classes, job.summary.index_max));
+  for (const auto& [path, file] : {std::pair{&options.model, &outputs.model_},
+                                   {&options.csv, &outputs.csv_},
+                                   {&options.curve, &outputs.curve_}}) {
+    if (path->empty()) continue;
+    SHOAL_ASSIGN(auto made, OutputFile::create(*path));
+    file->emplace(std::move(made));
   }
-  if (!options.csv.empty()) {
-    SHOAL_ASSIGN(auto file, OutputFile::create(options.csv));
-    outputs.csv_.emplace(std::move(file));
-  }
-  // gnuplot makes the picture itself; here it is only seen that there is a place for it.
-  if (!options.curve.empty()) SHOAL_TRY(OutputFile::create(options.curve));
   return outputs;
 }
 
-Status Outputs::write_model(const Job& job, Worker& worker, Table<float>& weights) {
-  const auto features = job.summary.index_max;
-  SHOAL_ASSIGN(auto writer, ModelWriter::begin(*std::exchange(model_, std::nullopt),
-                                               job.summary.classes, features));
-  SHOAL_TRY(WeightsView(worker, weights).for_each(features, [&](std::span<const float> piece) {
-    writer.add(piece);
-  }));
-  return writer.commit();
-}
-
-Status Outputs::write(const Job& job, Worker& worker, Table<float>& weights,
-                      const std::vector<CurvePoint>& points) {
-  Status first;
-  const auto keep = [&first](Status status) {
-    if (first.ok()) first = std::move(status);
+Written Outputs::write(const Job& job, Worker& worker, Table<float>& weights,
+                       const std::vector<CurvePoint>& points) {
+  Written written;
+  const auto note = [&written](const char* what, const std::string& path, Status status) {
+    if (status.ok())
+      written.files.push_back({what, path});
+    else
+      written.errors.push_back(std::move(status).error());
   };
-  if (model_) keep(write_model(job, worker, weights));
+  if (model_) {
+    const auto path = model_->path();
+    auto status = write_model(job, worker, weights, *std::exchange(model_, std::nullopt));
+    if (!status.ok()) {
+      if (const auto refuge = save_model(job, worker, weights)) {
+        status =
+            Error{status.code(), status.error().what + "; the model is in " + *refuge + " instead",
+                  status.error().native};
+        written.files.push_back({"model", *refuge});
+      }
+    }
+    note("model", path, std::move(status));
+  }
   if (csv_) {
     csv_->write(csv_of(points));
-    keep(csv_->commit());
+    note("CSV", csv_->path(), csv_->commit());
   }
-  const auto& options = job.options;
-  if (!options.curve.empty()) {
-    const auto title = options.by_blocks()
-                           ? fmt::format("block proximal gradient, staleness {}", options.staleness)
-                           : fmt::format("FTRL, {} examples a step, staleness {}", options.batch,
-                                         options.staleness);
-    keep(draw_curve(points, title, options.curve));
-  }
-  return first;
+  if (curve_) note("curve", curve_->path(), write_curve(job.options, points, *curve_));
+  return written;
 }
 
 }  // namespace shoal::sparse_lr

@@ -27,20 +27,32 @@ std::string table_of(const Report& report);
 /// models too. Errors: those of reading the three files.
 Result<Report> judge_model(const Job& job);
 
+/// What became of a run's files.
+struct Written {
+  struct File {
+    std::string what, path;
+  };
+  std::vector<File> files;    ///< that are there, whole
+  std::vector<Error> errors;  ///< one for each that is not where it was asked for
+};
+
+/// Refuses files to write that are the same as one to read, or as each other. Errors:
+/// invalid_argument, naming both options.
+Status check_paths(const Options& options);
+
 /// The files that a run leaves, all of which are tried before it begins.
 class Outputs {
  public:
-  /// Errors: io, naming the path that cannot be written.
-  static Result<Outputs> open(const Options& options);
-  /// Writes model, table and picture. Errors: those of the first that failed; the others are
-  /// written.
-  Status write(const Job& job, Worker& worker, Table<float>& weights,
-               const std::vector<CurvePoint>& points);
+  /// Errors: io, naming the path that cannot be written; those of check_model for a model that the
+  /// format cannot hold.
+  static Result<Outputs> open(const Job& job);
+  /// Writes model, table and picture, each whatever becomes of the others. A model that cannot be
+  /// written goes to the first of options.refuges that has room.
+  Written write(const Job& job, Worker& worker, Table<float>& weights,
+                const std::vector<CurvePoint>& points);
 
  private:
-  Status write_model(const Job& job, Worker& worker, Table<float>& weights);
-
-  std::optional<OutputFile> model_, csv_;
+  std::optional<OutputFile> model_, csv_, curve_;
 };
 
 }  // namespace shoal::sparse_lr

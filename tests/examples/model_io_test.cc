@@ -1,8 +1,6 @@
 #include "examples/sparse_lr/model_io.h"
 
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cstdlib>
 
@@ -114,40 +112,6 @@ TEST(ModelIo, ReadsTheModelOfLiblinearTrain) {
     auto reader = LibsvmReader::open(path, {.classes = summary.classes}).value();
     EXPECT_EQ(evaluate(reader, model.weights).value().accuracy, 1);
   }
-}
-
-TEST(OutputFile, AppearsWhenItIsComplete) {
-  const ScratchFiles files;
-  const auto path = files.write("x", "old");
-  {
-    auto abandoned = OutputFile::create(path).value();
-    abandoned.write("half");
-  }
-  EXPECT_EQ(ScratchFiles::read(path), "old");
-  auto file = OutputFile::create(path).value();
-  file.write("new");
-  EXPECT_EQ(ScratchFiles::read(path), "old");
-  ASSERT_TRUE(file.commit().ok());
-  EXPECT_EQ(ScratchFiles::read(path), "new");
-  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(files.directory()), {}), 1);
-}
-
-TEST(OutputFile, SaysWhichPathCannotBeWritten) {
-  const ScratchFiles files;
-  const auto path = files.path("absent/x");
-  const auto file = OutputFile::create(path);
-  EXPECT_EQ(file.code(), Errc::io);
-  EXPECT_NE(file.error().message().find("cannot write " + path), std::string::npos);
-}
-
-TEST(OutputFile, AFullDiskIsFoundOut) {
-  const ScratchFiles files;
-  if (::symlink("/dev/full", files.path("x.partial").c_str()) != 0) GTEST_SKIP() << "no symlinks";
-  auto file = OutputFile::create(files.path("x")).value();
-  file.write("text");
-  const auto status = file.commit();
-  ASSERT_EQ(status.code(), Errc::io);
-  EXPECT_EQ(status.error().native, ENOSPC);
 }
 
 }  // namespace
