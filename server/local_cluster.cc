@@ -29,6 +29,8 @@ LocalCluster::~LocalCluster() = default;
 const Config& LocalCluster::config() const { return parts_->config; }
 
 Result<LocalCluster> LocalCluster::start(Options options) {
+  if (options.servers == 0)
+    return Error{Errc::invalid_argument, "a local cluster has at least one server"};
   auto parts = std::make_unique<Parts>();
   parts->rules = std::move(options.rules);
   SHOAL_TRY(parts->rules.status());

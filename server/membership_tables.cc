@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/ops/initializer.h"
 #include "server/membership.h"
 
 namespace shoal {
@@ -120,6 +121,8 @@ void Membership::open_table(Asker asker, NodeId opener, WorkerClock clock, const
   if (node == nullptr)
     return refuse(asker, Errc::fenced, "tables are opened by members of the cluster: join first");
   if (const auto valid = validate(spec); !valid.ok())
+    return refuse(asker, valid.code(), valid.error().what);
+  if (const auto valid = validate(spec.initializer, spec.dtype); !valid.ok())
     return refuse(asker, valid.code(), valid.error().what);
   if (const auto* known = draft_.find_table(spec.name)) {
     if (const auto same = agrees(known->spec, spec); !same.ok())

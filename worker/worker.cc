@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/ops/initializer.h"
 #include "worker/engine/worker_core.h"
 
 namespace shoal {
@@ -63,6 +64,7 @@ std::string Worker::explain() { return core_->explain(); }
 
 Result<const TableShape*> Worker::open_table(const TableSpec& spec) {
   SHOAL_TRY(validate(spec));
+  SHOAL_TRY(validate(spec.initializer, spec.dtype));
   std::size_t bytes = 256 + spec.name.size() + spec.update.rule.size();
   for (const auto& [name, value] : spec.update.parameters) bytes += name.size() + 16;
   SHOAL_ASSIGN(const auto id,

@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "core/table/geometry.h"
 
 namespace shoal {
@@ -48,6 +50,9 @@ Status validate(const TableSpec& spec) {
     return Error{Errc::invalid_argument,
                  fmt::format("a table's name has 1 to {} bytes, '{}' has {}", kTableNameBytesMax,
                              spec.name, spec.name.size())};
+  if (std::any_of(spec.name.begin(), spec.name.end(),
+                  [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+    return Error{Errc::invalid_argument, "a table's name holds a control character"};
   if (spec.row_width == 0) return wrong(spec, "row_width is 0; a row has at least one value");
   if (spec.row_bytes() > kSegmentBytes)
     return wrong(spec,

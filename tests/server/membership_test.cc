@@ -1,6 +1,7 @@
 #include "server/membership.h"
 
 #include <cmath>
+#include <limits>
 #include <set>
 
 #include "core/base/random.h"
@@ -303,6 +304,23 @@ TEST(MembershipTables, ARuleThatServersDoNotKnowIsRefusedAtOpen) {
   // At once, not when the others of the roster have come.
   spec.apply = Apply::collective;
   EXPECT_EQ(script.take(script.open(script.workers[0], spec)).code, Errc::mismatch);
+  EXPECT_TRUE(script.view().tables.empty());
+}
+
+TEST(MembershipTables, AnInitializerOrANameThatCannotBeIsRefusedAtOpen) {
+  Script script(expecting(1, 1));
+  script.form(1, 1);
+  auto spec = dense("t", 100);
+  const auto refused = [&](Initializer initializer) {
+    spec.initializer = initializer;
+    return script.take(script.open(script.workers[0], spec)).code == Errc::invalid_argument;
+  };
+  constexpr auto kNaN = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_TRUE(refused({Initializer::Kind::constant, kNaN, 0, 0}));
+  EXPECT_TRUE(refused({Initializer::Kind::uniform, 1, -1, 0}));
+  EXPECT_TRUE(refused({Initializer::Kind::normal, 0, -1, 0}));
+  spec.name = "two\nlines";
+  EXPECT_TRUE(refused({}));
   EXPECT_TRUE(script.view().tables.empty());
 }
 
