@@ -5,7 +5,6 @@ namespace shoal::test {
 namespace {
 
 const Address kScheduler{"scheduler", 7000};
-const Address kServer{"server", 8000};
 
 template <class M>
 std::vector<std::byte> encoded(const M& message) {
@@ -25,8 +24,11 @@ EngineTest::~EngineTest() {
     worker->engine.reset();
     worker->transport.reset();
   }
-  server_.reset();
-  server_transport_.reset();
+  for (auto& machine : servers_) {
+    driver_.detach(machine->node);
+    machine->server.reset();
+    machine->transport.reset();
+  }
   scheduler_.reset();
   scheduler_transport_.reset();
 }
@@ -54,22 +56,29 @@ void EngineTest::start(std::uint32_t workers, const std::vector<TableSpec>& tabl
   scheduler_ = Scheduler::create(*scheduler_transport_, scheduler, store_, network_.now()).value();
   driver_.attach(scheduler_node_, *scheduler_);
 
-  server_node_ = network_.create_node("server");
-  server_transport_ = network_.start(server_node_);
-  ASSERT_TRUE(server_transport_->listen(kServer).ok());
-  Server::Options server;
-  server.link.scheduler = kScheduler;
-  server.link.join = {Role::server, Incarnation(1), "server", kServer.to_string()};
-  server.link.silence = kNoHearts;
-  server.limits.memory_bytes = std::uint64_t{64} << 20;
-  server_ = Server::create(*server_transport_, device_, rules_, std::move(server)).value();
-  driver_.attach(server_node_, *server_);
+  for (std::uint32_t i = 0; i < options_.servers_expected; ++i) {
+    auto& machine = *servers_.emplace_back(std::make_unique<ServerMachine>());
+    const auto name = "server" + std::to_string(i);
+    const Address address{name, 8000};
+    machine.node = network_.create_node(name);
+    machine.transport = network_.start(machine.node);
+    ASSERT_TRUE(machine.transport->listen(address).ok());
+    Server::Options server;
+    server.link.scheduler = kScheduler;
+    server.link.join = {Role::server, Incarnation(1 + i), name, address.to_string()};
+    server.link.silence = kNoHearts;
+    server.limits = limits_;
+    server.limits.memory_bytes = std::uint64_t{64} << 20;
+    machine.server = Server::create(*machine.transport, device_, rules_, std::move(server)).value();
+    driver_.attach(machine.node, *machine.server);
+  }
+  server_node_ = servers_.front()->node;
 
   for (std::uint32_t i = 0; i < workers; ++i) {
     auto& machine = *workers_.emplace_back(std::make_unique<Machine>());
     machine.node = network_.create_node("worker" + std::to_string(i));
     machine.transport = network_.start(machine.node);
-    Engine::Options options;
+    auto options = engine_options_;
     options.scheduler = kScheduler;
     options.incarnation = Incarnation(100 + i);
     options.name = "trainer " + std::to_string(i);
@@ -121,13 +130,15 @@ OperationId EngineTest::pull(std::size_t worker, std::size_t table, Duration tim
   return submit(worker, std::move(ask), timeout);
 }
 
-OperationId EngineTest::push(std::size_t worker, std::size_t table) {
-  memory_.push_back(std::make_unique<std::vector<float>>(kRows, 1.0f));
+OperationId EngineTest::push(std::size_t worker, std::size_t table, RowRange rows,
+                             std::span<const OperationId> after) {
+  memory_.push_back(std::make_unique<std::vector<float>>(rows.size(), 1.0f));
   Engine::Ask ask;
   ask.kind = OperationKind::push;
   ask.table = tables_.at(table);
-  ask.rows = {0, kRows};
+  ask.rows = rows;
   ask.source = host_view(std::span(*memory_.back()));
+  ask.after = after;
   return submit(worker, std::move(ask), std::chrono::seconds(60));
 }
 
@@ -157,6 +168,14 @@ void EngineTest::tick(std::size_t worker) {
 void EngineTest::cancel(std::size_t worker, OperationId id) {
   engine(worker).cancel(id);
   network_.wake(node(worker));
+}
+
+void EngineTest::kill_server(std::size_t i) {
+  auto& machine = *servers_.at(i);
+  network_.crash(machine.node);
+  driver_.detach(machine.node);
+  machine.server.reset();
+  machine.transport.reset();
 }
 
 const Operation& EngineTest::wait(std::size_t worker, OperationId id) {

@@ -14,8 +14,8 @@
 #include "transport/sim/sim.h"
 #include "worker/engine/engine.h"
 
-// A scheduler, one server and workers' engines on the simulated network, without random work or
-// faults: a test issues each call and lets time pass.
+// A scheduler, servers (one, if not told) and workers' engines on the simulated network, without
+// random work or faults: a test issues each call and lets time pass.
 
 namespace shoal::test {
 
@@ -37,11 +37,14 @@ class EngineTest : public testing::Test {
   OperationId submit(std::size_t worker, Engine::Ask ask, Duration timeout);
   /// Rows 0 to `rows` of a table of floats, into or from memory of the fixture's.
   OperationId pull(std::size_t worker, std::size_t table, Duration timeout, std::int64_t ahead = 0);
-  OperationId push(std::size_t worker, std::size_t table);
+  OperationId push(std::size_t worker, std::size_t table, RowRange rows = {0, kRows},
+                   std::span<const OperationId> after = {});
   OperationId store(std::size_t worker, std::size_t table, Duration timeout);
   OperationId barrier(std::size_t worker, Duration timeout);
   void tick(std::size_t worker);
   void cancel(std::size_t worker, OperationId id);
+  /// The process is killed: its ports refuse from now on.
+  void kill_server(std::size_t i);
 
   bool until(const Done& done, Duration limit = std::chrono::seconds(30)) {
     return driver_.run_while_not(done, network_.now() + limit);
@@ -56,18 +59,27 @@ class EngineTest : public testing::Test {
     std::unique_ptr<Transport> transport;
     std::unique_ptr<Engine> engine;
   };
+  struct ServerMachine {
+    SimNodeId node;
+    std::unique_ptr<Transport> transport;
+    std::unique_ptr<Server> server;
+  };
   static constexpr std::uint64_t kRows = 64;
 
+  // To be set before start().
   Membership::Options options_;
+  ServerLimits limits_;
+  Engine::Options engine_options_;
+
   SimNetwork network_;
   SimDriver driver_;
   MemoryViewStore store_;
   HostDevice device_;
   RuleSet rules_ = RuleSet::builtin();
-  SimNodeId scheduler_node_, server_node_;
-  std::unique_ptr<Transport> scheduler_transport_, server_transport_;
+  SimNodeId scheduler_node_, server_node_;  ///< of the first server
+  std::unique_ptr<Transport> scheduler_transport_;
   std::unique_ptr<Scheduler> scheduler_;
-  std::unique_ptr<Server> server_;
+  std::vector<std::unique_ptr<ServerMachine>> servers_;
   std::vector<std::unique_ptr<Machine>> workers_;
   std::vector<const TableShape*> tables_;
   std::vector<std::unique_ptr<std::vector<float>>> memory_;  ///< lent; kept to the end

@@ -43,7 +43,7 @@ TEST_F(Straggler, IsTheOneThatHoldsTheClockBackAtTheDeadline) {
   // Once more, with the others' parts exchanged: worker 2 catches up and 1 stays behind.
   tick(2);
   tick(0);
-  ASSERT_TRUE(until([&] { return server_->link().global_clock() == WorkerClock(1); }));
+  ASSERT_TRUE(until([&] { return servers_[0]->server->link().global_clock() == WorkerClock(1); }));
   const auto second = pull(0, 0, seconds(1));
   run(milliseconds(300));
   tick(2);

@@ -153,6 +153,7 @@ class Engine final : public Pollable {
   void report_clock();
   bool start_unblocked();
   bool may_start(const Blocked& blocked, std::size_t position, Error& failed);
+  void follow_ended(Operation& op);
   void expire(TimePoint now);
   void finish(Operation& op, Errc code, std::string detail);
   void finish_if_done(Operation& op);
@@ -191,7 +192,8 @@ class Engine final : public Pollable {
   void detach(std::uint32_t index);
   void let_go(Operation& op, Errc code, std::string detail);
   void let_go_blocked(Operation& op);
-  void let_go_push(std::uint32_t index, bool worth_burning);
+  void drop_unburnable(Request& request);
+  void let_go_push(std::uint32_t index);
   void let_go_pull(std::uint32_t index);
   void force_end(Operation& op);
   void end_letting_go(Operation& op);
@@ -213,6 +215,7 @@ class Engine final : public Pollable {
   void follow_tables();
   void reroute();
   void reroute(std::uint32_t index);
+  void leave_server(std::uint32_t index);
   void finish_opened(Operation& op);
   void on_control_answer(const Incoming& answer);
   void on_stranger(Server& server, bool refused);

@@ -29,7 +29,7 @@ bool passes(Errc code) {
   }
 }
 
-/// Ends after which the slot will never ask for the sequence numbers again.
+/// Answers after which the slot will never ask for the run's sequence numbers again.
 bool burning_is_pointless(Errc code) {
   return code == Errc::fenced || code == Errc::slot_lost || code == Errc::unknown_name;
 }
@@ -86,21 +86,25 @@ void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
       continue;
     }
     (passes(worst) ? passing : fatal) = worst;
-    request.runs[kept++] = run;
+    if (!burning_is_pointless(worst))
+      request.runs[kept++] = run;
+    else if (op != nullptr)
+      op->incomplete = true;
   }
   request.runs.resize(kept);
-  if (kept == 0) return end_request(index);
-  if (fatal == Errc::ok) return retry(index, passing, header);
+  if (fatal == Errc::ok) return kept == 0 ? end_request(index) : retry(index, passing, header);
   request.stage = Request::Stage::planned;
   request.id = RequestId{};
-  if (op == nullptr) {
-    // A burnt part that cannot be placed any more: nobody waits for it.
-    if (burning_is_pointless(fatal)) return end_request(index);
-    return retry(index, fatal, header);
-  }
-  if (request.kind == Request::Kind::burn) {
-    op->incomplete = true;
-    return end_request(index);
+  if (op == nullptr || request.kind == Request::Kind::burn) {
+    if (kept == 0) return end_request(index);
+    // Its sequence numbers must be taken, or the slot asks for them for ever; the loan is over.
+    if (op != nullptr) {
+      op->incomplete = true;
+      detach(index);
+    }
+    retry(index, passing != Errc::ok ? passing : fatal, header);
+    if (op != nullptr) finish_if_done(*op);
+    return;
   }
   let_go(*op, fatal,
          fmt::format("push to table '{}' was refused by server {}", op->table->spec.name,
@@ -214,10 +218,13 @@ void Engine::let_go(Operation& op, Errc code, std::string detail) {
   if (was_blocked || op.holds_push) let_go_blocked(op);
   ++op.requests_left;  // our own hold, so that the operation does not end under the loop
   for (const auto index : requests_of(op)) {
-    if (requests_[index].kind == Request::Kind::pull)
+    const auto& request = requests_[index];
+    // A connection that breaks for one of them may end others.
+    if (request.stage == Request::Stage::free || request.operation != index_of(op)) continue;
+    if (request.kind == Request::Kind::pull)
       let_go_pull(index);
-    else if (requests_[index].kind == Request::Kind::push)
-      let_go_push(index, !burning_is_pointless(code));
+    else if (request.kind == Request::Kind::push)
+      let_go_push(index);
   }
   --op.requests_left;
   finish_if_done(op);
@@ -239,25 +246,40 @@ void Engine::let_go_blocked(Operation& op) {
   recheck_blocked_ = true;
 }
 
-void Engine::let_go_push(std::uint32_t index, bool worth_burning) {
+/// Leaves of a push what has to be burnt: each slot that is not lost, even where the operation ends
+/// because another one is, goes on to ask for its sequence numbers.
+void Engine::drop_unburnable(Request& request) {
+  const auto* table = find_table(request.table);
+  if (fenced_ || table == nullptr || table->info == nullptr) return request.runs.clear();
+  std::erase_if(request.runs, [&](const Run& run) { return table->chain(run.slot).lost(); });
+}
+
+void Engine::let_go_push(std::uint32_t index) {
   auto& request = requests_[index];
   auto& op = operations_[request.operation];
+  const auto runs = request.runs.size();
+  drop_unburnable(request);
+  const bool dropped = request.runs.size() < runs;
   bool lent = false;
+  Server* broken = nullptr;
   if (request.stage == Request::Stage::posted)
     if (auto* server = find_server(request.server)) {
       const bool sent = server->session->was_sent(request.id);
       lent = sent && server->session->open();
       server->session->withdraw(request.id);
+      if (lent && dropped) {  // the burnt copy no longer speaks for all that the server may read
+        server->session->break_connection();
+        broken = server;
+        lent = false;
+      }
       // Without a connection the loan has ended, but the part may have been applied before.
       if (sent && !lent) op.ambiguous = true;
-      if (lent && !worth_burning) server->session->break_connection();
     }
   if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
   request.stage = Request::Stage::planned;
-  if (!worth_burning) {
-    op.incomplete = true;
-    return end_request(index);
-  }
+  if (broken != nullptr) on_broken(*broken);
+  if (dropped) op.incomplete = true;
+  if (request.runs.empty()) return end_request(index);
   request.kind = Request::Kind::burn;
   if (!lent) {
     op.runs_burnt += static_cast<std::uint32_t>(request.runs.size());

@@ -139,14 +139,12 @@ void Engine::reroute(std::uint32_t index) {
   auto& request = requests_[index];
   const auto* table = find_table(request.table);
   if (fenced_ || table == nullptr || table->info == nullptr) {
-    if (request.operation == Request::kNone) {
-      if (auto* server = find_server(request.server);
-          server != nullptr && request.stage == Request::Stage::posted)
-        server->session->withdraw(request.id);
-      std::erase_if(blocked_, [&](const Blocked& b) { return b.request == index; });
-      end_request(index);
-    }
-    return;  // on_view ends the operations themselves
+    // on_view ends the operations; what was burnt of them already ends here.
+    if (request.operation != Request::kNone && request.kind != Request::Kind::burn) return;
+    leave_server(index);
+    std::erase_if(blocked_, [&](const Blocked& b) { return b.request == index; });
+    if (request.operation != Request::kNone) operations_[request.operation].incomplete = true;
+    return end_request(index);
   }
   const bool pull = request.kind == Request::Kind::pull;
   bool lost = false;
@@ -157,16 +155,8 @@ void Engine::reroute(std::uint32_t index) {
     moved = moved || (!chain.lost() && (pull ? chain.tail() : chain.head()) != request.server);
   }
   if (!lost && !moved) return;
-  auto* old_server = find_server(request.server);
   if (request.stage == Request::Stage::letting_go) return;  // only waits for its loan's end
-  if (request.stage == Request::Stage::posted && old_server != nullptr) {
-    const bool lent = old_server->session->was_sent(request.id) && old_server->session->open();
-    old_server->session->withdraw(request.id);
-    if (lent) {
-      old_server->session->break_connection();
-      on_broken(*old_server);
-    }
-  }
+  leave_server(index);
   if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
   if (request.stage != Request::Stage::planned) {
     request.stage = Request::Stage::planned;
@@ -174,10 +164,19 @@ void Engine::reroute(std::uint32_t index) {
   }
   if (lost && request.operation != Request::kNone) {
     auto& op = operations_[request.operation];
-    return let_go(op, Errc::slot_lost,
-                  fmt::format("table '{}': the only server of some of its slots is lost, and their "
-                              "rows with it",
-                              op.table->spec.name));
+    if (op.stage != Operation::Stage::letting_go) {
+      const auto generation = request.generation;
+      let_go(op, Errc::slot_lost,
+             fmt::format("table '{}': the only server of some of its slots is lost, and their "
+                         "rows with it",
+                         op.table->spec.name));
+      // What is burnt of it has no lost slots any more, but may have to follow the others.
+      if (request.stage != Request::Stage::free && request.generation == generation) reroute(index);
+      return;
+    }
+    op.ambiguous = op.incomplete = true;
+    detach(index);
+    finish_if_done(op);
   }
   std::erase_if(request.runs, [&](const Run& run) { return table->chain(run.slot).lost(); });
   if (request.runs.empty()) {
@@ -217,6 +216,18 @@ void Engine::reroute(std::uint32_t index) {
   if (unsequenced) return;
   if (target != index) post(target);
   if (requests_[index].stage == Request::Stage::planned) post(index);
+}
+
+/// The request's server has nothing to do with it any more: no answer comes, and no loan is left.
+void Engine::leave_server(std::uint32_t index) {
+  auto& request = requests_[index];
+  auto* server = find_server(request.server);
+  if (request.stage != Request::Stage::posted || server == nullptr) return;
+  const bool lent = server->session->was_sent(request.id) && server->session->open();
+  server->session->withdraw(request.id);
+  if (!lent || request.operation == Request::kNone) return;
+  server->session->break_connection();
+  on_broken(*server);
 }
 
 void Engine::on_stranger(Server& server, bool refused) {
