@@ -237,8 +237,10 @@ void Engine::dispatch(const Event& event, TimePoint now) {
 }
 
 bool Engine::take_calls() {
-  // The clock first: every push of an earlier clock is then already in the queue.
+  // The clock first: every push of an earlier clock is then already in the queue, though perhaps
+  // behind one that another thread is about to write.
   const auto clock_now = clock();
+  const auto handed = calls_.pushed();
   bool any = false;
   Call call;
   while (calls_.pop(call)) {
@@ -269,7 +271,7 @@ bool Engine::take_calls() {
     }
   }
   calls_taken_.store(calls_.popped(), std::memory_order_release);
-  if (clock_now > keeper_.local()) {
+  if (clock_now > keeper_.local() && calls_.popped() >= handed) {
     advance_clock(clock_now);
     any = true;
   }
@@ -279,8 +281,9 @@ bool Engine::take_calls() {
 void Engine::accept(std::uint32_t index) {
   auto& op = operations_[index];
   if (op.clock > keeper_.local()) advance_clock(op.clock);
-  // A tick of another thread may have overtaken the call on its way here.
-  op.clock = std::max(op.clock, keeper_.reported());
+  // A tick of another thread may have overtaken the call on its way here; the clock that it ended
+  // is then complete without this call, empty parts and all.
+  op.clock = std::max(op.clock, keeper_.local());
   op.stage = Operation::Stage::blocked;
   op.started = op.detached = op.ambiguous = op.incomplete = false;
   op.end_code = Errc::ok;
@@ -289,6 +292,8 @@ void Engine::accept(std::uint32_t index) {
   op.awaited = NodeId{};
   op.asks_scheduler = false;
   op.straggler = {};
+  op.follows_failed.clear();
+  follow_ended(op);
   op.requests_left = op.runs_applied = op.runs_burnt = 0;
   op.force_at = kNever;
   active_.push_back(index);
@@ -315,26 +320,22 @@ void Engine::accept(std::uint32_t index) {
 /// an earlier clock to its table still waits for its sequence numbers.
 bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& failed) {
   if (blocked.operation != Request::kNone) {
-    auto& op = operations_[blocked.operation];
+    const auto& op = operations_[blocked.operation];
+    if (!op.follows_failed.empty()) {
+      failed = Error{Errc::cancelled,
+                     fmt::format("the operation that it follows failed: {}", op.follows_failed)};
+      return false;
+    }
     for (const auto& id : op.after) {
       if (!id.valid()) continue;
-      auto& other = operations_[id.index];
-      if (other.generation.load(std::memory_order_relaxed) != id.generation) continue;
-      const auto phase = other.phase.load(std::memory_order_acquire);
-      if (phase == Operation::kPending) {
-        // Only this worker's own tick could end it, and that tick waits for this push.
-        if (blocked.pushes && other.kind == OperationKind::pull && other.need > op.clock)
-          failed = Error{Errc::needs_tick,
-                         fmt::format("a push at clock {} follows a pull that needs clock {}: call "
-                                     "tick() between them",
-                                     op.clock.value, other.need.value)};
-        return false;
-      }
-      if (phase == Operation::kDone && other.code != Errc::ok) {
-        failed = Error{Errc::cancelled,
-                       fmt::format("the operation that it follows failed: {}", other.detail)};
-        return false;
-      }
+      const auto& other = operations_[id.index];
+      // Only this worker's own tick could end it, and that tick waits for this push.
+      if (blocked.pushes && other.kind == OperationKind::pull && other.need > op.clock)
+        failed = Error{Errc::needs_tick,
+                       fmt::format("a push at clock {} follows a pull that needs clock {}: call "
+                                   "tick() between them",
+                                   op.clock.value, other.need.value)};
+      return false;
     }
   }
   if (blocked.pushes)
@@ -343,6 +344,19 @@ bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& fail
           blocked_[i].clock < blocked.clock)
         return false;
   return true;
+}
+
+/// Takes from `after` what has ended, and keeps why it failed. Looked at when the operation is
+/// taken in and at each end of another: later the place may be another operation's.
+void Engine::follow_ended(Operation& op) {
+  for (auto& id : op.after) {
+    if (!id.valid()) continue;
+    const auto& other = operations_[id.index];
+    if (other.ended == id.generation && op.follows_failed.empty())
+      op.follows_failed = other.ended_why;
+    const auto now_there = other.generation.load(std::memory_order_relaxed);
+    if (other.ended == id.generation || now_there != id.generation) id = OperationId{};
+  }
 }
 
 bool Engine::start_unblocked() {
@@ -441,6 +455,10 @@ void Engine::finish(Operation& op, Errc code, std::string detail) {
   op.code = code;
   op.detail = std::move(detail);
   const OperationId id{index, op.generation.load(std::memory_order_relaxed)};
+  op.ended = id.generation;
+  op.ended_why = code == Errc::ok ? std::string() : Error{code, op.detail}.message();
+  for (const auto& blocked : blocked_)
+    if (blocked.operation != Request::kNone) follow_ended(operations_[blocked.operation]);
   const bool detached = op.detached;
   op.phase.store(Operation::kDone, std::memory_order_seq_cst);
   if (detached)

@@ -75,11 +75,11 @@ struct Operation {
   MemoryView target;
   MemoryRecord* source_memory = nullptr;
   MemoryRecord* target_memory = nullptr;
-  OperationId after[kAfterMax] = {};
-  WorkerClock clock;      ///< the worker's clock at the call
-  WorkerClock use_clock;  ///< pulls: u
-  WorkerClock need;       ///< pulls: u - s; admitted when G or the version is at least this.
-                          ///< kNoNeed: unbounded
+  OperationId after[kAfterMax] = {};  ///< the engine clears those that have ended
+  WorkerClock clock;                  ///< the worker's clock at the call
+  WorkerClock use_clock;              ///< pulls: u
+  WorkerClock need;  ///< pulls: u - s; admitted when G or the version is at least this.
+                     ///< kNoNeed: unbounded
   TimePoint deadline = kNever;
   FrameKind control = FrameKind::barrier;
   std::vector<std::byte> control_meta;
@@ -101,9 +101,12 @@ struct Operation {
   // The engine's own.
   enum class Stage : std::uint8_t { blocked, running, letting_go };
   Stage stage = Stage::blocked;
-  bool started = false;     ///< has left Stage::blocked by being sent
-  bool detached = false;    ///< its ticket is gone
-  bool holds_push = false;  ///< counts as an unended push of its clock, before it has requests
+  bool started = false;        ///< has left Stage::blocked by being sent
+  bool detached = false;       ///< its ticket is gone
+  bool holds_push = false;     ///< counts as an unended push of its clock, before it has requests
+  std::string follows_failed;  ///< why an operation of `after` failed; empty: none did
+  std::uint32_t ended = 0;     ///< the generation that ended last at this place, and why
+  std::string ended_why;       ///< it failed (empty: it did not); its ticket may be gone
   std::uint32_t requests_left = 0;
   std::uint32_t runs_applied = 0;       ///< runs of a push that were applied, and
   std::uint32_t runs_burnt = 0;         ///< that were not and never will be
