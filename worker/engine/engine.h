@@ -178,6 +178,8 @@ class Engine final : public Pollable {
   Status post_push(std::uint32_t index, Server& server);
   Status post_pull(std::uint32_t index, Server& server);
   Result<WireSpan> lend(Region& own, MemoryRecord* record, MemoryView memory, Access access);
+  bool must_hold_back(const Request& request, const Server& server) const;
+  void forget_early(Request& request);
   void wait_and_post_again(std::uint32_t index, Epoch wanted, Duration delay);
   bool post_waiting(TimePoint now);
 
@@ -270,6 +272,7 @@ class Engine final : public Pollable {
   std::vector<std::byte> meta_;
   std::vector<std::uint32_t> ended_;
   std::vector<std::uint32_t> planned_;
+  std::vector<std::uint64_t> due_;
 };
 
 }  // namespace shoal

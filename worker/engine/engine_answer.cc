@@ -173,6 +173,7 @@ void Engine::retry(std::uint32_t index, Errc code, const FrameHeader& header) {
 void Engine::release_request(std::uint32_t index) {
   auto& request = requests_[index];
   if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
+  forget_early(request);
   if (request.kind != Request::Kind::pull) keeper_.end_push(request.clock);
   requests_.release(index);
 }

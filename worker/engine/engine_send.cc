@@ -326,7 +326,17 @@ void Engine::post(std::uint32_t index) {
   auto& request = requests_[index];
   auto* server = find_server(request.server);
   if (server == nullptr) return wait_and_post_again(index, Epoch{}, std::chrono::milliseconds(50));
+  if (request.kind == Request::Kind::pull && must_hold_back(request, *server)) {
+    request.held_back = true;
+    return wait_and_post_again(index, Epoch{}, kNever - now_);
+  }
+  request.held_back = false;
   request.stage = Request::Stage::posted;
+  if (request.kind == Request::Kind::pull &&
+      operations_[request.operation].need > seen_global_clock_) {
+    request.early = true;
+    ++server->early;
+  }
   const auto posted =
       request.kind == Request::Kind::pull ? post_pull(index, *server) : post_push(index, *server);
   if (posted.ok()) return;
@@ -481,8 +491,28 @@ Status Engine::post_pull(std::uint32_t index, Server& server) {
   return {};
 }
 
+/// Early pulls, which the server parks, must leave credits for this worker's own pushes. Those that
+/// only its tick admits get what the server's quota gives back; those that wait for others, who may
+/// wait for what comes behind them, half of the credits as well.
+bool Engine::must_hold_back(const Request& request, const Server& server) const {
+  const auto& op = const_cast<OperationTable&>(operations_)[request.operation];
+  if (op.need <= seen_global_clock_) return false;
+  const auto& peer = server.session->peer();
+  const bool own_round = op.table->spec.apply_mode() == Apply::collective;
+  const bool needs_own_tick = op.need > keeper_.local() + (own_round ? 1 : 0);
+  const auto room =
+      needs_own_tick ? peer.parked_quota : std::max(1u, peer.parked_quota + peer.credits / 2);
+  return server.early >= room;
+}
+
+void Engine::forget_early(Request& request) {
+  if (!std::exchange(request.early, false)) return;
+  if (auto* server = find_server(request.server)) --server->early;
+}
+
 void Engine::wait_and_post_again(std::uint32_t index, Epoch wanted, Duration delay) {
   auto& request = requests_[index];
+  forget_early(request);
   request.stage = Request::Stage::waiting;
   request.id = RequestId{};
   request.wanted = wanted;
@@ -492,25 +522,23 @@ void Engine::wait_and_post_again(std::uint32_t index, Epoch wanted, Duration del
 }
 
 bool Engine::post_waiting(TimePoint now) {
-  bool any = false;
-  const auto count = waiting_.size();
-  std::size_t kept = 0;
-  // Posting may append to the list again: only the first `count` are looked at.
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto index = waiting_[i];
-    const auto& request = requests_[index];
-    if (request.stage != Request::Stage::waiting) continue;  // ended meanwhile
+  due_.clear();
+  std::erase_if(waiting_, [&](std::uint32_t index) {
+    auto& request = requests_[index];
     const bool view_came = request.wanted != Epoch{} && seen_view_->epoch >= request.wanted;
-    if (!view_came && request.again > now) {
-      waiting_[kept++] = index;
-      continue;
-    }
-    any = true;
-    post(index);
-  }
-  waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(kept),
-                 waiting_.begin() + static_cast<std::ptrdiff_t>(count));
-  return any;
+    const auto* server = request.held_back ? find_server(request.server) : nullptr;
+    const bool room_came = server != nullptr && !must_hold_back(request, *server);
+    if (!view_came && !room_came && request.again > now) return false;
+    request.stage = Request::Stage::planned;
+    due_.push_back(requests_.context(index));
+    return true;
+  });
+  // Posting may end operations, and with them requests further down the list, or let them wait.
+  for (const auto context : due_)
+    if (const auto* request = requests_.find(context);
+        request != nullptr && request->stage == Request::Stage::planned)
+      post(static_cast<std::uint32_t>(context));
+  return !due_.empty();
 }
 
 }  // namespace shoal

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
@@ -95,16 +96,20 @@ void Engine::follow_servers() {
     options.hello.expected_incarnation = node.incarnation;
     options.requests_max = options_.operations_max;
     options.seed = options_.seed + node.id.value;
-    servers_.push_back(std::make_unique<Server>(
-        Server{node.id, node.incarnation, std::make_unique<Session>(transport_, options), {}, 0}));
+    servers_.push_back(std::make_unique<Server>(Server{
+        node.id, node.incarnation, std::make_unique<Session>(transport_, options), {}, 0, 0}));
   }
   // Connections to servers that are no more end here; reroute() then finds their requests.
-  std::erase_if(servers_, [&](const std::unique_ptr<Server>& server) {
-    if (seen_view_->find_node(server->id) != nullptr) return false;
+  const auto first_gone = std::stable_partition(
+      servers_.begin(), servers_.end(),
+      [&](const auto& server) { return seen_view_->find_node(server->id) != nullptr; });
+  std::vector<std::unique_ptr<Server>> gone(std::make_move_iterator(first_gone),
+                                            std::make_move_iterator(servers_.end()));
+  servers_.erase(first_gone, servers_.end());
+  for (auto& server : gone) {
     server->session->close();
     on_broken(*server);
-    return true;
-  });
+  }
 }
 
 void Engine::follow_tables() {
@@ -222,6 +227,7 @@ void Engine::reroute(std::uint32_t index) {
 void Engine::leave_server(std::uint32_t index) {
   auto& request = requests_[index];
   auto* server = find_server(request.server);
+  forget_early(request);
   if (request.stage != Request::Stage::posted || server == nullptr) return;
   const bool lent = server->session->was_sent(request.id) && server->session->open();
   server->session->withdraw(request.id);

@@ -17,6 +17,7 @@ struct Engine::Server {
   std::unique_ptr<Session> session;
   EndpointId endpoint;         ///< under which `by_endpoint_` knows it
   std::uint32_t refusals = 0;  ///< since it was last open: reported to the scheduler once
+  std::uint32_t early = 0;     ///< pulls there that were not admissible when they were posted
 };
 
 /// A table of the view and this worker's place in it.

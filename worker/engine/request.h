@@ -31,7 +31,7 @@ struct Request {
     free,
     planned,     ///< made, but its sequence numbers are not yet given
     posted,      ///< with the session: queued, sent or being repeated
-    waiting,     ///< to be posted again: for a newer view, or a moment
+    waiting,     ///< to be posted later: with a newer view, after a moment, or when held_back ends
     letting_go,  ///< pull: cancel was sent
   };
   Kind kind = Kind::push;
@@ -39,6 +39,8 @@ struct Request {
   bool store = false;
   bool by_keys = false;
   bool eager = false;               ///< pull: the values come in the answer
+  bool early = false;               ///< pull: posted before it was admissible: see Server::early
+  bool held_back = false;           ///< pull, waiting: until its server has room for early ones
   bool repeated = false;            ///< burn: sent over more than one connection
   std::uint32_t operation = kNone;  ///< index; kNone: the operation has ended
   std::uint32_t generation = 0;     ///< of this Request, in the session's context
@@ -69,6 +71,7 @@ class RequestTable {
     ++request.generation;
     request.stage = Request::Stage::planned;
     request.store = request.by_keys = request.eager = request.repeated = false;
+    request.early = request.held_back = false;
     request.operation = Request::kNone;
     request.id = RequestId{};
     request.attempts = 0;
