@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "examples/sparse_lr/gzip_end.h"
 #include "examples/sparse_lr/text.h"
 
 namespace shoal::sparse_lr {
@@ -20,10 +21,13 @@ Status add_label(double label, ShareSummary& summary) {
   return {};
 }
 
+Error no_example(const std::string& path) {
+  return {Errc::invalid_argument,
+          path + ": expected libsvm lines ('label index:value ...'), found no example"};
+}
+
 Result<Classes> classes_of(const ShareSummary& all, const std::string& path) {
-  if (all.label_count == 0)
-    return Error{Errc::invalid_argument,
-                 path + ": expected libsvm lines ('label index:value ...'), found no example"};
+  if (all.label_count == 0) return no_example(path);
   if (all.label_count == 1)
     return Error{Errc::invalid_argument, path + ": expected two classes of labels, found only " +
                                              number_text(all.labels[0])};
@@ -34,6 +38,7 @@ Result<Classes> classes_of(const ShareSummary& all, const std::string& path) {
 
 Result<ShareSummary> summarise_share(const std::string& path, Share share) {
   SHOAL_ASSIGN(auto lines, LineSource::open(path, share));
+  SHOAL_TRY(check_gzip_end(path));
   ShareSummary summary;
   for (std::string_view text;;) {
     SHOAL_ASSIGN(const bool more, lines.next(text));
@@ -66,6 +71,15 @@ Result<FileSummary> merge_summaries(const std::string& path, std::span<const Sha
 Result<FileSummary> summarise_file(const std::string& path) {
   SHOAL_ASSIGN(const auto summary, summarise_share(path));
   return merge_summaries(path, {&summary, 1});
+}
+
+Status check_examples(const std::string& path, const LineRules& rules) {
+  SHOAL_ASSIGN(auto reader, LibsvmReader::open(path, rules));
+  SHOAL_TRY(check_gzip_end(path));
+  CsrBatch first;
+  SHOAL_TRY(reader.read(first, 1));
+  if (first.empty()) return no_example(path);
+  return {};
 }
 
 Result<LibsvmReader> LibsvmReader::open(const std::string& path, const LineRules& rules,

@@ -28,8 +28,8 @@ struct FileSummary {
 };
 
 /// Reads the labels and last indices of a share in one pass with constant memory, far faster than
-/// parsing it. Errors: those of LineSource; invalid_argument with file:line for bad labels and a
-/// third class.
+/// parsing it. Errors: those of LineSource and check_gzip_end; invalid_argument with file:line for
+/// bad labels and a third class.
 Result<ShareSummary> summarise_share(const std::string& path, Share share = {});
 
 /// What the shares of `path` come to. Errors: invalid_argument: no example at all, one class only,
@@ -38,6 +38,10 @@ Result<FileSummary> merge_summaries(const std::string& path, std::span<const Sha
 
 /// Both for a file that one process reads alone.
 Result<FileSummary> summarise_file(const std::string& path);
+
+/// Whether `path` holds an example, for a file that is read only later. Errors: those of
+/// LibsvmReader and check_gzip_end; invalid_argument: no example.
+Status check_examples(const std::string& path, const LineRules& rules);
 
 /// A share of a libsvm file in batches, in constant memory, as often as wanted.
 class LibsvmReader {

@@ -65,13 +65,12 @@ Status run(const Options& options) {
   if (options.evaluate.empty()) SHOAL_TRY(check_paths(options));
   SHOAL_ASSIGN(auto summary, summarise_file(options.train));
   const Job job{options, summary};
+  if (!options.test.empty())  // said now, and not after the first pass
+    SHOAL_TRY(check_examples(options.test, {.classes = summary.classes}));
   if (!options.evaluate.empty()) {
     SHOAL_ASSIGN(const auto report, judge_model(job));
     print(job, report);
     return {};
-  }
-  if (!options.test.empty()) {  // said now, and not after the first pass
-    SHOAL_ASSIGN([[maybe_unused]] const auto test, LibsvmReader::open(options.test, {}));
   }
   SHOAL_ASSIGN(const auto config, Config::from_env());
   SHOAL_ASSIGN(const auto level, parse_log_level(config.log_level));

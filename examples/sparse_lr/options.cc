@@ -2,9 +2,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+
+#include "examples/sparse_lr/text.h"
 
 namespace shoal::sparse_lr {
 namespace {
@@ -22,6 +25,26 @@ constexpr const char* kFooter =
     "Alone, the program runs a scheduler and servers inside itself. In a cluster:\n"
     "  shoal run --servers 2 --workers 4 -- sparse_lr --train a.svm --test b.svm.gz --model m";
 
+/// Takes a number from `low` to `high`, and otherwise says what was expected. CLI11's own Range
+/// takes "nan", and names a limit of double by its 309 digits.
+template <class T>
+CLI::Validator number_in(T low, T high, const std::string& expected) {
+  const auto check = [=](const std::string& text) -> std::string {
+    const auto* begin = text.data() + (text.starts_with('+') ? 1 : 0);
+    const auto* end = text.data() + text.size();
+    T value{};
+    const auto [stop, code] = std::from_chars(begin, end, value);
+    if (code == std::errc{} && stop == end && value >= low && value <= high) return {};
+    return "expected " + expected + ", found " + sparse_lr::quoted(text);
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator whole_number(std::uint64_t low, std::uint64_t high) {
+  return number_in(low, high,
+                   "a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+}
+
 void add_files(CLI::App& app, Options& options) {
   app.add_option("--train", options.train, "libsvm file to learn from; may be gzip")
       ->required()
@@ -38,9 +61,11 @@ void add_files(CLI::App& app, Options& options) {
 }
 
 void add_training(CLI::App& app, Options& options) {
-  const auto count = CLI::Range(1u, kCountMax);
-  const auto weight = CLI::Range(0.0, std::numeric_limits<double>::max());
-  const auto positive = CLI::Range(std::numeric_limits<double>::min(), 1e6);
+  const auto count = whole_number(1, kCountMax);
+  const auto weight =
+      number_in(0.0, std::numeric_limits<double>::max(), "a finite number, 0 or more");
+  const auto positive =
+      number_in(std::numeric_limits<double>::min(), 1e6, "a number above 0, at most 1e6");
   app.add_option("--l1", options.penalty.l1, "Weight of |w|")->check(weight)->capture_default_str();
   app.add_option("--l2", options.penalty.l2, "Weight of w^2 / 2")
       ->check(weight)
@@ -50,11 +75,11 @@ void add_training(CLI::App& app, Options& options) {
   app.add_option("--batch", options.batch,
                  "Examples a step of a worker; 0: block proximal gradient on full passes, the "
                  "reference mode")
-      ->check(CLI::Range(0u, kCountMax))
+      ->check(whole_number(0, kCountMax))
       ->capture_default_str();
   app.add_option("--staleness", options.staleness,
                  "Steps by which weights may lag behind other workers; 0: in lockstep")
-      ->check(CLI::Range(0u, kStalenessMax))
+      ->check(whole_number(0, kStalenessMax))
       ->capture_default_str();
   app.add_option("--alpha", options.alpha, "FTRL: step size")
       ->check(positive)
@@ -64,7 +89,7 @@ void add_training(CLI::App& app, Options& options) {
       ->capture_default_str();
   app.add_option("--blocks", options.blocks,
                  "--batch 0: parts of the features; a pass is that many steps")
-      ->check(CLI::Range(2u, 1u << 16))
+      ->check(whole_number(2, 1u << 16))
       ->capture_default_str();
   app.add_option("--evaluate-every", options.evaluate_every,
                  "Epochs between looks at the whole objective and the held-out examples "
@@ -78,10 +103,10 @@ void add_machine(CLI::App& app, Options& options) {
       ->type_name("DIR")
       ->capture_default_str();
   app.add_option("--memory-mib", options.memory_mib, "--batch 0: examples kept in memory")
-      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 30))
+      ->check(whole_number(0, std::uint64_t{1} << 30))
       ->capture_default_str();
   app.add_option("--servers", options.servers, "Servers inside the process, if there is no cluster")
-      ->check(CLI::Range(1u, 64u))
+      ->check(whole_number(1, 64))
       ->capture_default_str();
 }
 

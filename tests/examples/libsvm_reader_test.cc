@@ -251,5 +251,42 @@ TEST(SummariseFile, EmptyGzip) {
   EXPECT_EQ(summarise_file(files.write_gzip("empty.gz", "")).code(), Errc::invalid_argument);
 }
 
+TEST(LibsvmReader, WhatFollowsGzipDataIsNotPassedOver) {
+  const ScratchFiles files;
+  const std::string lines = "1 1:1\n-1 2:1\n";
+  const auto packed = ScratchFiles::read(files.write_gzip("a.gz", lines));
+  // Members one after the other are one file, and zeros fill it up.
+  for (const auto& content : {packed, packed + packed, packed + std::string(100000, '\0')}) {
+    const auto path = files.write("good.gz", content);
+    const auto summary = summarise_file(path);
+    ASSERT_TRUE(summary.ok()) << summary.error().message();
+    EXPECT_EQ(summary->examples, content.size() == 2 * packed.size() ? 4u : 2u);
+  }
+  for (const auto& junk :
+       {std::string("1"), lines, std::string(100000, '\0') + "1", std::string(2, '\0') + packed}) {
+    const auto path = files.write("bad.gz", packed + junk);
+    const auto summary = summarise_file(path);
+    ASSERT_EQ(summary.code(), Errc::corrupt);
+    EXPECT_NE(summary.error().what.find(path + ": the gzip data ends at byte " +
+                                        std::to_string(packed.size())),
+              std::string::npos)
+        << summary.error().what;
+    EXPECT_EQ(check_examples(path, {.classes = {-1, 1}}).code(), Errc::corrupt);
+  }
+}
+
+TEST(LibsvmReader, AFileWithoutExamplesIsFoundOut) {
+  const ScratchFiles files;
+  const LineRules rules{.classes = {-1, 1}};
+  EXPECT_TRUE(check_examples(files.write("one", "# note\n\n1 1:1\n"), rules).ok());
+  for (const auto* text : {"", "\n", "# note\n"}) {
+    const auto path = files.write("none", text);
+    const auto status = check_examples(path, rules);
+    ASSERT_EQ(status.code(), Errc::invalid_argument);
+    EXPECT_NE(status.error().what.find(path + ": expected libsvm lines"), std::string::npos);
+  }
+  EXPECT_EQ(check_examples(files.path("absent"), rules).code(), Errc::io);
+}
+
 }  // namespace
 }  // namespace shoal::sparse_lr
