@@ -36,7 +36,7 @@ struct Header {
   std::optional<std::array<double, 2>> labels;
 };
 
-Error expected(std::string_view what, std::string_view found) {
+Error expected_in_model(std::string_view what, std::string_view found) {
   return {Errc::invalid_argument, "expected " + std::string(what) + ", found " + quoted(found)};
 }
 
@@ -56,16 +56,16 @@ Status parse_header_line(std::string_view line, Header& header) {
   const auto name = line.substr(0, blank);
   const auto value = blank == line.npos ? std::string_view{} : trimmed(line.substr(blank));
   if (name == "solver_type" && (value.ends_with("SVR") || value == "ONECLASS_SVM"))
-    return expected("a classifier's solver_type", value);
+    return expected_in_model("a classifier's solver_type", value);
   if (name == "nr_class" && (!parse_all(value, header.classes) || header.classes != 2))
-    return expected("nr_class 2 (a model of two classes)", line);
+    return expected_in_model("nr_class 2 (a model of two classes)", line);
   if (name == "nr_feature" && (!parse_all(value, header.features) || header.features < 0 ||
                                header.features > static_cast<std::int64_t>(kIndexMax)))
-    return expected("nr_feature and a number of features", line);
+    return expected_in_model("nr_feature and a number of features", line);
   if (name == "bias" && (!parse_all(value, header.bias) || header.bias >= 0))
-    return expected("bias -1 (a model trained without -B)", line);
+    return expected_in_model("bias -1 (a model trained without -B)", line);
   if (name == "label" && !parse_labels(value, header))
-    return expected("label and two different labels", line);
+    return expected_in_model("label and two different labels", line);
   return {};
 }
 
@@ -101,7 +101,7 @@ Result<Model> read_model(const std::string& path) {
                                                std::to_string(model.weights.size())};
     double weight = 0;
     if (!parse_all(trimmed(line), weight) || !std::isfinite(weight))
-      return lines.at_line(expected("a weight (one number a line)", line));
+      return lines.at_line(expected_in_model("a weight (one number a line)", line));
     model.weights.push_back(turned ? -weight : weight);
   }
   return model;
