@@ -30,7 +30,7 @@ Ticket::~Ticket() {
   if (core_ == nullptr) return;
   const OperationId id{index_, generation_};
   if (borrows_ && !core_->engine().done(id)) core_->end_loan(id, writes_);
-  core_->engine().drop(id);
+  core_->drop(id);
 }
 
 bool Ticket::ready() {

@@ -5,16 +5,13 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/memory/device.h"
 #include "core/ops/initializer.h"
 #include "worker/engine/worker_core.h"
 
 namespace shoal {
 
 namespace {
-
-/// Huge pages for buffers that fill some: fewer TLB misses while they are pushed.
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
-constexpr std::size_t kCacheLine = 64;
 
 template <class M>
 std::vector<std::byte> encoded(const M& message, std::size_t bytes_max) {
@@ -70,26 +67,24 @@ Result<const TableShape*> Worker::open_table(const TableSpec& spec) {
   SHOAL_ASSIGN(const auto id,
                core_->control(FrameKind::open_table, nullptr, encoded(spec, bytes), {}));
   const auto* shape = core_->engine().operation(id).opened;
-  core_->engine().drop(id);
+  core_->drop(id);
   SHOAL_TRY(agrees(shape->spec, spec));
   return shape;
 }
 
 Result<RegisteredMemory> Worker::allocate_memory(std::size_t bytes) {
-  const auto alignment = bytes >= kHugePage ? kHugePage : kCacheLine;
-  const auto rounded = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
-  auto* data = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
-  if (data == nullptr)
+  auto memory = HostDevice().allocate(std::max<std::size_t>(bytes, 1), {.huge_pages = true});
+  if (!memory.ok())
     return Error{Errc::no_memory, fmt::format("could not allocate a buffer of {} bytes", bytes)};
-  std::memset(data, 0, rounded);
-  const MemoryView view{data, bytes};
-  return RegisteredMemory(core_, core_->engine().add_memory(view, true), view, true);
+  std::memset(memory->data, 0, memory->bytes);
+  const MemoryView view{memory->data, bytes};
+  return RegisteredMemory(core_, core_->add_memory(view, true), view, true);
 }
 
 Result<RegisteredMemory> Worker::register_memory(MemoryView memory) {
   if (memory.data == nullptr || memory.bytes == 0)
     return Error{Errc::invalid_argument, "register_memory of no memory"};
-  return RegisteredMemory(core_, core_->engine().add_memory(memory, false), memory, false);
+  return RegisteredMemory(core_, core_->add_memory(memory, false), memory, false);
 }
 
 RegisteredMemory::~RegisteredMemory() {

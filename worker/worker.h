@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -54,6 +55,8 @@ class Worker {
   /// `count` values of T in registered memory, zeroed. Errors: no_memory.
   template <class T>
   Result<Buffer<T>> allocate(std::size_t count) {
+    if (count > std::numeric_limits<std::size_t>::max() / sizeof(T))
+      return Error{Errc::no_memory, "a buffer of more bytes than can be addressed"};
     SHOAL_ASSIGN(auto memory, allocate_memory(count * sizeof(T)));
     return Buffer<T>(std::move(memory));
   }

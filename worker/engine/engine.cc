@@ -16,6 +16,9 @@ namespace {
 /// enough that deadlines and calls are looked at often.
 constexpr std::size_t kEventsPerTurn = 64;
 
+/// Clocks that a pull may look ahead: beyond any use, and no sum of clocks overflows.
+constexpr std::int64_t kAheadMax = std::int64_t{1} << 32;
+
 SchedulerLink::Options link_options(const Engine::Options& options) {
   SchedulerLink::Options link;
   link.scheduler = options.scheduler;
@@ -70,6 +73,10 @@ Result<OperationId> Engine::submit(Ask ask) {
     return Error{Errc::invalid_argument,
                  fmt::format("push to table '{}': an observer only pulls; connect as a worker",
                              ask.table->spec.name)};
+  if (ask.ahead < 0 || ask.ahead > kAheadMax)
+    return Error{
+        Errc::invalid_argument,
+        fmt::format("ahead = {}: a pull is for use 0 to {} ticks from now", ask.ahead, kAheadMax)};
   OperationId id;
   auto* op = operations_.acquire(id);
   if (op == nullptr)
@@ -120,9 +127,13 @@ void Engine::cancel(OperationId id) {
   hand({Call::Kind::cancel, id.generation, id.index, nullptr});
 }
 
-void Engine::drop(OperationId id) {
-  if (done(id)) return operations_.release(id);
+bool Engine::drop(OperationId id) {
+  if (done(id)) {
+    operations_.release(id);
+    return true;
+  }
   hand({Call::Kind::drop, id.generation, id.index, nullptr});
+  return false;
 }
 
 void Engine::tick() {

@@ -76,8 +76,8 @@ class Engine final : public Pollable {
   Operation& operation(OperationId id) { return operations_[id.index]; }
   bool done(OperationId id);
   void cancel(OperationId id);
-  /// The ticket is gone. The operation goes on by itself.
-  void drop(OperationId id);
+  /// The ticket is gone. The operation goes on by itself. True: it was done, and its place is free.
+  bool drop(OperationId id);
   /// Calls that were handed over, the caller's among them; and whether the loop has taken so many:
   /// only then does Operation::needs_tick know of them.
   std::uint64_t calls_made() const { return calls_.pushed(); }

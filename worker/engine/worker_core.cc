@@ -49,8 +49,7 @@ Result<std::shared_ptr<WorkerCore>> WorkerCore::create(const Config& config, Rol
                     bytes_to_string(config.eager_bytes_max), bytes_to_string(kEagerBytesMax))};
   SHOAL_ASSIGN(const auto scheduler, Address::parse(config.scheduler));
   std::shared_ptr<WorkerCore> core(new WorkerCore);
-  core->settings_ = {config.progress == Config::Progress::thread, config.spin,
-                     config.operation_timeout, config.join_timeout};
+  core->settings_ = {config.spin, config.operation_timeout, config.join_timeout};
   SHOAL_ASSIGN(core->transport_, open_transport(config, core->clock_));
   SHOAL_ASSIGN(core->heart_transport_, open_transport(config, core->clock_));
   core->engine_ = std::make_unique<Engine>(*core->transport_, core->clock_,
@@ -65,7 +64,7 @@ Result<std::shared_ptr<WorkerCore>> WorkerCore::create(const Config& config, Rol
   core->heart_ = std::make_unique<Heart>(*core->heart_transport_, heart, core->engine_->turns());
   SHOAL_ASSIGN(core->heart_loop_,
                LoopThread::start("shoal-heart", *core->heart_, core->clock_, Duration::zero()));
-  if (core->settings_.threaded) {
+  if (config.progress == Config::Progress::thread) {
     core->engine_->release_loop();
     SHOAL_ASSIGN(core->loop_, LoopThread::start("shoal-worker", *core->engine_, core->clock_,
                                                 core->settings_.spin));
@@ -124,7 +123,7 @@ Result<Ticket> WorkerCore::issue(Engine::Ask ask, const After& after,
 }
 
 void WorkerCore::progress() {
-  if (!settings_.threaded) engine_->poll(clock_.now());
+  if (!threaded()) engine_->poll(clock_.now());
 }
 
 bool WorkerCore::ready(OperationId id) {
@@ -135,7 +134,7 @@ bool WorkerCore::ready(OperationId id) {
 
 void WorkerCore::block(OperationId id, TimePoint moment, TimePoint& spin_until) {
   const auto now = clock_.now();
-  if (!settings_.threaded) {
+  if (!threaded()) {
     if (engine_->poll(now)) {
       spin_until = deadline_after(now, settings_.spin);
     } else if (now >= spin_until) {
@@ -197,19 +196,23 @@ Result<OperationId> WorkerCore::control(FrameKind kind, const TableShape* table,
   SHOAL_ASSIGN(const auto id, engine_->submit(std::move(ask)));
   const auto result = wait(id, kNever);
   if (result.ok()) return id;
-  engine_->drop(id);
+  drop(id);
   return result.error();
 }
 
 Status WorkerCore::control_status(FrameKind kind, const TableShape* table,
                                   std::vector<std::byte> meta, std::optional<Duration> timeout) {
   SHOAL_ASSIGN(const auto id, control(kind, table, std::move(meta), timeout));
-  engine_->drop(id);
+  drop(id);
   return {};
 }
 
 void WorkerCore::take_calls() {
-  if (!settings_.threaded) engine_->take_calls(clock_.now());
+  if (!threaded()) engine_->take_calls(clock_.now());
+}
+
+void WorkerCore::drop(OperationId id) {
+  if (!engine_->drop(id)) take_calls();
 }
 
 Status WorkerCore::flush(std::optional<Duration> timeout) {
@@ -218,7 +221,7 @@ Status WorkerCore::flush(std::optional<Duration> timeout) {
   ask.deadline = deadline(timeout);
   SHOAL_ASSIGN(const auto id, engine_->submit(std::move(ask)));
   const auto flushed = wait(id, kNever);
-  engine_->drop(id);
+  drop(id);
   if (!flushed.ok()) return flushed.error();
   return {};
 }
@@ -231,12 +234,12 @@ std::string WorkerCore::explain() {
   if (!id.ok()) return id.error().message();
   (void)wait(*id, kNever);
   auto text = engine_->operation(*id).detail;
-  engine_->drop(*id);
+  drop(*id);
   return text;
 }
 
 Status WorkerCore::leave() {
-  if (std::exchange(left_, true)) return {};
+  if (left_.load()) return {};
   SHOAL_TRY(flush({}));
   std::vector<std::byte> meta(16);
   Writer out(meta);
@@ -244,14 +247,23 @@ Status WorkerCore::leave() {
   meta.resize(out.size());
   auto left = control_status(FrameKind::leave, nullptr, std::move(meta), {});
   // The view without us may be faster than the answer: we are out, as we wanted.
-  return left.code() == Errc::fenced ? Status() : left;
+  if (left.code() == Errc::fenced) left = Status();
+  if (left.ok()) left_.store(true);
+  return left;
+}
+
+MemoryRecord* WorkerCore::add_memory(MemoryView memory, bool owned) {
+  auto* record = engine_->add_memory(memory, owned);
+  take_calls();
+  return record;
 }
 
 void WorkerCore::remove_memory(MemoryRecord* record, bool owned) {
   engine_->remove_memory(record);
+  take_calls();
   if (owned) return;
   while (record->gone.load(std::memory_order_acquire) == 0) {
-    if (settings_.threaded)
+    if (threaded())
       futex_wait(record->gone, 0, std::chrono::seconds(1));
     else
       engine_->poll(clock_.now());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -20,7 +21,6 @@ namespace shoal {
 class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
  public:
   struct Settings {
-    bool threaded = true;
     Duration spin = std::chrono::microseconds(50);
     Duration operation_timeout = std::chrono::seconds(30);
     Duration join_timeout = std::chrono::seconds(60);
@@ -40,7 +40,10 @@ class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
                               std::optional<Duration> timeout);
   Status control_status(FrameKind kind, const TableShape* table, std::vector<std::byte> meta,
                         std::optional<Duration> timeout);
+  MemoryRecord* add_memory(MemoryView memory, bool owned);
   void remove_memory(MemoryRecord* record, bool owned);
+  /// The ticket is gone.
+  void drop(OperationId id);
   /// Caller-driven: polls the loop once.
   void progress();
   /// Caller-driven: sends what was asked for, without looking for events.
@@ -56,6 +59,8 @@ class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
  private:
   WorkerCore() = default;
   Status join();
+  /// A thread of its own drives the loop; else whoever calls does, also while there is none yet.
+  bool threaded() const { return loop_ != nullptr; }
   /// Blocks a little: until something may have changed for `id`, at most until `moment`.
   void block(OperationId id, TimePoint moment, TimePoint& spin_until);
 
@@ -66,7 +71,7 @@ class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
   std::unique_ptr<Heart> heart_;
   std::unique_ptr<LoopThread> heart_loop_, loop_;
   Joined joined_;
-  bool left_ = false;
+  std::atomic<bool> left_{false};  ///< out of the roster, as the scheduler confirmed
 };
 
 }  // namespace shoal

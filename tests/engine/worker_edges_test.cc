@@ -1,0 +1,98 @@
+// Worker at the edges of its process: no threads, full queues, leaving that fails, absurd sizes.
+
+#include <pthread.h>
+
+#include <future>
+#include <limits>
+
+#include "server/local_cluster.h"
+#include "tests/engine/cluster.h"
+#include "worker/worker.h"
+
+namespace shoal::test {
+namespace {
+
+using std::chrono::seconds;
+
+/// Threads get a stack that no address space holds.
+class NoNewThreads {
+ public:
+  NoNewThreads() {
+    pthread_getattr_default_np(&before_);
+    pthread_attr_t huge;
+    pthread_attr_init(&huge);
+    pthread_attr_setstacksize(&huge, std::size_t{1} << 60);
+    pthread_setattr_default_np(&huge);
+    pthread_attr_destroy(&huge);
+  }
+  ~NoNewThreads() {
+    pthread_setattr_default_np(&before_);
+    pthread_attr_destroy(&before_);
+  }
+  NoNewThreads(const NoNewThreads&) = delete;
+  NoNewThreads& operator=(const NoNewThreads&) = delete;
+
+ private:
+  pthread_attr_t before_;
+};
+
+TEST(WorkerEdges, WithoutThreadsConnectSaysSo) {
+  auto cluster = LocalCluster::start({}).value();
+  const NoNewThreads none;
+  EXPECT_FALSE(Worker::connect(cluster.config()).ok());
+}
+
+TEST(WorkerEdges, BuffersOfACallerDrivenWorkerDoNotFillTheQueue) {
+  auto cluster = LocalCluster::start({}).value();
+  auto config = cluster.config();
+  config.progress = Config::Progress::caller;
+  config.operations_max = 4;
+  auto worker = Worker::connect(config).value();
+  std::vector<Buffer<float>> buffers;
+  for (int i = 0; i < 100; ++i) buffers.push_back(worker.allocate<float>(8).value());
+  EXPECT_EQ(buffers.back().size(), 8u);
+}
+
+TEST(WorkerEdges, ABufferOfMoreBytesThanThereAreIsRefused) {
+  auto cluster = LocalCluster::start({}).value();
+  auto worker = Worker::connect(cluster.config()).value();
+  constexpr auto kMost = std::numeric_limits<std::size_t>::max();
+  EXPECT_EQ(worker.allocate<float>(kMost / 4 + 2).code(), Errc::no_memory);
+  EXPECT_EQ(worker.allocate<float>(kMost / 4).code(), Errc::no_memory);
+  EXPECT_EQ(worker.allocate<std::uint8_t>(kMost).code(), Errc::no_memory);
+}
+
+TEST(WorkerEdges, APullTooFarAheadIsRefused) {
+  auto cluster = LocalCluster::start({}).value();
+  auto worker = Worker::connect(cluster.config()).value();
+  auto table = worker.create_or_open<float>({.name = "t", .rows = 10}).value();
+  std::vector<float> values(10);
+  for (const auto ahead : {std::int64_t{-1}, std::numeric_limits<std::int64_t>::max()})
+    EXPECT_EQ(table.pull({0, 10}, values, {.ahead = ahead}).wait().code(), Errc::invalid_argument);
+}
+
+TEST(WorkerEdges, LeavingThatFailedFailsAgain) {
+  LocalCluster::Options options;
+  options.workers = 2;
+  auto cluster = LocalCluster::start(std::move(options)).value();
+  auto impatient = cluster.config();
+  impatient.operation_timeout = seconds(1);
+  auto joining = std::async([&] { return Worker::connect(cluster.config()).value(); });
+  auto worker = Worker::connect(impatient).value();
+  auto other = joining.get();
+  TableSpec spec{.name = "t", .rows = 10};
+  spec.apply = Apply::per_clock;
+  auto table = worker.create_or_open<float>(spec).value();
+  const std::vector<float> values(10, 1.0f);
+  for (int i = 0; i < 3; ++i) worker.tick();
+  auto push = table.push({0, 10}, values, {.timeout = seconds(60)});  // beyond the window
+  EXPECT_EQ(worker.leave().code(), Errc::timed_out);
+  EXPECT_EQ(worker.leave().code(), Errc::timed_out);
+  for (int i = 0; i < 3; ++i) other.tick();
+  EXPECT_TRUE(push.wait().ok());
+  EXPECT_TRUE(worker.leave().ok());
+  EXPECT_TRUE(worker.leave().ok());
+}
+
+}  // namespace
+}  // namespace shoal::test
