@@ -345,12 +345,14 @@ void Membership::set_parameter(Asker asker, NodeId from, TableId id, const SetPa
                               "rounds before that may have been folded",
                               at->spec.name, earliest.value, clock.value));
   }
-  if (at->parameters.size() >= kParameterChangesMax || !fits(32 + change.name.size()))
+  const auto bytes = 32 + change.name.size();
+  if (at->parameters.size() >= kParameterChangesMax || !fits(bytes))
     return refuse(asker, Errc::overloaded,
                   fmt::format("table '{}' has seen {} changes of parameters, the most; a schedule "
                               "that changes every round belongs into the update rule",
                               at->spec.name, at->parameters.size()));
   at->parameters.push_back({change.name, change.value, clock});
+  view_bytes_ += bytes;
   changed_ = true;
   done(asker);
 }
