@@ -45,12 +45,13 @@ struct Part {
   Sequence q;
   Bytes bytes = Bytes::none;  ///< none: burnt; held: not asked for yet
   bool dropped = false;
+  PushOp* heir = nullptr;  ///< of a dropped one: the burn that is not answered before its READ ends
   Errc failed = Errc::ok;  ///< of its READs
   std::uint8_t reads_left = 0;
   Arena* arena = nullptr;
   std::byte* buffer = nullptr;  ///< keys, then values
   std::size_t buffer_bytes = 0;
-  Link<Part> want;    ///< in its peer's list of parts to READ
+  Link<Part> want;    ///< in its peer's list of parts to READ; once dropped, of those
   Link<Part> landed;  ///< in the list of parts to apply
 
   void recycle() { *this = {}; }
@@ -169,6 +170,8 @@ struct Peer {
   List<PushOp, &PushOp::link> pushes;
   List<PullOp, &PullOp::link> pulls;
   List<Part, &Part::want> wants;
+  List<Part, &Part::want>
+      dropped;  ///< nobody waits for their bytes, but their READs have not ended
   List<PullOp, &PullOp::sending> sends;
   Link<Peer> reading;  ///< has wants, and may READ
   Link<Peer> writing;  ///< has sends, and may WRITE

@@ -124,10 +124,27 @@ bool Pushes::handle(Peer& peer, MemberIndex member, TableState& table, const Fra
   plane_.metrics.bytes_in += frame.payload.size();
   for (std::uint32_t r = 0; r < op->runs.size(); ++r)
     take_run(*op, *table.slots[op->runs[r].slot.value], r, frame);
+  if ((header.flags & frame_flag::kBurnt) != 0) outlast_reads(*op);
   --op->parts_left;
   if (op->parts_left != 0 || op->reads != 0) keep(*op);
   end_if_done(*op);
   return true;
+}
+
+/// The answer to a burn ends the loan of the worker's memory, so it goes out only when no READ of
+/// what was burnt is under way.
+void Pushes::outlast_reads(PushOp& op) {
+  for (auto* part = op.peer->dropped.front(); part != nullptr; part = op.peer->dropped.next(part)) {
+    if (part->heir != nullptr || part->op == &op) continue;
+    const auto burnt = std::any_of(op.runs.begin(), op.runs.end(), [&](const PushRun& run) {
+      const auto* table = plane_.shard.find(op.table);
+      return part->slot == table->slots[run.slot.value].get() && part->member == op.member &&
+             part->q >= run.first_q && part->q < run.first_q + run.part_count;
+    });
+    if (!burnt) continue;
+    part->heir = &op;
+    ++op.reads;
+  }
 }
 
 void Pushes::take_run(PushOp& op, SlotState& slot, std::uint32_t run, const FrameView& frame) {
@@ -364,7 +381,8 @@ Pushes::Step Pushes::try_front(SlotState& slot, Source& source) {
     piece.rows.keys = {reinterpret_cast<const Key*>(part->buffer), piece.key_bytes / sizeof(Key)};
     piece.rows.known = true;
   }
-  const auto outcome = attempt(op, slot, piece, part->buffer + piece.key_bytes);
+  const auto* values = part->buffer != nullptr ? part->buffer + piece.key_bytes : nullptr;
+  const auto outcome = attempt(op, slot, piece, values);
   if (is_held(outcome)) {
     hold(op, slot, outcome);
     return Step::waits;
@@ -475,9 +493,14 @@ void Pushes::read_done(std::uint64_t index, Errc status) {
   --peer.reads;
   if (!peer.gone && !peer.wants.empty() && !readers_.contains(&peer)) readers_.push_back(&peer);
   if (part.dropped) {
+    auto* heir = part.heir;
+    peer.dropped.erase(&part);
     part.bytes = Part::Bytes::here;
     release(&part);
-    return end_if_done(op);
+    end_if_done(op);
+    if (heir == nullptr) return;
+    --heir->reads;
+    return end_if_done(*heir);
   }
   if (part.failed == Errc::ok) {
     part.bytes = Part::Bytes::here;
@@ -509,6 +532,7 @@ void Pushes::release(Part* part) {
   if (part->bytes == Part::Bytes::wanted) part->op->peer->wants.erase(part);
   if (part->bytes == Part::Bytes::reading) {
     part->dropped = true;
+    part->op->peer->dropped.push_back(part);
     return;
   }
   if (part->buffer != nullptr) part->arena->give(part->buffer, part->buffer_bytes);

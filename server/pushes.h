@@ -59,6 +59,7 @@ class Pushes {
              std::uint64_t value_bytes, Errc& wrong) const;
   Piece piece_of(const SlotState& slot, const PushOp& op, const PushRun& run,
                  std::uint32_t index) const;
+  void outlast_reads(PushOp& op);
   void take_run(PushOp& op, SlotState& slot, std::uint32_t run, const FrameView& frame);
   Step take_part(PushOp& op, SlotState& slot, std::uint32_t run, std::uint32_t index,
                  const FrameView& frame);

@@ -68,6 +68,30 @@ TEST_F(ServerTest, PartsThatWaitGoWithTheirConnection) {
   EXPECT_EQ(wait(a, pull(a, 1, {0, 1}, 3)).floats(), std::vector<float>{3});
 }
 
+/// The answer to a burn ends the loan of the memory: what still READs it must have ended.
+TEST_F(ServerTest, ABurnIsAnsweredWhenNoReadOfWhatItBurntIsLeft) {
+  constexpr std::uint64_t kRows = 4 * 65536;  // of a slot, in four parts
+  SimOptions sim;
+  sim.bulk_time_per_mib = std::chrono::milliseconds(200);
+  start({dense(kSlots * kRows, Apply::on_arrival, unbounded, 0)}, small_limits(), sim);
+  auto& a = *clients[0];
+  std::vector<float> values(kRows, 1.0f);
+  PushMeta meta;
+  meta.run_count = 1;
+  meta.values =
+      lend(a, reinterpret_cast<std::byte*>(values.data()), values.size() * 4, Access::read);
+  const auto pushed = a.send(header_for(FrameKind::push, 1, 0, frame_flag::kRendezvous), meta,
+                             std::vector{push_run(1, 0, 1, {0, kRows})});
+  ASSERT_TRUE(until([&] { return server->metrics().reads >= 1; }));
+  const auto burnt = push(a, 1, 1, {0, kRows}, 0, 0, frame_flag::kBurnt);
+  EXPECT_EQ(wait(a, burnt).status, Errc::cancelled);
+  network->protect(host_view(std::span(values)));
+  EXPECT_EQ(wait(a, pushed).status, Errc::cancelled);
+  run_for(std::chrono::seconds(1));
+  EXPECT_EQ(server->metrics().parts_applied, 0u);
+  EXPECT_TRUE(network->violations().empty());
+}
+
 TEST_F(ServerTest, AReaderThatStallsLosesItsSessionOnlyWhenCopiesRunOut) {
   auto limits = small_limits();
   limits.copies_max = 2;
