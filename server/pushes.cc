@@ -331,6 +331,7 @@ void Pushes::conclude(PushOp& op, SlotState& slot, std::uint32_t run, std::uint3
   } else if (burnt) {
     ++plane_.metrics.parts_burnt;
   }
+  if (slot.has_folds_waiting()) plane_.wait_for_copy(slot);
   if (!slot.pulls_waiting.empty() || (slot.rules().spec().deterministic && slot.parts_waiting != 0))
     plane_.kick(slot);
   end_part(op, run, index, burnt ? Errc::cancelled : code_of(outcome));

@@ -343,6 +343,7 @@ bool Server::State::look_again() {
     kicked.pop_back();
     slot->kicked = false;
     if (!slot->waits_for_copy) slot->fold_waiting();
+    if (slot->has_folds_waiting()) plane.wait_for_copy(*slot);
     pushes.advance(*slot);
     pulls.advance(*slot);
   }

@@ -72,6 +72,8 @@ class SlotState {
   }
   /// collective: tries again what waits for a copy.
   void fold_waiting();
+  /// Complete rounds that found no copy to be folded into.
+  bool has_folds_waiting() const { return dense_ != nullptr && dense_->has_folds_waiting(); }
 
   // Reading. Ranges lie within one segment.
   /// The version that the rows would be read at, folded first where that is due. `no_copy`: it is

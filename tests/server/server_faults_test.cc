@@ -119,6 +119,35 @@ TEST_F(ServerTest, AReaderThatStallsLosesItsSessionOnlyWhenCopiesRunOut) {
       ASSERT_EQ(back[j], back[i]) << "a torn segment";
 }
 
+/// All have contributed, so nobody's request comes to try again: the fold itself has to wait.
+TEST_F(ServerTest, AReaderThatStallsDoesNotHoldACollectiveRound) {
+  auto limits = small_limits();
+  limits.copies_max = 1;
+  SimOptions sim;
+  sim.keepalive = 60s;
+  sim.window_bytes = 256;
+  start({dense(4096, Apply::collective, 0, 4096)}, limits, sim);
+  auto& observer = *clients[3];
+  std::vector<float> back(4096);
+  const auto target =
+      lend(observer, reinterpret_cast<std::byte*>(back.data()), 16384, Access::write);
+  pull_all(observer, 1, target, -1);
+  ASSERT_TRUE(until([&] { return server->metrics().writes >= 4; }));
+  network->stop(client_nodes[3]);
+  for (int c = 0; c < 3; ++c)
+    for (std::uint32_t slot = 0; slot < kSlots; ++slot)
+      EXPECT_EQ(wait(*clients[c], push(*clients[c], 1, 1, geometry(1).rows_of(SlotIndex(slot)), 1))
+                    .status,
+                Errc::ok);
+  for (std::uint32_t slot = 0; slot < kSlots; ++slot) {
+    const auto row = geometry(1).rows_of(SlotIndex(slot)).begin;
+    EXPECT_EQ(wait(*clients[0], pull(*clients[0], 1, {row, row + 1}, 1)).floats(),
+              std::vector<float>{3});
+  }
+  EXPECT_GT(server->metrics().copies_exhausted, 0u);
+  EXPECT_EQ(server->metrics().sends_given_up, 1u);
+}
+
 TEST_F(ServerTest, WithoutAWordOfTheSchedulerNothingIsAnswered) {
   start({dense(256, Apply::on_arrival, unbounded)});
   auto& a = *clients[0];
