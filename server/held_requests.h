@@ -18,9 +18,10 @@ class HeldRequests {
 
   /// Copies the frame. False: no room.
   bool hold(Peer& peer, const FrameView& frame);
-  /// Calls f(Peer&, FrameView) for those that our view is new enough for, and forgets them.
+  /// Calls f(Peer&, FrameView) for those that our view is new enough for, or for `all`, and forgets
+  /// them.
   template <class F>
-  void release(F&& f) {
+  void release(F&& f, bool all = false) {
     // A request that is still too new keeps its place, and so do those of its peer behind it.
     std::vector<const Peer*> stuck;
     for (std::size_t left = requests_.size(); left > 0 && !requests_.empty(); --left) {
@@ -28,7 +29,7 @@ class HeldRequests {
       requests_.pop_front();
       const bool behind = std::find(stuck.begin(), stuck.end(), request.peer) != stuck.end();
       if (!request.peer->gone &&
-          (behind || Epoch::unpacked(request.header.epoch) > plane_.view->epoch)) {
+          (behind || (!all && Epoch::unpacked(request.header.epoch) > plane_.view->epoch))) {
         if (!behind) stuck.push_back(request.peer);
         requests_.push_back(request);
         continue;

@@ -283,6 +283,8 @@ void Server::State::on_change(const SchedulerLink::Change& change) {
   }
   if (change.joined || change.view) on_view();
   if (change.joined || change.view || change.global_clock) on_global_clock();
+  if (change.newest)  // Who names a view that does not exist is answered under ours.
+    held.release([&](Peer& peer, const FrameView& frame) { serve(peer, frame); }, true);
 }
 
 void Server::State::on_view() {

@@ -91,6 +91,7 @@ struct SchedulerLink::State {
   TimePoint join_at{};                   ///< when to ask again
   TimePoint ask_at{};
   Epoch wanted;
+  Epoch asked_for;        ///< what was wanted when the view was asked for
   bool ask_full = false;  ///< a delta did not fit
   bool refused = false;
   std::string join_waits_for;  ///< what the scheduler said when it had no place yet
@@ -121,7 +122,10 @@ bool SchedulerLink::State::ask_view() {
   header.kind = FrameKind::get_view;
   header.epoch = view && !ask_full ? view->epoch.packed() : 0;
   const auto sent = session.request(header, {}, {}, 0);
-  if (sent.ok()) view_request = *sent;
+  if (sent.ok()) {
+    view_request = *sent;
+    asked_for = wanted;
+  }
   ask_at = deadline_after(now, kAskAgain);
   return true;
 }
@@ -175,6 +179,13 @@ void SchedulerLink::State::on_answer(const Incoming& answer, Change& change) {
   if (answer.status == Errc::ok) {
     ask_full = false;  // unless what came does not fit either
     on_view(answer.frame, change);
+  } else if (answer.status == Errc::unchanged) {
+    // An epoch that only a peer named: what does not exist is not waited for. One that was named
+    // since we asked may exist.
+    if (view && wanted > view->epoch && wanted == asked_for) {
+      wanted = view->epoch;
+      change.newest = true;
+    }
   } else if (joined && (answer.status == Errc::fenced || answer.status == Errc::unknown_name)) {
     refuse(answer.status,
            "the scheduler does not know this process any more: it was cut off, or "

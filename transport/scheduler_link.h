@@ -69,6 +69,7 @@ class SchedulerLink {
     bool joined = false;
     bool view = false;
     bool global_clock = false;
+    bool newest = false;  ///< the scheduler has no view newer than ours, whatever others say
     bool answered = false;
     Incoming answer;          ///< frame is valid until the transport's next poll
     Errc refused = Errc::ok;  ///< join was refused for good, or we are not known any more; `why`

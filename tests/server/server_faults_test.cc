@@ -163,6 +163,22 @@ TEST_F(ServerTest, WithoutAWordOfTheSchedulerNothingIsAnswered) {
   EXPECT_EQ(wait(a, pulled).floats(), (std::vector<float>{1, 1, 1, 1}));
 }
 
+TEST_F(ServerTest, AnEpochThatNobodyHasHoldsNothing) {
+  start({dense(4, Apply::on_arrival, unbounded)});
+  auto& a = *clients[0];
+  PullMeta meta;
+  meta.run_count = 1;
+  meta.need = WorkerClock(-1);
+  meta.time_left = static_cast<std::uint64_t>(Duration(100s).count());
+  auto header = header_for(FrameKind::pull, 1, -1, 0);
+  header.epoch = Epoch{1000, 1000}.packed();
+  const auto id = a.send(header, meta, std::vector{pull_run(1, 0, {0, 1})});
+  EXPECT_EQ(wait(a, id).floats(), std::vector<float>{0});
+  const auto asked = scheduler->views_asked;
+  run_for(500ms);
+  EXPECT_LE(scheduler->views_asked, asked + 1) << "the server asks for it for ever";
+}
+
 /// Random traffic of three workers over connections that break: sums are exact.
 TEST_F(ServerTest, RandomTrafficOverBreakingConnectionsAddsUp) {
   for (std::uint64_t seed = 1; seed <= 15; ++seed) {

@@ -83,6 +83,7 @@ class ScriptedScheduler final : public Pollable {
         [&](SessionServer::Peer& p) { (void)sessions_.send_notice(p.endpoint, header, meta); });
     network_.wake(node_);
   }
+  int views_asked = 0;
   bool mute_views = false;  ///< publish() tells nobody: who wants the view has to ask
 
  private:
@@ -90,6 +91,7 @@ class ScriptedScheduler final : public Pollable {
     FrameHeader header;
     header.epoch = view_.epoch.packed();
     std::vector<std::byte> meta;
+    if (frame.header.kind == FrameKind::get_view) ++views_asked;
     if (frame.header.kind == FrameKind::join) {
       meta = encoded(Joined{NodeId(1), Rank(0), WorkerClock(0), std::chrono::seconds(2),
                             std::chrono::milliseconds(250)});
