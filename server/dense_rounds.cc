@@ -179,8 +179,10 @@ Outcome DenseStore::fold(std::size_t segment, WorkerClock global_clock) {
 }
 
 bool DenseStore::round_complete(std::size_t segment, WorkerClock clock) const {
-  const auto wanted = context_.members.taking_part(clock);
-  return wanted != 0 && sum_of(segment, clock).contributions.complete_count() >= wanted;
+  // Nobody but later comers: they begin at or above G, so nothing comes to this round any more.
+  const auto& members = context_.members;
+  return !members.by_rank().empty() &&
+         sum_of(segment, clock).contributions.complete_count() >= members.taking_part(clock);
 }
 
 NodeId DenseStore::awaited(std::size_t segment) const {

@@ -23,7 +23,7 @@ Status MemoryBudget::take(std::uint64_t bytes, const char* what) {
     return Error{
         Errc::no_memory,
         fmt::format("{} needs {} MiB; {} of {} MiB of this server's budget are in use: raise "
-                    "memory_budget (--memory-mib of a program that runs its own servers), add "
+                    "memory_budget, add "
                     "servers or drop tables",
                     what, (bytes >> 20) + 1, used_ >> 20, limit_ >> 20)};
   used_ += bytes;

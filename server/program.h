@@ -4,8 +4,8 @@
 
 namespace shoal {
 
-/// The program `shoal`, whole: run, scheduler, server, status, perf, info, with the update rules given. A
-/// server binary with rules of one's own is one line:
+/// The program `shoal`, whole: run, scheduler, server, status, perf, info, with the update rules
+/// given. A server binary with rules of one's own is one line:
 ///
 ///     int main(int argc, char** argv) {
 ///       return shoal::run_program(argc, argv, shoal::RuleSet::builtin().add<Lion>());

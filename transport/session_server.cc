@@ -216,8 +216,7 @@ bool SessionServer::State::flush(Connection& c, std::vector<Kept>& kept) {
     const auto& answer = kept[done];
     const ConstMemoryView copied(answer.copied.data(), answer.copied.size());
     const auto payload = answer.copied.empty() ? answer.payload.span() : std::span(&copied, 1);
-    auto sent =
-        post(c, answer.header, answer.meta, payload, answer.options, answer.was_parked);
+    auto sent = post(c, answer.header, answer.meta, payload, answer.options, answer.was_parked);
     if (!sent.ok()) break;  // full, or closed: then bury() follows with the event
   }
   kept.erase(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(done));

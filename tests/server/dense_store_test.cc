@@ -327,5 +327,23 @@ TEST(DenseStore, AFoldThatFindsNoCopyWaitsForOne) {
   EXPECT_FALSE(store->has_folds_waiting());
 }
 
+/// All leave in the middle of a round, and who joins later starts far beyond it.
+TEST(DenseStore, RoundsThatNobodyIsLeftToJoinAreFolded) {
+  StoreFixture f;
+  f.set_roster({100, 101});
+  const auto rules = f.rules(spec_of(64, 1, Add{}, Apply::collective), 1);
+  auto store = DenseStore::create(rules, SlotIndex(0), f.context()).value();
+  const std::vector<float> ones(64, 1.0f);
+  EXPECT_EQ(store->contribute(f.member(100), WorkerClock(0), RowRange{0, 64}, bytes_of(ones)),
+            Outcome::applied);
+  f.set_roster({});
+  EXPECT_EQ(store->fold_ready(0), Outcome::applied);
+  EXPECT_EQ(store->version(0), WorkerClock(0)) << "an empty roster folds nothing";
+  f.set_roster({102}, 10);
+  EXPECT_EQ(store->fold_ready(0), Outcome::applied);
+  EXPECT_EQ(store->version(0), WorkerClock(10));
+  EXPECT_EQ(read(*store, rules).front(), 1.0f) << "what had come to the round";
+}
+
 }  // namespace
 }  // namespace shoal
