@@ -194,7 +194,8 @@ void run_bulk(std::span<const std::byte> stream, Sink& sink, Random& random) {
     bool delivered = false;
     for (FrameView frame;;) {
       const auto next = receiver.next(frame);
-      if (next != MessageReceiver::Next::frame) break;
+      if (next == MessageReceiver::Next::failed) return;
+      if (next == MessageReceiver::Next::none) break;
       check_view(frame);
       delivered = true;
     }
