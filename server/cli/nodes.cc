@@ -34,8 +34,10 @@ bool wait_for_signal(const sigset_t& signals, timespec timeout) {
 Status announce(const std::string& path, const Address& address) {
   if (path.empty()) return {};
   const auto fresh = path + ".new";
-  std::ofstream(fresh) << address.to_string() << "\n";
-  if (std::rename(fresh.c_str(), path.c_str()) != 0)
+  std::ofstream file(fresh);
+  file << address.to_string() << "\n";
+  file.close();
+  if (!file || std::rename(fresh.c_str(), path.c_str()) != 0)
     return Error{Errc::io, fmt::format("cannot announce the address in {}", path), errno};
   return {};
 }

@@ -103,45 +103,79 @@ std::string bytes(std::uint64_t count) {
   return unit == 0 ? fmt::format("{} B", count) : fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
+// The answer comes from another process, perhaps of another release: what is not there, or is not
+// what it should be, reads as a default.
+
+const Json& member(const Json& object, const char* name) {
+  static const Json kNone;
+  const auto at = object.find(name);
+  return at == object.end() ? kNone : *at;
+}
+
+std::int64_t number(const Json& object, const char* name) {
+  const auto& value = member(object, name);
+  return value.is_number_integer() ? value.get<std::int64_t>() : 0;
+}
+
+std::string text(const Json& object, const char* name) {
+  const auto& value = member(object, name);
+  return value.is_string() ? value.get<std::string>() : std::string();
+}
+
+/// "1: 8, 2: 7, lost: 1": the slots that each server answers for.
+std::string placement(const Json& table) {
+  std::string line;
+  for (const auto& some : member(table, "placement"))
+    line += fmt::format("{}{}: {}", line.empty() ? "" : ", ", number(some, "server"),
+                        number(some, "slots"));
+  if (const auto lost = number(table, "slots_lost"); lost != 0)
+    line += fmt::format("{}lost: {}", line.empty() ? "" : ", ", lost);
+  return line;
+}
+
+bool is_status(const Json& status) {
+  return status.is_object() && member(status, "epoch").is_object() &&
+         member(status, "nodes").is_array() && member(status, "tables").is_array();
+}
+
 void draw(const Json& status) {
-  fmt::print("view {}.{}   G {}   window {}\n", status["epoch"]["term"].get<unsigned>(),
-             status["epoch"]["number"].get<unsigned>(), status["global_clock"].get<std::int64_t>(),
-             status["window"].get<std::int64_t>());
-  if (const auto waiting = status["waiting_for"].get<std::string>(); !waiting.empty())
+  const auto& epoch = member(status, "epoch");
+  fmt::print("view {}.{}   G {}   window {}\n", number(epoch, "term"), number(epoch, "number"),
+             number(status, "global_clock"), number(status, "window"));
+  if (const auto waiting = text(status, "waiting_for"); !waiting.empty())
     fmt::print("waiting: {}\n", waiting);
   fmt::print("\n{:>5}  {:8}  {:16}  {:22}  {:8}  {:>8}  {:>8}  {:>11}  {:>11}\n", "node", "role",
              "name", "address", "state", "clock", "reported", "pushed", "pulled");
-  const auto straggler = status["straggler"].get<unsigned>();
-  for (const auto& node : status["nodes"]) {
-    const auto id = node["id"].get<unsigned>();
-    fmt::print("{:>5}  {:8}  {:16}  {:22}  {:8}", id, node["role"].get<std::string>(),
-               node["name"].get<std::string>(), node["address"].get<std::string>(),
-               node["state"].get<std::string>());
+  const auto straggler = number(status, "straggler");
+  for (const auto& node : member(status, "nodes")) {
+    if (!node.is_object()) continue;
+    const auto id = number(node, "id");
     const auto clock_of = [&](const char* name) {
-      return node.contains(name) ? std::to_string(node[name].get<std::int64_t>()) : std::string();
+      return node.contains(name) ? std::to_string(number(node, name)) : std::string();
     };
     const auto bytes_of = [&](const char* name) {
-      return node.contains(name) ? bytes(node[name].get<std::uint64_t>()) : std::string();
+      return node.contains(name) ? bytes(static_cast<std::uint64_t>(number(node, name)))
+                                 : std::string();
     };
-    fmt::print("  {:>8}  {:>8}  {:>11}  {:>11}{}", clock_of("clock"), clock_of("reported"),
-               bytes_of("bytes_pushed"), bytes_of("bytes_pulled"),
-               id == straggler ? "  <- holds G back" : "");
-    fmt::print("\n");
+    fmt::print("{:>5}  {:8}  {:16}  {:22}  {:8}  {:>8}  {:>8}  {:>11}  {:>11}{}\n", id,
+               text(node, "role"), text(node, "name"), text(node, "address"), text(node, "state"),
+               clock_of("clock"), clock_of("reported"), bytes_of("bytes_pushed"),
+               bytes_of("bytes_pulled"), id != 0 && id == straggler ? "  <- holds G back" : "");
   }
-  if (status["tables"].empty()) return;
-  fmt::print("\n{:>5}  {:20}  {:5}  {:6}  {:>14}  {:>6}  {:12}  {:10}  {:>9}  {}\n", "table",
-             "name", "dtype", "layout", "rows", "width", "rule", "apply", "staleness", "slots");
-  for (const auto& table : status["tables"]) {
-    const auto lost = table["slots_lost"].get<unsigned>();
-    const auto rows = table["rows"].get<std::uint64_t>();
-    fmt::print("{:>5}  {:20}  {:5}  {:6}  {:>14}  {:>6}  {:12}  {:10}  {:>9}  {}{}\n",
-               table["id"].get<unsigned>(), table["name"].get<std::string>(),
-               table["dtype"].get<std::string>(), table["layout"].get<std::string>(),
-               rows == 0 ? "-" : std::to_string(rows), table["row_width"].get<unsigned>(),
-               table["rule"].get<std::string>(), table["apply"].get<std::string>(),
-               table["staleness"].is_string() ? table["staleness"].get<std::string>()
-                                              : table["staleness"].dump(),
-               table["slots"].get<unsigned>(), lost == 0 ? "" : fmt::format(" ({} lost)", lost));
+  if (member(status, "tables").empty()) return;
+  fmt::print("\n{:>5}  {:20}  {:5}  {:6}  {:>14}  {:>6}  {:12}  {:10}  {:>9}  {:>5}  {}\n", "table",
+             "name", "dtype", "layout", "rows", "width", "rule", "apply", "staleness", "slots",
+             "of server: slots");
+  for (const auto& table : member(status, "tables")) {
+    if (!table.is_object()) continue;
+    const auto rows = number(table, "rows");
+    fmt::print("{:>5}  {:20}  {:5}  {:6}  {:>14}  {:>6}  {:12}  {:10}  {:>9}  {:>5}  {}\n",
+               number(table, "id"), text(table, "name"), text(table, "dtype"),
+               text(table, "layout"), rows == 0 ? "-" : std::to_string(rows),
+               number(table, "row_width"), text(table, "rule"), text(table, "apply"),
+               member(table, "staleness").is_string() ? text(table, "staleness")
+                                                      : std::to_string(number(table, "staleness")),
+               number(table, "slots"), placement(table));
   }
 }
 
@@ -158,10 +192,10 @@ int show_status(const Config& config, const StatusOptions& options) {
       fmt::print("{}\n", *text);
     } else {
       const auto status = Json::parse(*text, nullptr, false);
-      if (status.is_discarded())
+      if (!is_status(status))
         return fail("status", {Errc::protocol,
-                               "the scheduler's answer is not JSON: is it of the same "
-                               "release?"});
+                               "the scheduler's answer is not a status: is it of the same "
+                               "release? --json shows what it said"});
       if (options.watch) fmt::print("\033[H\033[2J");
       draw(status);
     }
