@@ -319,20 +319,13 @@ void Membership::set_parameter(Asker asker, NodeId from, TableId id, const SetPa
                                [&](const TableInfo& info) { return info.id == id; });
   if (at == draft_.tables.end())
     return refuse(asker, Errc::unknown_name, "set_parameter of a table that is not there");
-  const auto& parameters = at->spec.update.parameters;
-  std::string names;
-  bool known = parameters.empty();  // a rule given by its name alone: the server knows what it has
-  for (const auto& [name, value] : parameters) {
-    known = known || name == change.name;
-    names += (names.empty() ? "" : ", ") + name;
-  }
-  if (!known)
-    return refuse(asker, Errc::unknown_name,
-                  fmt::format("update rule '{}' of table '{}' has no parameter '{}'; it has: {}",
-                              at->spec.update.rule, at->spec.name, change.name, names));
   if (!std::isfinite(change.value))
     return refuse(asker, Errc::invalid_argument,
                   fmt::format("{} = {} is not a number", change.name, change.value));
+  auto changed = at->spec;
+  changed.update.parameters = {{change.name, change.value}};
+  if (const auto known = servers_know_rule(changed); !known.ok())
+    return refuse(asker, known.code(), known.error().what);
   const auto earliest = clocks_.global_clock() + draft_.window;
   auto clock = change.from_clock;
   if (at->spec.apply_mode() == Apply::on_arrival) {

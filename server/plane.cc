@@ -65,6 +65,18 @@ void Plane::answer(Peer& peer, RequestId request, bool parked, TableId table, Er
                         parked);
 }
 
+void Plane::refuse(Peer& peer, RequestId request, TableId table, Errc status,
+                   std::string_view why) {
+  if (peer.gone) return;
+  why = why.substr(0, kReasonBytesMax);
+  const auto prefix = answer_meta();
+  meta.resize(sizeof prefix + why.size());
+  std::memcpy(meta.data(), &prefix, sizeof prefix);
+  std::memcpy(meta.data() + sizeof prefix, why.data(), why.size());
+  (void)sessions.answer(peer.endpoint, request, answer_header(table, status, 0), meta, {}, {},
+                        false);
+}
+
 void Plane::answer_stale(Peer& peer, RequestId request, TableId table, std::uint64_t asker_epoch) {
   if (peer.gone) return;
   ++metrics.stale_views;

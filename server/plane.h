@@ -73,6 +73,8 @@ struct Plane {
   /// Ends a request with an answer without rows. `codes`: one a part, or none if all have `status`.
   void answer(Peer& peer, RequestId request, bool parked, TableId table, Errc status,
               std::uint16_t flags, std::span<const std::uint16_t> codes);
+  /// Refuses a request as a whole; `why`, in words for the user, is cut at kReasonBytesMax.
+  void refuse(Peer& peer, RequestId request, TableId table, Errc status, std::string_view why);
   /// `stale_view`, with the delta from the asker's view if it is a recent one, else with all of
   /// ours.
   void answer_stale(Peer& peer, RequestId request, TableId table, std::uint64_t asker_epoch);

@@ -256,7 +256,8 @@ void Server::State::serve(Peer& peer, const FrameView& frame) {
     return Epoch::unpacked(header.epoch) < plane.view->epoch
                ? plane.answer_stale(peer, header.request, header.table, header.epoch)
                : refuse(Errc::unknown_name);
-  if (table->broken != Errc::ok) return refuse(table->broken);
+  if (table->broken != Errc::ok)
+    return plane.refuse(peer, header.request, header.table, table->broken, table->why);
   const bool sound = push ? pushes.handle(peer, member, *table, frame)
                           : pulls.handle(peer, member, observer, *table, frame);
   if (sound) return;

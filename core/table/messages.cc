@@ -149,8 +149,10 @@ Result<AnswerParts> parse_answer(const FrameView& frame) {
   for (const auto code : parts.part_codes)
     if (code > kLastErrc) return malformed("answer", "an unknown code of a part");
   parts.rest = rest.subspan(padded);
-  if (!parts.rest.empty() && frame.header.status != static_cast<std::uint16_t>(Errc::stale_view))
-    return malformed("answer", "bytes after its end");
+  const auto status = static_cast<Errc>(frame.header.status);
+  if (!parts.rest.empty() && status == Errc::ok) return malformed("answer", "bytes after its end");
+  if (parts.rest.size() > kReasonBytesMax && status != Errc::stale_view)
+    return malformed("answer", "a reason that is too long");
   return parts;
 }
 

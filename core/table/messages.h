@@ -124,10 +124,13 @@ using PullParts = PartList<PullMeta, PullRun>;
 Result<PushParts> parse_push(const FrameView& frame);
 Result<PullParts> parse_pull(const FrameView& frame);
 
+inline constexpr std::size_t kReasonBytesMax = 512;
+
 struct AnswerParts {
   AnswerMeta prefix;
   std::span<const std::uint16_t> part_codes;  ///< Errc each
-  std::span<const std::byte> rest;            ///< stale_view: the view
+  /// stale_view: the view; another refusal: why, in words, at most kReasonBytesMax, or nothing.
+  std::span<const std::byte> rest;
 };
 Result<AnswerParts> parse_answer(const FrameView& frame);
 

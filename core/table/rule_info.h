@@ -6,9 +6,18 @@
 #include <string>
 #include <vector>
 
+#include "core/table/parameter_range.h"
 #include "core/table/table_spec.h"
 
 namespace shoal {
+
+/// A parameter of a rule, by its name, and what it may be.
+struct RuleParameter {
+  std::string name;
+  ParameterRange range = range::kAny;
+
+  friend bool operator==(const RuleParameter&, const RuleParameter&) = default;
+};
 
 /// An update rule as a server tells the scheduler of it: enough to judge whether a table can have
 /// it. Rules of plugins and of people's own server binaries are known to servers only.
@@ -17,21 +26,24 @@ struct RuleInfo {
   std::uint8_t dtypes = 0;  ///< bit i: the rule has a form for the DType with the number i
   std::uint8_t inputs = 1;
   Aggregate aggregate = Aggregate::sum;
+  std::vector<RuleParameter> parameters = {};  ///< at most kRuleParametersMax
 
   bool takes(DType dtype) const { return (dtypes >> static_cast<unsigned>(dtype) & 1) != 0; }
   friend bool operator==(const RuleInfo&, const RuleInfo&) = default;
 };
 
-/// Rules of one server: the list fits a join, whatever their names are.
+/// Rules of one server, parameters of one rule, and bytes of the list: such a list fits a join.
 inline constexpr std::size_t kRulesMax = 128;
+inline constexpr std::size_t kRuleParametersMax = 32;
+inline constexpr std::size_t kRulesBytesMax = 512u << 10;
 
-/// Errc::invalid_argument if such a list cannot be told: too many, or a name of 0 or too many
-/// bytes.
+/// Errc::invalid_argument if such a list cannot be told: too many rules, parameters or bytes, or a
+/// name of 0 or too many bytes.
 Status validate(std::span<const RuleInfo> rules);
 
 /// Whether who has these rules can update a table by `spec`. Errors: unknown_name (with the nearest
-/// name), mismatch (inputs or aggregate differ), unavailable (no form for the dtype; says which
-/// there are).
+/// name; also of a parameter), mismatch (inputs or aggregate differ), unavailable (no form for the
+/// dtype; says which there are), out_of_range (a parameter's value; says the range).
 Status check_rule(std::span<const RuleInfo> known, const UpdateSpec& spec, DType dtype);
 
 /// Their number, then each.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -48,9 +49,12 @@ TEST(Messages, GoldenBytes) {
                      Incarnation(5),
                      "s0",
                      "h:1",
-                     {{"add", 0x33, 1, Aggregate::sum}, {"min", 0x03, 2, Aggregate::min}}},
+                     {{"add", 0x33, 1, Aggregate::sum},
+                      {"min", 0x03, 2, Aggregate::min, {{"l1", {0, 1, false, true, false}}}}}},
                 "00 0500000000000000 02000000 7330 03000000 683a31 "
-                "02000000 03000000 616464 33 01 00 03000000 6d696e 03 02 02");
+                "02000000 03000000 616464 33 01 00 00000000 "
+                "03000000 6d696e 03 02 02 01000000 02000000 6c31 "
+                "0000000000000000 000000000000f03f 02");
   expect_golden(
       Joined{NodeId(9), Rank(2), WorkerClock(7), Duration(2'000'000'000), Duration(250'000'000)},
       "09000000 02000000 0700000000000000 0094357700000000 80b2e60e00000000", true);
@@ -96,6 +100,15 @@ TEST(Messages, ValuesThatNoPeerHasAreErrors) {
   refused(with_rules({{"add", 1, 0, Aggregate::sum}}));
   refused(with_rules({{"add", 1, kInputsMax + 1, Aggregate::sum}}));
   refused(with_rules({{"add", 1, 1, static_cast<Aggregate>(4)}}));
+  const auto with_parameters = [&](std::vector<RuleParameter> parameters) {
+    return with_rules({{"add", 1, 1, Aggregate::sum, std::move(parameters)}});
+  };
+  EXPECT_TRUE(decode<Join>(bytes_of(with_parameters({kRuleParametersMax, {"l1"}}))).ok());
+  refused(with_parameters({kRuleParametersMax + 1, {"l1"}}));
+  refused(with_parameters({{""}}));
+  refused(with_parameters({{std::string(kTableNameBytesMax + 1, 'x')}}));
+  refused(with_parameters({{"l1", {1, 0}}}));
+  refused(with_parameters({{"l1", {std::nan(""), 0}}}));
   refused(Joined{{}, {}, WorkerClock(-1), {}, {}});
   refused(Joined{{}, {}, {}, Duration(-1), {}});
   refused(Tick{NodeId(1), WorkerClock(2), WorkerClock(1)});
@@ -314,6 +327,13 @@ TEST(PartLists, Answers) {
   stale.append(std::uint8_t{42});
   ASSERT_TRUE(parse_answer(stale.view()).ok());
   EXPECT_EQ(hex(parse_answer(stale.view())->rest), "2a");
+
+  auto refusal = answer_frame({}, {}, Errc::no_memory);
+  for (std::size_t i = 0; i < kReasonBytesMax; ++i) refusal.append('x');
+  ASSERT_TRUE(parse_answer(refusal.view()).ok());
+  EXPECT_EQ(parse_answer(refusal.view())->rest.size(), kReasonBytesMax);
+  refusal.append('x');
+  EXPECT_EQ(parse_answer(refusal.view()).code(), Errc::protocol);
 }
 
 TEST(PartLists, AnswersThatNoServerGivesAreErrors) {

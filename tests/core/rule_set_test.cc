@@ -90,8 +90,13 @@ TEST(RuleSet, TellsWhatASchedulerHasToKnow) {
   constexpr auto kAll = kFloats | bit(DType::i32) | bit(DType::i64);
   EXPECT_EQ(info_of("add"), (RuleInfo{"add", kAll, 1, Aggregate::sum}));
   EXPECT_EQ(info_of("min"), (RuleInfo{"min", kAll, 1, Aggregate::min}));
-  EXPECT_EQ(info_of("proximal_diagonal"),
-            (RuleInfo{"proximal_diagonal", kFloats, 2, Aggregate::sum}));
+  EXPECT_EQ(info_of("proximal_diagonal"), (RuleInfo{"proximal_diagonal",
+                                                    kFloats,
+                                                    2,
+                                                    Aggregate::sum,
+                                                    {{"step", range::kNonNegative},
+                                                     {"l1", range::kNonNegative},
+                                                     {"l2", range::kNonNegative}}}));
   for (const auto& info : rules.infos(DeviceKind::cuda)) EXPECT_EQ(info.dtypes, 0) << info.name;
   // It says no exactly where make() does.
   for (const auto& info : infos)
@@ -103,6 +108,16 @@ TEST(RuleSet, TellsWhatASchedulerHasToKnow) {
 }
 
 TEST(RuleSet, AListThatCannotBeToldIsRefused) {
+  const auto with = [](std::vector<RuleParameter> parameters) {
+    return validate(std::vector{RuleInfo{"mine", 1, 1, Aggregate::sum, std::move(parameters)}});
+  };
+  EXPECT_TRUE(with({kRuleParametersMax, {"l1"}}).ok());
+  EXPECT_EQ(with({kRuleParametersMax + 1, {"l1"}}).code(), Errc::invalid_argument);
+  EXPECT_EQ(with({{""}}).code(), Errc::invalid_argument);
+  EXPECT_EQ(with({{"l1", {1, 0}}}).code(), Errc::invalid_argument);
+  const RuleInfo large{
+      "mine", 1, 1, Aggregate::sum, {kRuleParametersMax, {std::string(kTableNameBytesMax, 'x')}}};
+  EXPECT_EQ(validate(std::vector(kRulesMax, large)).code(), Errc::invalid_argument);
   const RuleInfo rule{"mine", 1, 1, Aggregate::sum};
   EXPECT_TRUE(validate(std::vector(kRulesMax, rule)).ok());
   EXPECT_EQ(validate(std::vector(kRulesMax + 1, rule)).code(), Errc::invalid_argument);

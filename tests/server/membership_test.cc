@@ -294,6 +294,15 @@ TEST(MembershipTables, ARuleThatServersDoNotKnowIsRefusedAtOpen) {
   const auto unknown = script.take(script.open(script.workers[0], spec));
   EXPECT_EQ(unknown.code, Errc::unknown_name);
   EXPECT_NE(unknown.text.find("did you mean 'add'"), std::string::npos) << unknown.text;
+  spec.update = Sgd{.learning_rate = -1};
+  const auto range = script.take(script.open(script.workers[0], spec));
+  EXPECT_EQ(range.code, Errc::out_of_range);
+  EXPECT_NE(range.text.find("a finite number at least 0"), std::string::npos) << range.text;
+  spec.update.parameters = {{"lerning_rate", 0.1}};
+  const auto parameter = script.take(script.open(script.workers[0], spec));
+  EXPECT_EQ(parameter.code, Errc::unknown_name);
+  EXPECT_NE(parameter.text.find("did you mean 'learning_rate'"), std::string::npos)
+      << parameter.text;
   spec.update = Sgd{};
   spec.dtype = DType::i32;
   const auto dtype = script.take(script.open(script.workers[0], spec));
@@ -501,31 +510,42 @@ TEST(MembershipParameters, OfRoundsChangeOnlyAheadOfEveryFold) {
   Script s(expecting(1, 1));
   s.form(1, 1);
   auto spec = dense("w", 10, Apply::per_clock, 3);
-  spec.update = {"sgd", {{"rate", 0.1}}, 1, Aggregate::sum};
+  spec.update = Sgd{.learning_rate = 0.1};
   const auto id = s.take(s.open(s.workers[0], spec)).table;
   s.tick(s.workers[0], 10);
-  const auto early = s.take(s.set(s.workers[0], id, {"rate", 0.5, WorkerClock(14)}));
+  const auto early = s.take(s.set(s.workers[0], id, {"learning_rate", 0.5, WorkerClock(14)}));
   EXPECT_EQ(early.code, Errc::out_of_range);
   EXPECT_NE(early.text.find("from clock 15 on"), std::string::npos) << early.text;
-  EXPECT_EQ(s.take(s.set(s.workers[0], id, {"rate", 0.5, WorkerClock(15)})).code, Errc::ok);
-  EXPECT_EQ(s.take(s.set(s.workers[0], id, {"rate", 0.6, WorkerClock(-1)})).code, Errc::ok);
-  const auto unknown = s.take(s.set(s.workers[0], id, {"rat", 0.5, WorkerClock(-1)}));
+  EXPECT_EQ(s.take(s.set(s.workers[0], id, {"learning_rate", 0.5, WorkerClock(15)})).code,
+            Errc::ok);
+  EXPECT_EQ(s.take(s.set(s.workers[0], id, {"learning_rate", 0.6, WorkerClock(-1)})).code,
+            Errc::ok);
+  const auto unknown = s.take(s.set(s.workers[0], id, {"lerning_rate", 0.5, WorkerClock(-1)}));
   EXPECT_EQ(unknown.code, Errc::unknown_name);
-  EXPECT_NE(unknown.text.find("it has: rate"), std::string::npos) << unknown.text;
-  EXPECT_EQ(s.take(s.set(s.workers[0], id, {"rate", HUGE_VAL, WorkerClock(-1)})).code,
+  EXPECT_NE(unknown.text.find("did you mean 'learning_rate'"), std::string::npos) << unknown.text;
+  EXPECT_EQ(s.take(s.set(s.workers[0], id, {"learning_rate", HUGE_VAL, WorkerClock(-1)})).code,
             Errc::invalid_argument);
-  EXPECT_EQ(s.take(s.set(s.workers[0], TableId(9), {"rate", 1, WorkerClock(-1)})).code,
+  EXPECT_EQ(s.take(s.set(s.workers[0], TableId(9), {"learning_rate", 1, WorkerClock(-1)})).code,
             Errc::unknown_name);
-  const std::vector<ParameterChange> expected{{"rate", 0.5, WorkerClock(15)},
-                                              {"rate", 0.6, WorkerClock(15)}};
+  const std::vector<ParameterChange> expected{{"learning_rate", 0.5, WorkerClock(15)},
+                                              {"learning_rate", 0.6, WorkerClock(15)}};
   EXPECT_EQ(s.view().find_table(id)->parameters, expected);
 }
 
 TEST(MembershipParameters, OfArrivalsChangeAtOnce) {
   Script s(expecting(1, 1));
   s.form(1, 1);
-  const auto id = s.take(s.open(s.workers[0], dense("w", 10, Apply::on_arrival, 3))).table;
-  EXPECT_EQ(s.take(s.set(s.workers[0], id, {"rate", 0.5, WorkerClock(-1)})).code, Errc::ok);
+  auto spec = dense("w", 10, Apply::on_arrival, 3);
+  spec.update.rule = "sgd";  // by its name alone
+  const auto id = s.take(s.open(s.workers[0], spec)).table;
+  EXPECT_EQ(s.take(s.set(s.workers[0], id, {"lerning_rate", 1, WorkerClock(-1)})).code,
+            Errc::unknown_name);
+  const auto range = s.take(s.set(s.workers[0], id, {"learning_rate", -5, WorkerClock(-1)}));
+  EXPECT_EQ(range.code, Errc::out_of_range);
+  EXPECT_NE(range.text.find("a finite number at least 0"), std::string::npos) << range.text;
+  EXPECT_TRUE(s.view().find_table(id)->parameters.empty());
+  EXPECT_EQ(s.take(s.set(s.workers[0], id, {"learning_rate", 0.5, WorkerClock(-1)})).code,
+            Errc::ok);
   EXPECT_EQ(s.view().find_table(id)->parameters.size(), 1u);
 }
 

@@ -34,6 +34,13 @@ bool burning_is_pointless(Errc code) {
   return code == Errc::fenced || code == Errc::slot_lost || code == Errc::unknown_name;
 }
 
+/// ": it has no memory for ...": what the server said, if it said anything.
+std::string reason_of(const AnswerParts& answer) {
+  if (answer.rest.empty()) return {};
+  return fmt::format(": {}", std::string_view(reinterpret_cast<const char*>(answer.rest.data()),
+                                              answer.rest.size()));
+}
+
 constexpr Duration kRetryMin = std::chrono::milliseconds(1);
 constexpr Duration kRetryMax = std::chrono::milliseconds(100);
 
@@ -107,8 +114,8 @@ void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
     return;
   }
   let_go(*op, fatal,
-         fmt::format("push to table '{}' was refused by server {}", op->table->spec.name,
-                     request.server.value));
+         fmt::format("push to table '{}' was refused by server {}{}", op->table->spec.name,
+                     request.server.value, reason_of(answer)));
 }
 
 void Engine::on_pull_answer(std::uint32_t index, const FrameView& frame,
@@ -141,9 +148,10 @@ void Engine::on_pull_answer(std::uint32_t index, const FrameView& frame,
   request.id = RequestId{};
   bool lost = false;
   let_go(op, code,
-         code == Errc::timed_out ? why_late(op, lost)
-                                 : fmt::format("pull of table '{}' was refused by server {}",
-                                               op.table->spec.name, server.value));
+         code == Errc::timed_out
+             ? why_late(op, lost)
+             : fmt::format("pull of table '{}' was refused by server {}{}", op.table->spec.name,
+                           server.value, reason_of(answer)));
 }
 
 /// The values of an eager answer stand in the order of the request's runs.

@@ -1,0 +1,50 @@
+// What servers refuse, and in what words a worker's program hears of it.
+
+#include "server/local_cluster.h"
+#include "tests/engine/cluster.h"
+#include "worker/worker.h"
+
+namespace shoal::test {
+namespace {
+
+class RefusedTable : public testing::Test {
+ protected:
+  static bool says(const Error& error, std::string_view words) {
+    return error.what.find(words) != std::string::npos;
+  }
+
+  LocalCluster cluster_ = LocalCluster::start({}).value();
+  Worker worker_ = Worker::connect(cluster_.config()).value();
+};
+
+TEST_F(RefusedTable, AParameterOutOfItsRangeIsNamedAtOpen) {
+  const auto table =
+      worker_.create_or_open<float>({.name = "t", .rows = 10, .update = Sgd{.learning_rate = -1}});
+  ASSERT_EQ(table.code(), Errc::out_of_range);
+  EXPECT_TRUE(says(table.error(), "a finite number at least 0")) << table.error().what;
+}
+
+TEST_F(RefusedTable, ParametersAreJudgedWhenTheyAreSet) {
+  TableSpec spec{.name = "t", .rows = 10, .staleness = unbounded};
+  spec.update.rule = "sgd";
+  auto table = worker_.create_or_open<float>(spec).value();
+  const auto range = table.set_parameter("learning_rate", -5);
+  ASSERT_EQ(range.code(), Errc::out_of_range);
+  EXPECT_TRUE(says(range.error(), "a finite number at least 0")) << range.error().what;
+  const auto name = table.set_parameter("lerning_rate", 0.5);
+  ASSERT_EQ(name.code(), Errc::unknown_name);
+  EXPECT_TRUE(says(name.error(), "did you mean 'learning_rate'")) << name.error().what;
+  EXPECT_TRUE(table.set_parameter("learning_rate", 0.5).ok());
+}
+
+/// The server's reason reaches the program: here that no budget holds the rows.
+TEST_F(RefusedTable, TheServersReasonIsInTheError) {
+  auto table = worker_.create_or_open<float>({.name = "t", .rows = std::uint64_t{1} << 38}).value();
+  const std::vector<float> values(10, 1.0f);
+  const auto pushed = table.push({0, 10}, values).wait();
+  ASSERT_EQ(pushed.code(), Errc::no_memory);
+  EXPECT_TRUE(says(pushed.error(), "raise memory_budget")) << pushed.error().what;
+}
+
+}  // namespace
+}  // namespace shoal::test
