@@ -128,7 +128,9 @@ constexpr Option kOptions[] = {
         "operation_timeout", "deadline of pushes, pulls and calls that give none", {"1us", "720h"}),
     option<&Config::cancel_grace>(
         "cancel_grace", "how long a loan may outlive a deadline before it ends by force", kTime),
-    option<&Config::connect_timeout>("connect_timeout", "deadline of one try to connect", kTime),
+    option<&Config::connect_timeout>(
+        "connect_timeout",
+        "how long shoal status waits for its answer, shoal perf for a connection", kTime),
     option<&Config::server_beat>("server_beat", "interval of a server's heartbeats", kTime),
     option<&Config::server_lease>("server_lease", "silence after which a server is suspect", kTime),
     option<&Config::worker_beat>("worker_beat", "interval of a worker's heartbeats", kTime),
