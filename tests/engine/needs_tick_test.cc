@@ -79,6 +79,19 @@ TEST_P(NeedsTick, NotForATickThatTheLoopHasNotSeen) {
   }
 }
 
+/// It was not sent yet when it was asked about, and nothing that happens later would tell.
+TEST_P(NeedsTick, OfAPullThatFollowsAnother) {
+  auto table = open(Apply::per_clock);
+  std::vector<float> more(kRows);
+  auto pull = table.pull({0, kRows}, out_, {.ahead = 1});
+  ASSERT_EQ(pull.wait().code(), Errc::needs_tick);
+  auto follower = table.pull({0, kRows}, more, {.after = pull, .ahead = 1});
+  EXPECT_EQ(follower.wait().code(), Errc::needs_tick);
+  worker_->tick();
+  EXPECT_TRUE(follower.wait().ok());
+  EXPECT_TRUE(pull.ready());
+}
+
 INSTANTIATE_TEST_SUITE_P(Progress, NeedsTick,
                          testing::Values(Config::Progress::thread, Config::Progress::caller),
                          [](const auto& info) {

@@ -72,7 +72,7 @@ bool WorkerProcess::waits() const {
     if (issued.done || !issued.awaited) return false;
     // A pull that needs this worker's own tick is not waited for.
     const auto& op = const_cast<Engine&>(engine_).operation(issued.id);
-    return !op.needs_tick.load();
+    return op.phase.load() != Operation::kNeedsTick;
   });
 }
 

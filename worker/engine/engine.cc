@@ -105,7 +105,6 @@ Result<OperationId> Engine::submit(Ask ask) {
   op->detail.clear();
   op->completion = {};
   op->opened = nullptr;
-  op->needs_tick.store(false, std::memory_order_relaxed);
   op->cancel_asked.store(false, std::memory_order_relaxed);
   if (ask.kind == OperationKind::pull || ask.kind == OperationKind::push_pull) {
     const auto& spec = ask.table->spec;
@@ -180,6 +179,7 @@ bool Engine::poll(TimePoint now) {
   busy |= link_.poll(now);
   for (auto& server : servers_) server->session->poll(now);
   busy |= start_unblocked();
+  refresh_needs_tick();
   busy |= post_waiting(now);
   expire(now);
   report_clock();
@@ -192,6 +192,7 @@ void Engine::take_calls(TimePoint now) {
   now_ = now;
   take_calls();
   start_unblocked();
+  refresh_needs_tick();
   report_clock();
   transport_.flush();
 }
@@ -262,8 +263,7 @@ bool Engine::take_calls() {
         accept(call.operation);
         break;
       case Call::Kind::cancel:
-        if (op.generation.load(std::memory_order_relaxed) == call.generation &&
-            op.phase.load(std::memory_order_relaxed) == Operation::kPending)
+        if (op.generation.load(std::memory_order_relaxed) == call.generation && op.pending())
           let_go(op, Errc::cancelled, "cancelled by its caller");
         break;
       case Call::Kind::drop:
@@ -281,7 +281,6 @@ bool Engine::take_calls() {
         break;
     }
   }
-  calls_taken_.store(calls_.popped(), std::memory_order_release);
   if (clock_now > keeper_.local() && calls_.popped() >= handed) {
     advance_clock(clock_now);
     any = true;
@@ -324,7 +323,7 @@ void Engine::accept(std::uint32_t index) {
     return finish_flushes();
   }
   blocked_.push_back({index, Request::kNone, op.table->id.value, op.clock, pushes});
-  recheck_blocked_ = true;
+  recheck_blocked_ = recheck_needs_tick_ = true;
 }
 
 /// Whether the blocked entry at `position` may be sent: its dependencies have ended, and no push of
@@ -403,7 +402,7 @@ void Engine::advance_clock(WorkerClock to) {
     complete_contributions(ending);
     keeper_.tick();
   }
-  refresh_needs_tick();
+  recheck_needs_tick_ = true;
 }
 
 void Engine::report_clock() {
@@ -430,7 +429,7 @@ void Engine::expire(TimePoint now) {
   }
   for (const auto index : ended_) {
     auto& op = operations_[index];
-    if (op.phase.load(std::memory_order_relaxed) != Operation::kPending) continue;
+    if (!op.pending()) continue;
     if (op.stage == Operation::Stage::letting_go)
       force_end(op);
     else
@@ -471,12 +470,16 @@ void Engine::finish(Operation& op, Errc code, std::string detail) {
   for (const auto& blocked : blocked_)
     if (blocked.operation != Request::kNone) follow_ended(operations_[blocked.operation]);
   const bool detached = op.detached;
-  op.phase.store(Operation::kDone, std::memory_order_seq_cst);
-  if (detached)
-    operations_.release(id);
-  else if (op.sleepers.load(std::memory_order_seq_cst) != 0)
-    futex_wake_all(op.phase);
+  set_phase(op, Operation::kDone);
+  if (detached) operations_.release(id);
   finish_flushes();
+}
+
+/// Wakes whoever sleeps on the word. Those that are about to sleep counted themselves before they
+/// compare it, so one of both sees the other.
+void Engine::set_phase(Operation& op, Operation::Phase phase) {
+  op.phase.store(phase, std::memory_order_seq_cst);
+  if (op.sleepers.load(std::memory_order_seq_cst) != 0) futex_wake_all(op.phase);
 }
 
 void Engine::finish_if_done(Operation& op) {
@@ -491,7 +494,7 @@ void Engine::finish_flushes() {
   if (flushes_ == 0 || keeper_.unended() != 0) return;
   for (std::size_t i = 0; i < active_.size();) {
     auto& op = operations_[active_[i]];
-    if (op.kind == OperationKind::flush && op.phase.load() == Operation::kPending) {
+    if (op.kind == OperationKind::flush && op.pending()) {
       --flushes_;
       finish(op, Errc::ok, {});
       i = 0;

@@ -70,8 +70,7 @@ class Engine final : public Pollable {
     FrameKind control = FrameKind::barrier;
     std::vector<std::byte> control_meta;
   };
-  /// Hands an operation over. Errors, at once: overloaded, out_of_range, mismatch, needs_tick,
-  /// invalid_argument.
+  /// Hands an operation over. Errors, at once: overloaded, invalid_argument.
   Result<OperationId> submit(Ask ask);
   Operation& operation(OperationId id) { return operations_[id.index]; }
   bool done(OperationId id);
@@ -79,7 +78,7 @@ class Engine final : public Pollable {
   /// The ticket is gone. The operation goes on by itself. True: it was done, and its place is free.
   bool drop(OperationId id);
   /// Calls that were handed over, the caller's among them; and whether the loop has taken so many:
-  /// only then does Operation::needs_tick know of them.
+  /// only then does Operation::kNeedsTick know of them.
   std::uint64_t calls_made() const { return calls_.pushed(); }
   bool has_taken(std::uint64_t calls) const {
     return calls_taken_.load(std::memory_order_acquire) >= calls;
@@ -157,6 +156,7 @@ class Engine final : public Pollable {
   void expire(TimePoint now);
   void finish(Operation& op, Errc code, std::string detail);
   void finish_if_done(Operation& op);
+  void set_phase(Operation& op, Operation::Phase phase);
   std::uint32_t index_of(const Operation& op) const;
   void remove_active(std::uint32_t index);
   void finish_flushes();
@@ -171,6 +171,7 @@ class Engine final : public Pollable {
   void plan_requests(Operation* op, Table& table, Request::Kind kind, WorkerClock clock);
   void post_planned();
   void note_contribution(Table& table, RowRange rows);
+  bool needs_tick(const Operation& op);
   void refresh_needs_tick();
   void complete_contributions(WorkerClock clock);
   void assign_sequences(Request& request);
@@ -258,8 +259,9 @@ class Engine final : public Pollable {
   std::vector<std::uint32_t> waiting_;  ///< requests in Stage::waiting
   std::vector<MemoryRecord*> memory_;
   bool recheck_blocked_ = false;
-  std::uint64_t barriers_ = 0;  ///< arrivals that were sent: each has a number
-  std::uint32_t flushes_ = 0;   ///< operations of that kind that are not done
+  bool recheck_needs_tick_ = false;  ///< what needs_tick() looks at has changed in this turn
+  std::uint64_t barriers_ = 0;       ///< arrivals that were sent: each has a number
+  std::uint32_t flushes_ = 0;        ///< operations of that kind that are not done
   TimePoint now_{};
   TimePoint next_expiry_ = kNever;
   NodeId holder_;                  ///< who held G back when a server last said

@@ -93,7 +93,7 @@ void Engine::on_straggler(NodeId about, const FrameView& answer) {
   if (told.ok()) seen_global_clock_ = std::max(seen_global_clock_, answer.header.clock);
   for (const auto index : std::vector<std::uint32_t>(active_)) {
     auto& op = operations_[index];
-    if (op.phase.load(std::memory_order_relaxed) != Operation::kPending) continue;
+    if (!op.pending()) continue;
     if (!op.asks_scheduler || op.awaited != about) continue;
     op.asks_scheduler = false;
     if (told.ok()) op.straggler = *told;

@@ -9,7 +9,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "core/base/futex.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
 
@@ -128,7 +127,6 @@ void Engine::start_pull(Operation& op) {
                    WorkerClock(std::numeric_limits<std::int64_t>::min())};
   plan_requests(&op, table, Request::Kind::pull, op.use_clock);
   post_planned();
-  refresh_needs_tick();
 }
 
 /// Fills runs_ with the runs of `rows`, slot by slot. Offsets count from row `origin`.
@@ -260,7 +258,7 @@ void Engine::note_contribution(Table& table, RowRange rows) {
     table.contributed[segment.value] += end - row;
     row = end;
   }
-  refresh_needs_tick();
+  recheck_needs_tick_ = true;
 }
 
 /// At the end of a clock: empty parts for every segment of a collective table that this worker did
@@ -293,19 +291,26 @@ void Engine::complete_contributions(WorkerClock clock) {
   }
 }
 
-/// A pull that needs a version which only this worker's own tick can bring says so at once.
+/// Whether only this worker's own tick can admit it: a pull of what comes after its present clock,
+/// and after the round that it has contributed to.
+bool Engine::needs_tick(const Operation& op) {
+  if (op.kind != OperationKind::pull && op.kind != OperationKind::push_pull) return false;
+  if (op.need <= keeper_.local()) return false;
+  const auto* table = find_table(op.table->id);
+  return table == nullptr || !table->collective() || op.need != keeper_.local() + 1 ||
+         !table->has_contributed(op);
+}
+
+/// Tells waiters what needs_tick() says now, once a turn in which something that it looks at has
+/// changed: the calls that were taken are part of it.
 void Engine::refresh_needs_tick() {
-  for (const auto index : active_) {
-    auto& op = operations_[index];
-    if (op.kind != OperationKind::pull && op.kind != OperationKind::push_pull) continue;
-    bool needs = op.need > keeper_.local();
-    if (auto* table = find_table(op.table->id);
-        needs && table != nullptr && table->collective() && op.need == keeper_.local() + 1)
-      needs = !table->has_contributed(op);
-    if (needs == op.needs_tick.load(std::memory_order_relaxed)) continue;
-    op.needs_tick.store(needs, std::memory_order_seq_cst);
-    if (needs && op.sleepers.load(std::memory_order_seq_cst) != 0) futex_wake_all(op.phase);
-  }
+  if (std::exchange(recheck_needs_tick_, false))
+    for (const auto index : active_) {
+      auto& op = operations_[index];
+      const auto phase = needs_tick(op) ? Operation::kNeedsTick : Operation::kPending;
+      if (op.phase.load(std::memory_order_relaxed) != phase) set_phase(op, phase);
+    }
+  calls_taken_.store(calls_.popped(), std::memory_order_release);
 }
 
 Result<WireSpan> Engine::lend(Region& own, MemoryRecord* record, MemoryView memory, Access access) {

@@ -56,9 +56,9 @@ void Engine::on_view() {
   reroute();
   for (const auto index : std::vector<std::uint32_t>(active_)) {
     auto& op = operations_[index];
-    if (op.phase.load() != Operation::kPending) continue;
+    if (!op.pending()) continue;
     if (op.opened_id.value != 0) finish_opened(op);
-    if (op.phase.load() != Operation::kPending || op.table == nullptr) continue;
+    if (!op.pending() || op.table == nullptr) continue;
     auto* table = find_table(op.table->id);
     if (table != nullptr && table->info != nullptr) continue;
     if (op.kind == OperationKind::control && op.control == FrameKind::drop_table)
@@ -74,7 +74,7 @@ void Engine::cut_off() {
   reroute();
   for (const auto index : std::vector<std::uint32_t>(active_)) {
     auto& op = operations_[index];
-    if (op.phase.load() != Operation::kPending) continue;
+    if (!op.pending()) continue;
     if (op.kind == OperationKind::control && op.control == FrameKind::leave)
       finish(op, Errc::ok, {});  // what it asked for has happened; the answer comes behind the view
     else
@@ -278,8 +278,8 @@ void Engine::on_control_answer(const Incoming& answer) {
   if (generation == 0) return on_straggler(NodeId(index), answer.frame);
   if (index >= operations_.capacity()) return;
   auto& op = operations_[index];
-  if (op.generation.load(std::memory_order_relaxed) != generation ||
-      op.phase.load() != Operation::kPending || op.kind != OperationKind::control)
+  if (op.generation.load(std::memory_order_relaxed) != generation || !op.pending() ||
+      op.kind != OperationKind::control)
     return;
   op.asked = RequestId{};
   const auto code = static_cast<Errc>(answer.frame.header.status);

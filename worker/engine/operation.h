@@ -85,12 +85,21 @@ struct Operation {
   std::vector<std::byte> control_meta;
 
   // The handshake between threads.
-  enum Phase : std::uint32_t { kFree = 0, kPending = 1, kDone = 2 };
+  enum Phase : std::uint32_t {
+    kFree = 0,
+    kPending = 1,
+    kDone = 2,
+    kNeedsTick = 3,  ///< pending, and only this worker's own tick can admit it: pulls
+  };
+  /// All that a waiter waits for is in this word, on which it sleeps: no change of it is missed.
   std::atomic<std::uint32_t> phase{kFree};
   std::atomic<std::uint32_t> sleepers{0};  ///< threads in futex_wait on `phase`
   std::atomic<bool> cancel_asked{false};
   std::atomic<std::uint32_t> generation{0};
-  std::atomic<bool> needs_tick{false};  ///< pulls: only this worker's own tick can admit it now
+  bool pending() const {
+    const auto now = phase.load(std::memory_order_relaxed);
+    return now == kPending || now == kNeedsTick;
+  }
 
   // Results: written by the engine before `phase` becomes kDone.
   Errc code = Errc::ok;

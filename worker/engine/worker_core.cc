@@ -132,7 +132,7 @@ bool WorkerCore::ready(OperationId id) {
   return engine_->done(id);
 }
 
-void WorkerCore::block(OperationId id, TimePoint moment, TimePoint& spin_until) {
+void WorkerCore::block(Operation& op, std::uint32_t seen, TimePoint moment, TimePoint& spin_until) {
   const auto now = clock_.now();
   if (!threaded()) {
     if (engine_->poll(now)) {
@@ -143,13 +143,8 @@ void WorkerCore::block(OperationId id, TimePoint moment, TimePoint& spin_until) 
     return;
   }
   if (now < spin_until) return;
-  auto& op = engine_->operation(id);
-  // Nobody wakes for a flag that is set already and outdated: the loop is about to clear it.
-  if (op.needs_tick.load(std::memory_order_relaxed)) return std::this_thread::yield();
   op.sleepers.fetch_add(1, std::memory_order_seq_cst);
-  if (!engine_->done(id) && !op.needs_tick.load(std::memory_order_seq_cst))
-    futex_wait(op.phase, Operation::kPending,
-               moment == kNever ? Duration(std::chrono::hours(1)) : moment - now);
+  futex_wait(op.phase, seen, moment == kNever ? Duration(std::chrono::hours(1)) : moment - now);
   op.sleepers.fetch_sub(1, std::memory_order_seq_cst);
 }
 
@@ -157,11 +152,14 @@ Result<PullInfo> WorkerCore::wait(OperationId id, TimePoint moment) {
   auto& op = engine_->operation(id);
   auto spin_until = deadline_after(clock_.now(), settings_.spin);
   const auto calls_made = engine_->calls_made();
-  while (!engine_->done(id)) {
-    // The loop sets and clears the flag; a tick that it has not seen yet makes it outdated, and so
-    // may a push: it is believed once the loop has taken the calls before this one.
-    if (engine_->has_taken(calls_made) && op.needs_tick.load(std::memory_order_relaxed) &&
-        op.need > engine_->clock())
+  for (;;) {
+    // Before the phase: a push among these calls may be what the pull needs.
+    const bool all_taken = engine_->has_taken(calls_made);
+    const auto phase = op.phase.load(std::memory_order_acquire);
+    if (phase == Operation::kDone) break;
+    // A tick that the loop has not seen yet makes its word outdated.
+    const bool needs_tick = phase == Operation::kNeedsTick && op.need > engine_->clock();
+    if (needs_tick && all_taken)
       return Error{
           Errc::needs_tick,
           fmt::format("this pull of table '{}' needs every worker, this one too, to finish "
@@ -170,7 +168,10 @@ Result<PullInfo> WorkerCore::wait(OperationId id, TimePoint moment) {
                       op.table->spec.name, op.need.value, engine_->clock().value)};
     if (moment != kNever && clock_.now() >= moment)
       return Error{Errc::not_ready, "the operation is still under way"};
-    block(id, moment, spin_until);
+    if (needs_tick && threaded())
+      std::this_thread::yield();  // the loop is about to take the calls, and wakes nobody for it
+    else
+      block(op, phase, moment, spin_until);
   }
   if (op.code != Errc::ok) return Error{op.code, op.detail};
   if (op.kind == OperationKind::push || op.completion.newest < op.completion.oldest)
@@ -180,8 +181,13 @@ Result<PullInfo> WorkerCore::wait(OperationId id, TimePoint moment) {
 
 void WorkerCore::end_loan(OperationId id, bool cancel_first) {
   if (cancel_first && !engine_->done(id)) engine_->cancel(id);
+  auto& op = engine_->operation(id);
   auto spin_until = deadline_after(clock_.now(), settings_.spin);
-  while (!engine_->done(id)) block(id, kNever, spin_until);
+  for (;;) {
+    const auto phase = op.phase.load(std::memory_order_acquire);
+    if (phase == Operation::kDone) return;
+    block(op, phase, kNever, spin_until);
+  }
 }
 
 Result<OperationId> WorkerCore::control(FrameKind kind, const TableShape* table,

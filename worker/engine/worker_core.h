@@ -61,8 +61,8 @@ class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
   Status join();
   /// A thread of its own drives the loop; else whoever calls does, also while there is none yet.
   bool threaded() const { return loop_ != nullptr; }
-  /// Blocks a little: until something may have changed for `id`, at most until `moment`.
-  void block(OperationId id, TimePoint moment, TimePoint& spin_until);
+  /// Blocks a little: until the operation's phase may be another than `seen`, or `moment`.
+  void block(Operation& op, std::uint32_t seen, TimePoint moment, TimePoint& spin_until);
 
   SteadyClock clock_;
   Settings settings_;
