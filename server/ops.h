@@ -163,6 +163,7 @@ struct Peer {
   NodeId node;
   Role role = Role::worker;
   bool gone = false;
+  Epoch told;               ///< of the view that it was sent last, with a `stale_view` answer
   std::uint32_t held = 0;   ///< requests that wait for a newer view
   std::uint32_t ops = 0;    ///< requests in hand
   std::uint32_t reads = 0;  ///< parts being READ

@@ -80,20 +80,28 @@ void Plane::refuse(Peer& peer, RequestId request, TableId table, Errc status,
 void Plane::answer_stale(Peer& peer, RequestId request, TableId table, std::uint64_t asker_epoch) {
   if (peer.gone) return;
   ++metrics.stale_views;
-  const auto asked_from = Epoch::unpacked(asker_epoch);
-  const auto past = std::find_if(past_views.begin(), past_views.end(),
-                                 [&](const ViewPtr& v) { return v->epoch == asked_from; });
+  std::uint16_t flags = 0;
   std::vector<std::byte> delta;
-  if (past != past_views.end()) delta = encode_delta(**past, *view);
-  if (past == past_views.end() && full_view.empty()) full_view = encode_view(*view);
-  const auto& bytes = past != past_views.end() ? delta : full_view;
+  std::span<const std::byte> bytes;
+  if (peer.told != view->epoch) {
+    const auto asked_from = Epoch::unpacked(asker_epoch);
+    const auto past = std::find_if(past_views.begin(), past_views.end(),
+                                   [&](const ViewPtr& v) { return v->epoch == asked_from; });
+    if (past != past_views.end()) {
+      bytes = delta = encode_delta(**past, *view);
+      flags = frame_flag::kDelta;
+    } else {
+      if (full_view.empty()) full_view = encode_view(*view);
+      bytes = full_view;
+    }
+  }
   const auto prefix = answer_meta();
   meta.resize(sizeof prefix + bytes.size());
   std::memcpy(meta.data(), &prefix, sizeof prefix);
-  std::memcpy(meta.data() + sizeof prefix, bytes.data(), bytes.size());
-  const auto flags = past != past_views.end() ? frame_flag::kDelta : std::uint16_t{0};
-  (void)sessions.answer(peer.endpoint, request, answer_header(table, Errc::stale_view, flags), meta,
-                        {}, {}, false);
+  if (!bytes.empty()) std::memcpy(meta.data() + sizeof prefix, bytes.data(), bytes.size());
+  const auto header = answer_header(table, Errc::stale_view, flags);
+  if (sessions.answer(peer.endpoint, request, header, meta, {}, {}, false).ok())
+    peer.told = view->epoch;
 }
 
 }  // namespace shoal

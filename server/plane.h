@@ -76,7 +76,7 @@ struct Plane {
   /// Refuses a request as a whole; `why`, in words for the user, is cut at kReasonBytesMax.
   void refuse(Peer& peer, RequestId request, TableId table, Errc status, std::string_view why);
   /// `stale_view`, with the delta from the asker's view if it is a recent one, else with all of
-  /// ours.
+  /// ours; without either if it was sent this one before.
   void answer_stale(Peer& peer, RequestId request, TableId table, std::uint64_t asker_epoch);
   AnswerMeta answer_meta() const;
   FrameHeader answer_header(TableId table, Errc status, std::uint16_t flags) const;

@@ -74,6 +74,7 @@ struct SchedulerLink::State {
   void on_joined(const Incoming& answer, Change& change);
   void on_notice(const FrameView& frame, Change& change);
   void on_view(const FrameView& frame, Change& change);
+  Status take_view(const FrameHeader& header, std::span<const std::byte> bytes, Change& change);
   void adopt(ClusterView&& newer, Change& change);
   void on_global_clock(const StampedClock& stamped, Change& change);
   void on_failed_try(Errc status, Change& change);
@@ -230,16 +231,22 @@ void SchedulerLink::State::on_notice(const FrameView& frame, Change& change) {
 }
 
 void SchedulerLink::State::on_view(const FrameView& frame, Change& change) {
-  if (!joined) return;  // the answer to the join brings one: nobody acts on views as nobody
-  const auto epoch = Epoch::unpacked(frame.header.epoch);
-  if (frame.meta.empty() || (view && epoch != Epoch{} && epoch <= view->epoch)) return;
-  const bool delta = (frame.header.flags & frame_flag::kDelta) != 0;
-  auto newer = !delta ? decode_view(frame.meta)
-               : view ? apply_delta(*view, frame.meta)
-                      : Result<ClusterView>(Error{Errc::stale_view, {}});
-  if (newer.ok()) return adopt(std::move(newer).value(), change);
+  if (take_view(frame.header, frame.meta, change).ok()) return;
   ask_full = true;
   ask_view();
+}
+
+/// Errors: it is no view, or a delta from another one than ours. One that is not newer is passed
+/// by.
+Status SchedulerLink::State::take_view(const FrameHeader& header, std::span<const std::byte> bytes,
+                                       Change& change) {
+  if (!joined) return {};  // the answer to the join brings one: nobody acts on views as nobody
+  const auto epoch = Epoch::unpacked(header.epoch);
+  if (bytes.empty() || (epoch != Epoch{} && epoch <= view->epoch)) return {};
+  const bool delta = (header.flags & frame_flag::kDelta) != 0;
+  SHOAL_ASSIGN(auto newer, delta ? apply_delta(*view, bytes) : decode_view(bytes));
+  adopt(std::move(newer), change);
+  return {};
 }
 
 void SchedulerLink::State::adopt(ClusterView&& newer, Change& change) {
@@ -413,6 +420,11 @@ bool SchedulerLink::handle(const Event& event, TimePoint now, Change& change) {
       break;
   }
   return true;
+}
+
+void SchedulerLink::offer_view(const FrameHeader& header, std::span<const std::byte> bytes,
+                               Change& change) {
+  (void)state_->take_view(header, bytes, change);
 }
 
 std::string SchedulerLink::explain() const {

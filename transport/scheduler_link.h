@@ -76,6 +76,9 @@ class SchedulerLink {
     std::string why;
   };
   bool handle(const Event& event, TimePoint now, Change& change);
+  /// A view of the scheduler's that a peer passed on, as in a notice of its own. Taken if it is
+  /// newer and fits; whoever still lacks the peer's epoch then asks for it with want_view().
+  void offer_view(const FrameHeader& header, std::span<const std::byte> bytes, Change& change);
   std::string explain() const;
 
  private:

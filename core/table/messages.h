@@ -93,7 +93,8 @@ static_assert(sizeof(PullMeta) == 72);
 /// Meta of the answer to a push or a pull: this, then `part_count` u16 Errcs (padded to 8 bytes) in
 /// the order of the request's runs; part_count is 0 when all parts have header.status. For a burnt
 /// push a part's code is `cancelled` (burnt now, never applied) or `ok` (the sequence was there).
-/// A `stale_view` answer has the receiver's view after it, full or as a delta (frame_flag::kDelta).
+/// A `stale_view` answer has the receiver's view after it, full or as a delta (frame_flag::kDelta),
+/// if the connection has not brought it yet.
 struct AnswerMeta {
   std::uint32_t part_count = 0;
   NodeId holder;  ///< a worker that holds G back, for messages to people

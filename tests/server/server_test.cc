@@ -265,6 +265,10 @@ TEST_F(ServerTest, ADeltaIsSentToWhoHadARecentView) {
   const auto now = apply_delta(before, stale.rest);
   ASSERT_TRUE(now.ok());
   EXPECT_EQ(*now, scheduler->view());
+  // The connection has brought it: one of many requests under way brings it for all.
+  const auto& again = wait(a, a.send(header, meta, std::vector{pull_run(1, 0, {0, 4})}));
+  ASSERT_EQ(again.status, Errc::stale_view);
+  EXPECT_TRUE(again.rest.empty());
 }
 
 TEST_F(ServerTest, ObserversPullAtOnceAndNeverPush) {

@@ -281,6 +281,30 @@ TEST_F(SchedulerLinkTest, AViewOfNonsenseChangesNothing) {
   EXPECT_EQ(count(FrameKind::get_view), 1u);
 }
 
+TEST_F(SchedulerLinkTest, APeersViewIsAsGoodAsTheSchedulers) {
+  join();
+  const auto seven = view_at({1, 7}, 9);
+  auto header = header_of(FrameKind::answer);
+  header.epoch = seven.epoch.packed();
+  header.flags = frame_flag::kDelta;
+  Change change;
+  link.offer_view(header, encode_delta(current, seven), change);
+  EXPECT_TRUE(change.view && change.global_clock);
+  EXPECT_EQ(*link.view(), seven);
+  link.want_view(seven.epoch);
+  // What is old, does not fit or is nonsense is left: whoever needs it asks the scheduler.
+  Change none;
+  link.offer_view(header, encode_delta(current, seven), none);
+  header.epoch = Epoch{1, 9}.packed();
+  link.offer_view(header, encode_delta(view_at({1, 8}), view_at({1, 9})), none);
+  header.flags = 0;
+  link.offer_view(header, std::vector<std::byte>(100, std::byte{0xff}), none);
+  link.offer_view(header, {}, none);
+  EXPECT_FALSE(none.view || none.global_clock);
+  EXPECT_EQ(*link.view(), seven);
+  EXPECT_EQ(find(FrameKind::get_view), nullptr);
+}
+
 TEST_F(SchedulerLinkTest, AsksForAViewThatOthersHave) {
   join();
   link.want_view({1, 5});

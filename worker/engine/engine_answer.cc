@@ -59,10 +59,16 @@ void Engine::on_answer(Server& server, const Incoming& incoming) {
   }
   seen_global_clock_ = std::max(seen_global_clock_, frame.header.clock);
   if (answer->prefix.holder.value != 0) holder_ = answer->prefix.holder;
+  // The link has the view first, so that retry() need not ask for it; the engine follows it once
+  // the answer is dealt with.
+  SchedulerLink::Change change;
+  if (static_cast<Errc>(frame.header.status) == Errc::stale_view)
+    link_.offer_view(frame.header, answer->rest, change);
   if (request->kind == Request::Kind::pull)
     on_pull_answer(index, frame, *answer);
   else
     on_push_answer(index, frame.header, *answer);
+  if (change.view) on_change(change);
 }
 
 void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
