@@ -13,6 +13,7 @@ namespace shoal {
 ///   memory_bytes                              tables: rows, states, sums, indices, and the copies
 ///                                             on write (copies_max x 256 KiB of it)
 /// + landing_bytes + waiting_bytes + gather_bytes    fixed when the server is made
+/// + lists_bytes                             key lists that are repeated
 /// + pushes_max x 300 B + pulls_max x 400 B + parts_max x 120 B + writes_max x 80 B   (15 MB),
 /// grown
 ///                                             to what was needed at once
@@ -27,6 +28,8 @@ struct ServerLimits {
   std::size_t waiting_bytes = std::size_t{32} << 20;
   /// Gathered rows on their way out.
   std::size_t gather_bytes = std::size_t{32} << 20;
+  /// Positions of key lists that workers repeat: 4 bytes a key, taken as they come.
+  std::size_t lists_bytes = std::size_t{64} << 20;
   /// Segments that may be written while their old bytes are still being sent.
   std::uint32_t copies_max = 64;
 

@@ -51,8 +51,11 @@ struct Part {
   Arena* arena = nullptr;
   std::byte* buffer = nullptr;  ///< keys, then values
   std::size_t buffer_bytes = 0;
-  Link<Part> want;    ///< in its peer's list of parts to READ; once dropped, of those
-  Link<Part> landed;  ///< in the list of parts to apply
+  std::size_t key_bytes = 0;  ///< of it; 0 of a list that KeyLists has
+  std::uint32_t number = 0;   ///< among the request's parts: which signature is its
+  bool needs_keys = false;    ///< signed, but the list went before the values had come
+  Link<Part> want;            ///< in its peer's list of parts to READ; once dropped, of those
+  Link<Part> landed;          ///< in the list of parts to apply
 
   void recycle() { *this = {}; }
 };
@@ -68,10 +71,13 @@ struct PushOp {
   WorkerClock clock;
   std::uint16_t flags = 0;
   PushMeta meta;
-  std::span<const PushRun> runs;  ///< in the frame; in `kept` once it is left
+  std::span<const PushRun> runs;             ///< in the frame; in `kept` once it is left
+  std::span<const KeySignature> signatures;  ///< likewise
   std::vector<PushRun> kept;
+  std::vector<KeySignature> kept_signatures;
   std::vector<std::uint16_t> codes;  ///< Errc a part; empty: all ok so far
   std::uint32_t part_count = 0;
+  std::uint32_t parts_taken = 0;  ///< numbered as they were taken
   std::uint32_t parts_left = 0;
   std::uint32_t reads = 0;
   bool parked = false;
@@ -80,11 +86,14 @@ struct PushOp {
 
   void recycle() {
     auto runs_room = std::move(kept);
+    auto signatures_room = std::move(kept_signatures);
     auto codes_room = std::move(codes);
     runs_room.clear();
+    signatures_room.clear();
     codes_room.clear();
     *this = {};
     kept = std::move(runs_room);
+    kept_signatures = std::move(signatures_room);
     codes = std::move(codes_room);
   }
 };
@@ -95,6 +104,7 @@ struct PullPart {
   PullOp* op = nullptr;
   std::uint32_t run = 0;
   std::uint32_t index = 0;
+  std::uint32_t number = 0;     ///< as in Part
   std::byte* buffer = nullptr;  ///< null: the keys land in the request's own
   std::size_t buffer_bytes = 0;
   Errc failed = Errc::ok;
@@ -116,12 +126,14 @@ struct PullOp {
   bool parked = false;
   PullMeta meta;
   std::vector<PullRun> runs;
+  std::vector<KeySignature> signatures;
   TimePoint deadline = kNever;
   std::byte* keys = nullptr;  ///< eager ones, kept while the request waits
   std::size_t keys_bytes = 0;
   const std::byte* eager_keys = nullptr;
   std::uint32_t run = 0;  ///< where it has got to
   std::uint32_t index = 0;
+  std::uint32_t number = 0;     ///< parts before that
   std::uint32_t in_flight = 0;  ///< PullParts
   Errc ended = Errc::ok;        ///< why it ends early, once nothing is in flight
   WorkerClock oldest{std::numeric_limits<std::int64_t>::max()};
@@ -137,10 +149,13 @@ struct PullOp {
   bool listed() const { return (flags & frame_flag::kKeyList) != 0; }
   bool inlined() const { return meta.destination.bytes == 0; }
   void recycle() {
-    auto room = std::move(runs);
-    room.clear();
+    auto runs_room = std::move(runs);
+    auto signatures_room = std::move(signatures);
+    runs_room.clear();
+    signatures_room.clear();
     *this = {};
-    runs = std::move(room);
+    runs = std::move(runs_room);
+    signatures = std::move(signatures_room);
   }
 };
 

@@ -20,6 +20,7 @@ void Plane::copies_freed() {
 void Plane::forget_slot(SlotState& slot) {
   std::erase(kicked, &slot);
   std::erase(copy_waiters, &slot);
+  lists.forget(slot);
 }
 
 void Plane::take_view(ViewPtr next) {

@@ -6,6 +6,7 @@
 
 #include "core/cluster/cluster_view.h"
 #include "core/cluster/messages.h"
+#include "server/key_lists.h"
 #include "server/limits.h"
 #include "server/metrics.h"
 #include "server/ops.h"
@@ -26,6 +27,7 @@ struct Plane {
         shard(h),
         metrics(m),
         limits(l),
+        lists(l.lists_bytes),
         landing(std::move(landing_arena)),
         waiting(std::move(waiting_arena)),
         gathered(std::move(gather_arena)) {}
@@ -35,6 +37,7 @@ struct Plane {
   Shard& shard;
   ServerMetrics& metrics;
   const ServerLimits& limits;
+  KeyLists lists;
   Arena landing;   ///< READ bytes
   Arena waiting;   ///< eager bytes that have to wait
   Arena gathered;  ///< gathered rows that are being written

@@ -66,6 +66,7 @@ bool Pulls::handle(Peer& peer, MemberIndex member, bool observer, TableState& ta
   op->observer = observer;
   op->meta = parsed->prefix;
   op->runs.assign(parsed->runs.begin(), parsed->runs.end());
+  op->signatures.assign(parsed->signatures.begin(), parsed->signatures.end());
   if (const auto wrong = check(*op, table, frame); wrong != Errc::ok) {
     ++plane_.metrics.malformed;
     forget(*op);
@@ -216,13 +217,15 @@ void Pulls::note_version(PullOp& op, WorkerClock version) {
 }
 
 void Pulls::move_on(PullOp& op) {
+  ++op.number;
   if (++op.index < op.runs[op.run].part_count) return;
   op.index = 0;
   ++op.run;
 }
 
 bool Pulls::send() {
-  constexpr std::uint32_t kPartsPerTurn = 16;  // Messages are served in between.
+  constexpr std::uint32_t kPartsPerTurn = 16;  // Messages are served in between; a part that is
+  constexpr std::uint32_t kListedParts = 8;    // gathered counts as so many that are only sent.
   if (plane_.silent) return false;
   std::uint32_t sent = 0;
   for (bool progress = true; progress && sent < kPartsPerTurn;) {
@@ -231,9 +234,10 @@ bool Pulls::send() {
       auto* peer = writers_.pop_front();
       auto* op = peer->sends.front();
       if (op == nullptr || peer->pins >= plane_.limits.pins_per_peer) continue;
+      const auto cost = op->listed() ? kListedParts : 1;
       if (send_next(*op) != Step::busy) {
         progress = true;
-        ++sent;
+        sent += cost;
       }
       if (!peer->sends.empty()) writers_.push_back(peer);
     }
@@ -251,12 +255,17 @@ Pulls::Step Pulls::send_next(PullOp& op) {
     if (piece.rows.listed && keys_here) {
       piece.rows.keys = aligned(op.eager_keys + piece.first_key * sizeof(Key), piece.key_bytes);
       piece.rows.known = true;
+    } else if (!op.signatures.empty()) {
+      const auto list =
+          plane_.lists.find(slot, op.signatures[op.number], piece.key_bytes / sizeof(Key));
+      piece.rows.keys = list.keys;
+      piece.rows.positions = list.positions;
+      piece.rows.known = list.known();
     }
     if (!admit(op, slot, piece, op.run)) return Step::waits;
-    const auto step =
-        !piece.rows.listed ? send_range(op, slot, piece)
-        : keys_here ? send_list(op, slot, piece, op.eager_keys + piece.first_key * sizeof(Key))
-                    : read_keys(op, piece);
+    const auto step = !piece.rows.listed ? send_range(op, slot, piece)
+                      : piece.rows.known ? send_list(op, slot, piece)
+                                         : read_keys(op, piece);
     if (step != Step::sent) return step;
     move_on(op);
   }
@@ -299,24 +308,20 @@ Pulls::Step Pulls::send_range(PullOp& op, SlotState& slot, const Piece& piece) {
   return Step::sent;
 }
 
-Pulls::Step Pulls::send_list(PullOp& op, SlotState& slot, const Piece& piece,
-                             const std::byte* keys) {
+Pulls::Step Pulls::send_list(PullOp& op, SlotState& slot, const Piece& piece) {
   auto* ticket = tickets_.take();
   auto* rows = ticket != nullptr ? plane_.gathered.take(piece.bytes) : nullptr;
   if (rows == nullptr) {
     if (ticket != nullptr) tickets_.give(ticket);
     return Step::busy;
   }
-  auto sent = piece;
-  sent.rows.keys = aligned(keys, piece.key_bytes);
-  sent.rows.known = true;
-  if (slot.gather(sent.rows.keys, rows) != Outcome::applied) {
+  if (slot.gather(piece.rows, rows) != Outcome::applied) {
     op.ended = Errc::out_of_range;  // A key that is not this slot's.
   } else {
     ticket->gathered = rows;
     ticket->gathered_bytes = piece.bytes;
-    if (write(op, {rows, piece.bytes}, sent, *ticket)) {
-      note_version(op, slot.version(sent.rows, plane_.global_clock));
+    if (write(op, {rows, piece.bytes}, piece, *ticket)) {
+      note_version(op, slot.version(piece.rows, plane_.global_clock));
       return Step::sent;
     }
   }
@@ -346,6 +351,7 @@ Pulls::Step Pulls::read_keys(PullOp& op, const Piece& piece) {
   if (part == nullptr) return Step::busy;
   part->run = op.run;
   part->index = op.index;
+  part->number = op.number;
   part->buffer = plane_.landing.take(piece.key_bytes);
   part->buffer_bytes = piece.key_bytes;
   if (part->buffer != nullptr &&
@@ -423,12 +429,16 @@ bool Pulls::gather_landed() {
   }
   if (op.ended == Errc::ok && !peer.gone) {
     auto& slot = *slot_of(op, part->run);
-    const auto piece = piece_of(slot, op, part->run, part->index);
-    if (send_list(op, slot, piece, part->buffer) == Step::busy) {
+    auto piece = piece_of(slot, op, part->run, part->index);
+    piece.rows.keys = aligned(part->buffer, piece.key_bytes);
+    piece.rows.known = true;
+    if (send_list(op, slot, piece) == Step::busy) {
       landed_.erase(part);  // Another peer's may go first.
       landed_.push_back(part);
       return false;
     }
+    if (op.ended == Errc::ok && !op.signatures.empty())
+      plane_.lists.put(slot, op.signatures[part->number], piece.rows.keys);
   }
   landed_.erase(part);
   plane_.landing.give(part->buffer, part->buffer_bytes);
@@ -481,7 +491,7 @@ void Pulls::answer_inline(PullOp& op) {
       auto piece = piece_of(slot, op, run, index);
       if (piece.rows.listed) {
         piece.rows.keys = aligned(op.eager_keys + piece.first_key * sizeof(Key), piece.key_bytes);
-        if (slot.gather(piece.rows.keys, rows + piece.offset) != Outcome::applied)
+        if (slot.gather(piece.rows, rows + piece.offset) != Outcome::applied)
           status = Errc::out_of_range;
       } else {
         std::size_t offset = 0;

@@ -76,7 +76,7 @@ class Pulls {
   void park(PullOp& op);
   Step send_next(PullOp& op);
   Step send_range(PullOp& op, SlotState& slot, const Piece& piece);
-  Step send_list(PullOp& op, SlotState& slot, const Piece& piece, const std::byte* keys);
+  Step send_list(PullOp& op, SlotState& slot, const Piece& piece);
   bool post_key_read(PullOp& op, PullPart& part, std::byte* to, std::uint64_t first_key,
                      std::size_t bytes);
   Step read_keys(PullOp& op, const Piece& piece);

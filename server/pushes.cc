@@ -99,6 +99,7 @@ bool Pushes::handle(Peer& peer, MemberIndex member, TableState& table, const Fra
   op->flags = header.flags;
   op->meta = parsed->prefix;
   op->runs = parsed->runs;
+  op->signatures = parsed->signatures;
   const bool eager = (header.flags & (frame_flag::kBurnt | frame_flag::kRendezvous)) == 0;
   if (eager) {  // The keys come first; the runs say how many there are.
     op->meta.keys = {};
@@ -196,6 +197,7 @@ Pushes::Step Pushes::take_part(PushOp& op, SlotState& slot, std::uint32_t run, s
   using Known = PushSequence::Known;
   auto& source = slot.source(op.member);
   const auto q = op.runs[run].first_q + index;
+  ++op.parts_taken;
   const bool burnt = (op.flags & frame_flag::kBurnt) != 0;
   const auto known = source.sequence.classify(q);
   switch (known) {
@@ -266,11 +268,13 @@ Pushes::Step Pushes::enqueue(PushOp& op, SlotState& slot, std::uint32_t run, std
   part->member = op.member;
   part->run = run;
   part->index = index;
+  part->number = op.parts_taken - 1;
   part->q = op.runs[run].first_q + index;
   part->bytes = burnt ? Part::Bytes::none : Part::Bytes::held;
   if (eager) {
     part->arena = &plane_.waiting;
     part->buffer_bytes = piece.key_bytes + piece.value_bytes;
+    part->key_bytes = piece.key_bytes;
     part->bytes = Part::Bytes::here;
     if (piece.key_bytes != 0)
       std::memcpy(part->buffer, frame.payload.data() + piece.first_key * sizeof(Key),
@@ -378,16 +382,18 @@ Pushes::Step Pushes::try_front(SlotState& slot, Source& source) {
   if (part->bytes != Part::Bytes::here && part->bytes != Part::Bytes::none) return Step::waits;
   auto& op = *part->op;
   auto piece = piece_of(slot, op, op.runs[part->run], part->index);
-  if (piece.rows.listed && part->buffer != nullptr) {
-    piece.rows.keys = {reinterpret_cast<const Key*>(part->buffer), piece.key_bytes / sizeof(Key)};
-    piece.rows.known = true;
+  if (piece.rows.listed && part->buffer != nullptr && !name_rows(*part, piece)) {
+    refetch(*part);
+    return Step::waits;
   }
-  const auto* values = part->buffer != nullptr ? part->buffer + piece.key_bytes : nullptr;
+  const auto* values = part->buffer != nullptr ? part->buffer + part->key_bytes : nullptr;
   const auto outcome = attempt(op, slot, piece, values);
   if (is_held(outcome)) {
     hold(op, slot, outcome);
     return Step::waits;
   }
+  if (outcome == Outcome::applied && part->key_bytes != 0 && !op.signatures.empty())
+    plane_.lists.put(slot, op.signatures[part->number], piece.rows.keys);
   source.front = part->next;
   if (source.front == nullptr) source.back = nullptr;
   --slot.parts_waiting;
@@ -397,6 +403,31 @@ Pushes::Step Pushes::try_front(SlotState& slot, Source& source) {
   release(part);
   conclude(op, slot, run, index, q, outcome, piece.rows.count());
   return Step::ended;
+}
+
+/// The rows of a part whose bytes are here: by the keys before its values, or as the server keeps
+/// them. False: it did, and does no more.
+bool Pushes::name_rows(const Part& part, Piece& piece) {
+  piece.rows.known = true;
+  if (part.key_bytes != 0) {
+    piece.rows.keys = {reinterpret_cast<const Key*>(part.buffer), part.key_bytes / sizeof(Key)};
+    return true;
+  }
+  const auto list = plane_.lists.find(*part.slot, part.op->signatures[part.number],
+                                      piece.key_bytes / sizeof(Key));
+  piece.rows.keys = list.keys;
+  piece.rows.positions = list.positions;
+  return list.known();
+}
+
+/// Once more, with the keys.
+void Pushes::refetch(Part& part) {
+  landed_.erase_if_linked(&part);
+  part.arena->give(part.buffer, part.buffer_bytes);
+  part.buffer = nullptr;
+  part.bytes = Part::Bytes::held;
+  part.needs_keys = true;
+  want(part);
 }
 
 /// Asks for the bytes of the first parts, up to one that could not be applied yet: what has landed
@@ -445,7 +476,12 @@ bool Pushes::post_reads(Part& part) {
   auto& op = *part.op;
   auto& peer = *op.peer;
   const auto piece = piece_of(*part.slot, op, op.runs[part.run], part.index);
-  part.buffer_bytes = piece.key_bytes + piece.value_bytes;
+  const bool listed_here =
+      !op.signatures.empty() && !part.needs_keys &&
+      plane_.lists.find(*part.slot, op.signatures[part.number], piece.key_bytes / sizeof(Key))
+          .known();
+  part.key_bytes = listed_here ? 0 : piece.key_bytes;
+  part.buffer_bytes = part.key_bytes + piece.value_bytes;
   part.buffer = plane_.landing.take(part.buffer_bytes);
   if (part.buffer == nullptr) return false;
   part.arena = &plane_.landing;
@@ -459,10 +495,10 @@ bool Pushes::post_reads(Part& part) {
     return status.ok();
   };
   // All or nothing would need two places in the queue: the keys first, then the values.
-  bool ok = piece.key_bytes == 0 ||
-            post(part.buffer, op.meta.keys, piece.first_key * sizeof(Key), piece.key_bytes);
+  bool ok = part.key_bytes == 0 ||
+            post(part.buffer, op.meta.keys, piece.first_key * sizeof(Key), part.key_bytes);
   if (ok) {
-    if (!post(part.buffer + piece.key_bytes, op.meta.values, piece.value_offset,
+    if (!post(part.buffer + part.key_bytes, op.meta.values, piece.value_offset,
               piece.value_bytes)) {
       if (part.reads_left == 0) {
         ok = false;
@@ -643,6 +679,8 @@ void Pushes::free(PushOp& op) {
 void Pushes::keep(PushOp& op) {
   op.kept.assign(op.runs.begin(), op.runs.end());
   op.runs = op.kept;
+  op.kept_signatures.assign(op.signatures.begin(), op.signatures.end());
+  op.signatures = op.kept_signatures;
   op.peer->pushes.push_back(&op);
 }
 

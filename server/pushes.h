@@ -73,6 +73,8 @@ class Pushes {
   void hold(PushOp& op, SlotState& slot, Outcome outcome);
   void advance(SlotState& slot, Source& source);
   Step try_front(SlotState& slot, Source& source);
+  bool name_rows(const Part& part, Piece& piece);
+  void refetch(Part& part);
   void look_ahead(SlotState& slot, Source& source);
   void want(Part& part);
   bool post_reads(Part& part);

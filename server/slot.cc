@@ -32,12 +32,14 @@ Outcome SlotState::admits(MemberIndex member, WorkerClock clock, WorkerClock glo
 Outcome SlotState::apply(MemberIndex member, WorkerClock clock, WorkerClock global_clock,
                          const PartRows& rows, const std::byte* values) {
   if (!rules_->sums()) {
+    if (rows.placed()) return sparse_->apply(rows.positions, values);
     if (sparse_ != nullptr) return sparse_->apply(rows.keys, values);
     return rows.listed ? dense_->apply(rows.keys, values) : dense_->apply(rows.range, values);
   }
   if (sparse_ != nullptr) {
     sparse_->fold(global_clock);
-    return sparse_->contribute(clock, rows.keys, values);
+    return rows.placed() ? sparse_->contribute(clock, rows.positions, values)
+                         : sparse_->contribute(clock, rows.keys, values);
   }
   // Clocks below G are folded before anything is added: their sums' places may be needed.
   if (const auto o = bring_up_to(global_clock, rows); o != Outcome::applied) return o;
@@ -46,8 +48,10 @@ Outcome SlotState::apply(MemberIndex member, WorkerClock clock, WorkerClock glob
 }
 
 Outcome SlotState::store(const PartRows& rows, const std::byte* values) {
-  if (sparse_ != nullptr)
-    return sparse_->pushed() ? Outcome::too_late : sparse_->set(rows.keys, values);
+  if (sparse_ != nullptr) {
+    if (sparse_->pushed()) return Outcome::too_late;
+    return rows.placed() ? sparse_->set(rows.positions, values) : sparse_->set(rows.keys, values);
+  }
   if (dense_->pushed()) return Outcome::too_late;
   return rows.listed ? dense_->set(rows.keys, values) : dense_->set(rows.range, values);
 }
@@ -132,8 +136,9 @@ Snapshot SlotState::pin(RowRange rows, std::size_t& offset) {
   return dense_->pin(segment);
 }
 
-Outcome SlotState::gather(std::span<const Key> keys, std::byte* out) {
-  return sparse_ != nullptr ? sparse_->gather(keys, out) : dense_->gather(keys, out);
+Outcome SlotState::gather(const PartRows& rows, std::byte* out) {
+  if (rows.placed()) return sparse_->gather(rows.positions, out);
+  return sparse_ != nullptr ? sparse_->gather(rows.keys, out) : dense_->gather(rows.keys, out);
 }
 
 }  // namespace shoal

@@ -15,14 +15,16 @@
 
 namespace shoal {
 
-/// The rows of one part: a range within one segment, or a list of keys.
+/// The rows of one part: a range within one segment, or a list.
 struct PartRows {
   bool listed = false;
-  bool known = true;  ///< listed: the keys are here
+  bool known = true;  ///< listed: the keys or positions are here
   RowRange range;
   std::span<const Key> keys;
+  std::span<const std::uint32_t> positions;  ///< instead of the keys, of a sparse slot
 
-  std::uint64_t count() const { return listed ? keys.size() : range.size(); }
+  bool placed() const { return !positions.empty(); }
+  std::uint64_t count() const { return listed ? keys.size() + positions.size() : range.size(); }
 };
 
 /// One worker's pushes to one slot.
@@ -83,7 +85,8 @@ class SlotState {
   /// collective: a worker that has not contributed yet to what the rows' version waits for, or 0.
   NodeId awaited(const PartRows& rows, WorkerClock need) const;
   Snapshot pin(RowRange rows, std::size_t& offset);
-  Outcome gather(std::span<const Key> keys, std::byte* out);
+  /// Listed rows that are known.
+  Outcome gather(const PartRows& rows, std::byte* out);
 
   DenseStore* dense() { return dense_.get(); }
   SparseStore* sparse() { return sparse_.get(); }

@@ -1,6 +1,7 @@
 #include "server/sparse_index.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -17,6 +18,7 @@ SparseIndex::SparseIndex(SparseIndex&& other) noexcept
     : host_(other.host_),
       budget_(other.budget_),
       slot_bits_(other.slot_bits_),
+      slot_(other.slot_),
       buckets_(std::move(other.buckets_)),
       bucket_count_(std::exchange(other.bucket_count_, 0)),
       size_(std::exchange(other.size_, 0)),
@@ -29,8 +31,7 @@ SparseIndex::~SparseIndex() {
 std::uint32_t SparseIndex::find_from(std::uint64_t bucket, std::uint64_t key) const {
   for (;;) {
     const auto& b = table()[bucket];
-    for (std::size_t i = 0; i < b.count; ++i)
-      if (b.keys[i] == key) return b.positions[i];
+    if (const auto found = matches(b, key); found != 0) return b.positions[std::countr_zero(found)];
     if (b.overflowed == 0) return kAbsent;
     if (++bucket == bucket_count_) bucket = 0;
   }
@@ -40,8 +41,7 @@ std::uint32_t SparseIndex::find_or_put(std::uint64_t bucket, std::uint64_t key,
                                        std::uint32_t position) {
   for (;;) {
     auto& b = table()[bucket];
-    for (std::size_t i = 0; i < b.count; ++i)
-      if (b.keys[i] == key) return b.positions[i];
+    if (const auto found = matches(b, key); found != 0) return b.positions[std::countr_zero(found)];
     // A bucket that overflowed was full then, and stays so: nothing is ever erased.
     if (b.count < kBucketEntries) {
       b.keys[b.count] = key;
@@ -58,19 +58,22 @@ std::uint32_t SparseIndex::find(std::uint64_t key) const {
   return bucket_count_ == 0 ? kAbsent : find_from(home(hash(key)), key);
 }
 
-void SparseIndex::find(std::span<const std::uint64_t> keys,
+bool SparseIndex::find(std::span<const std::uint64_t> keys,
                        std::span<std::uint32_t> positions) const {
   SHOAL_ASSERT(keys.size() == positions.size(), "as many positions as keys");
   if (bucket_count_ == 0) {
     std::fill(positions.begin(), positions.end(), kAbsent);
-    return;
+    return std::all_of(keys.begin(), keys.end(), [&](auto key) { return owns(mix64(key)); });
   }
+  bool all_owned = true;
   // Two batches of homes: one is looked up while the lines of the other are on their way.
   std::uint64_t homes[2][kBatch];
   const auto prefetch = [&](std::size_t from, std::uint64_t* to) {
     const auto n = std::min(kBatch, keys.size() - from);
     for (std::size_t i = 0; i < n; ++i) {
-      to[i] = home(hash(keys[from + i]));
+      const auto mixed = mix64(keys[from + i]);
+      all_owned &= owns(mixed);
+      to[i] = home(mixed << slot_bits_);
       __builtin_prefetch(&table()[to[i]]);
     }
   };
@@ -80,6 +83,7 @@ void SparseIndex::find(std::span<const std::uint64_t> keys,
     const auto n = std::min(kBatch, keys.size() - at);
     for (std::size_t i = 0; i < n; ++i) positions[at + i] = find_from(homes[turn][i], keys[at + i]);
   }
+  return all_owned;
 }
 
 Result<std::uint32_t> SparseIndex::insert_absent(std::span<const std::uint64_t> keys,

@@ -26,10 +26,10 @@ class SparseIndex {
   static constexpr std::uint32_t kAbsent = 0xffffffff;
   static constexpr std::size_t kBatch = 16;
 
-  /// `slot_bits`: the top bits of mix64(key) that all keys here share (the slot's number), which
-  /// are of no use to tell them apart. Both device (host memory) and budget must outlive the index.
-  SparseIndex(Device& host, MemoryBudget& budget, unsigned slot_bits)
-      : host_(&host), budget_(&budget), slot_bits_(slot_bits) {}
+  /// `slot_bits`: the top bits of mix64(key) that all keys here share (`slot`), which are of no use
+  /// to tell them apart. Both device (host memory) and budget must outlive the index.
+  SparseIndex(Device& host, MemoryBudget& budget, unsigned slot_bits, std::uint32_t slot = 0)
+      : host_(&host), budget_(&budget), slot_bits_(slot_bits), slot_(slot) {}
   SparseIndex(SparseIndex&& other) noexcept;
   SparseIndex& operator=(SparseIndex&&) = delete;
   ~SparseIndex();
@@ -39,8 +39,9 @@ class SparseIndex {
 
   /// The position of a key, or kAbsent.
   std::uint32_t find(std::uint64_t key) const;
-  /// positions[i] = position of keys[i], or kAbsent. Equal lengths.
-  void find(std::span<const std::uint64_t> keys, std::span<std::uint32_t> positions) const;
+  /// positions[i] = position of keys[i], or kAbsent. Equal lengths. False: some are not of this
+  /// slot.
+  bool find(std::span<const std::uint64_t> keys, std::span<std::uint32_t> positions) const;
   /// Follows `find`: keys whose position is kAbsent are inserted, with the positions first_new,
   /// first_new + 1, ... in the order in which they first occur. Returns how many were new. Errors:
   /// no_memory (nothing was inserted).
@@ -61,7 +62,18 @@ class SparseIndex {
   };
   static_assert(sizeof(Bucket) == 64);
 
+  /// Which entries hold the key, a bit for each. All are compared and none decides a jump: where
+  /// in its bucket a key stands is not to be foreseen.
+  static unsigned matches(const Bucket& bucket, std::uint64_t key) {
+    unsigned found = 0;
+    for (std::size_t i = 0; i < kBucketEntries; ++i)
+      found |= static_cast<unsigned>(bucket.keys[i] == key) << i;
+    return found & ((1u << bucket.count) - 1);
+  }
   std::uint64_t hash(std::uint64_t key) const { return mix64(key) << slot_bits_; }
+  bool owns(std::uint64_t mixed) const {
+    return slot_bits_ == 0 || mixed >> (64 - slot_bits_) == slot_;
+  }
   std::uint64_t home(std::uint64_t hash) const {
     return static_cast<std::uint64_t>((static_cast<unsigned __int128>(hash) * bucket_count_) >> 64);
   }
@@ -73,6 +85,7 @@ class SparseIndex {
   Device* host_;
   MemoryBudget* budget_;
   unsigned slot_bits_;
+  std::uint32_t slot_;
   Buffer buckets_;
   std::uint64_t bucket_count_ = 0;
   std::uint64_t size_ = 0;

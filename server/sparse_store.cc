@@ -23,7 +23,6 @@ static_assert(SparseIndex::kAbsent == kAbsentRow);
 SparseStore::SparseStore(const TableRules& table, SlotIndex slot, StoreContext context)
     : table_(table),
       context_(context),
-      slot_(slot),
       decays_(table.sums() && table.rule().has_decay()),
       page_shift_(shift_of_page(table.geometry().row_bytes())),
       states_(StateLayout::of(table.rule(), std::size_t{1} << page_shift_, table.spec().row_width,
@@ -31,7 +30,7 @@ SparseStore::SparseStore(const TableRules& table, SlotIndex slot, StoreContext c
       state_page_bytes_(states_.bytes + (decays_ ? sizeof(std::uint32_t) << page_shift_ : 0)),
       shape_(states_.shape(table.spec().row_width, page_shift_)),
       index_(context.host, context.budget,
-             static_cast<unsigned>(std::countr_zero(table.geometry().slots()))),
+             static_cast<unsigned>(std::countr_zero(table.geometry().slots())), slot.value),
       version_(table.start()) {
   if (table.sums()) sums_.resize(static_cast<std::size_t>(table.window()));
 }
@@ -45,12 +44,6 @@ SparseStore::~SparseStore() {
       if (map != nullptr) context_.pool.give(map);
   }
   context_.budget.give(memory_bytes_);
-}
-
-bool SparseStore::owns(std::span<const Key> keys) const {
-  bool ok = true;
-  for (const auto key : keys) ok &= table_.geometry().slot_of_key(key) == slot_;
-  return ok;
 }
 
 Status SparseStore::grow_to(std::uint64_t rows) {
@@ -103,8 +96,7 @@ void SparseStore::init_rows(std::span<const Key> keys, std::span<const std::uint
 }
 
 Outcome SparseStore::positions_of(std::span<const Key> keys, std::span<std::uint32_t> positions) {
-  if (!owns(keys)) return Outcome::out_of_range;
-  index_.find(keys, positions);
+  if (!index_.find(keys, positions)) return Outcome::out_of_range;
   const auto absent =
       static_cast<std::uint64_t>(std::count(positions.begin(), positions.end(), kAbsentRow));
   if (absent == 0) return Outcome::applied;
@@ -118,9 +110,18 @@ Outcome SparseStore::positions_of(std::span<const Key> keys, std::span<std::uint
   return Outcome::applied;
 }
 
+bool SparseStore::find(std::span<const Key> keys, std::span<std::uint32_t> positions) const {
+  return index_.find(keys, positions) &&
+         std::find(positions.begin(), positions.end(), kAbsentRow) == positions.end();
+}
+
 Outcome SparseStore::apply(std::span<const Key> keys, const std::byte* inputs) {
   const auto positions = context_.scratch.positions_for(keys.size());
   if (const auto o = positions_of(keys, positions); o != Outcome::applied) return o;
+  return apply(positions, inputs);
+}
+
+Outcome SparseStore::apply(std::span<const std::uint32_t> positions, const std::byte* inputs) {
   RowMerger::Rows pushed{positions, inputs};
   if (!table_.rule().traits().repeats_compose) {
     auto merged = context_.scratch.merger->merge(pushed, table_.rule().aggregate(),
@@ -135,6 +136,10 @@ Outcome SparseStore::apply(std::span<const Key> keys, const std::byte* inputs) {
 Outcome SparseStore::set(std::span<const Key> keys, const std::byte* values) {
   const auto positions = context_.scratch.positions_for(keys.size());
   if (const auto o = positions_of(keys, positions); o != Outcome::applied) return o;
+  return set(positions, values);
+}
+
+Outcome SparseStore::set(std::span<const std::uint32_t> positions, const std::byte* values) {
   const ListedRows rows{pages_.data(), shape_, positions};
   scatter_rows(rows, table_.spec().dtype, values);
   table_.rule_at(version_).reset(rows);
@@ -142,11 +147,9 @@ Outcome SparseStore::set(std::span<const Key> keys, const std::byte* values) {
 }
 
 Outcome SparseStore::gather(std::span<const Key> keys, std::byte* out) {
-  if (!owns(keys)) return Outcome::out_of_range;
   const auto positions = context_.scratch.positions_for(keys.size());
-  index_.find(keys, positions);
-  if (decays_) catch_up(positions, version_, table_.rule_at(version_));
-  gather_rows(ListedRows{pages_.data(), shape_, positions}, table_.spec().dtype, out);
+  if (!index_.find(keys, positions)) return Outcome::out_of_range;
+  (void)gather(positions, out);
   const auto row_bytes = table_.geometry().row_bytes();
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (positions[i] != kAbsentRow) continue;
@@ -156,6 +159,12 @@ Outcome SparseStore::gather(std::span<const Key> keys, std::byte* out) {
       write_initial_row(table_.spec().initializer, table_.spec().dtype, keys[i],
                         table_.spec().row_width, out + i * row_bytes);
   }
+  return Outcome::applied;
+}
+
+Outcome SparseStore::gather(std::span<const std::uint32_t> positions, std::byte* out) {
+  if (decays_) catch_up(positions, version_, table_.rule_at(version_));
+  gather_rows(ListedRows{pages_.data(), shape_, positions}, table_.spec().dtype, out);
   return Outcome::applied;
 }
 
@@ -209,11 +218,21 @@ Outcome SparseStore::sum_rows_of(RoundSums& sums, std::span<const std::uint32_t>
 
 Outcome SparseStore::contribute(WorkerClock clock, std::span<const Key> keys,
                                 const std::byte* inputs) {
-  SHOAL_ASSERT(clock >= version_ && clock - version_ < table_.window(), "a sum outside the window");
   const auto scratch = context_.scratch.positions_for(2 * keys.size());
   const auto positions = scratch.first(keys.size());
   const auto sum_rows = scratch.subspan(keys.size());
   if (const auto o = positions_of(keys, positions); o != Outcome::applied) return o;
+  return contribute(clock, positions, sum_rows, inputs);
+}
+
+Outcome SparseStore::contribute(WorkerClock clock, std::span<const std::uint32_t> positions,
+                                const std::byte* inputs) {
+  return contribute(clock, positions, context_.scratch.positions_for(positions.size()), inputs);
+}
+
+Outcome SparseStore::contribute(WorkerClock clock, std::span<const std::uint32_t> positions,
+                                std::span<std::uint32_t> sum_rows, const std::byte* inputs) {
+  SHOAL_ASSERT(clock >= version_ && clock - version_ < table_.window(), "a sum outside the window");
   auto& sums = sums_of(clock);
   if (const auto o = sum_rows_of(sums, positions, sum_rows); o != Outcome::applied) return o;
   table_.rule().aggregate().rows(sums.page_data.data(), page_shift_, table_.row_values(), sum_rows,

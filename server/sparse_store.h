@@ -29,18 +29,24 @@ class SparseStore {
   std::uint64_t row_count() const { return row_count_; }
   std::uint64_t memory_bytes() const { return memory_bytes_ + index_.memory_bytes(); }
 
-  /// Whether all keys belong to this slot.
-  bool owns(std::span<const Key> keys) const;
+  /// The positions of rows, which they keep as long as the store lives: they may be handed in
+  /// instead of the keys below. False: some have no
+  /// row here (kAbsentRow).
+  bool find(std::span<const Key> keys, std::span<std::uint32_t> positions) const;
 
   // on_arrival: the update rule runs at once. `inputs` in the layout of a push, may be unaligned.
   // Errors of all: out_of_range, no_memory.
   Outcome apply(std::span<const Key> keys, const std::byte* inputs);
+  Outcome apply(std::span<const std::uint32_t> positions, const std::byte* inputs);
   /// `store`: sets the weights, and the states that belong to them.
   Outcome set(std::span<const Key> keys, const std::byte* values);
+  Outcome set(std::span<const std::uint32_t> positions, const std::byte* values);
 
   // per_clock.
   /// Adds to a clock's sum. The caller has folded all clocks below clock - window + 1.
   Outcome contribute(WorkerClock clock, std::span<const Key> keys, const std::byte* inputs);
+  Outcome contribute(WorkerClock clock, std::span<const std::uint32_t> positions,
+                     const std::byte* inputs);
   /// True once any push has been summed: a `store` comes too late then.
   bool pushed() const { return pushed_; }
   /// Folds the clocks below `global_clock`.
@@ -51,6 +57,7 @@ class SparseStore {
   /// Copies the rows of these keys, in order. Absent ones read as their initial values and are not
   /// created. Errors: out_of_range.
   Outcome gather(std::span<const Key> keys, std::byte* out);
+  Outcome gather(std::span<const std::uint32_t> positions, std::byte* out);
 
  private:
   /// The sums of one clock: rows in the order of their first push, in pages of their own, found by
@@ -63,6 +70,8 @@ class SparseStore {
   };
 
   std::uint32_t page_rows() const { return 1u << page_shift_; }
+  Outcome contribute(WorkerClock clock, std::span<const std::uint32_t> positions,
+                     std::span<std::uint32_t> sum_rows, const std::byte* inputs);
   /// Positions of keys; new keys get rows with initial values.
   Outcome positions_of(std::span<const Key> keys, std::span<std::uint32_t> positions);
   Status grow_to(std::uint64_t rows);
@@ -95,7 +104,6 @@ class SparseStore {
 
   const TableRules& table_;
   StoreContext context_;
-  SlotIndex slot_;
   bool decays_;
   unsigned page_shift_;
   StateLayout states_;

@@ -22,19 +22,29 @@ bool adds_up(std::uint64_t a, std::uint64_t b, std::uint64_t max) {
   return a <= max && b <= max - a;
 }
 
-/// The prefix, and the runs in place. The rest of the checks need them.
+/// The prefix, and the runs and signatures in place. The rest of the checks need them.
 template <class Parts>
-Status read_lists(std::span<const std::byte> meta, const char* what, Parts& parts) {
+Status read_lists(const FrameView& frame, const char* what, Parts& parts) {
   using Run = typename decltype(parts.runs)::element_type;
+  const auto meta = frame.meta;
   if (meta.size() < sizeof parts.prefix) return malformed(what, "it is too short");
   std::memcpy(&parts.prefix, meta.data(), sizeof parts.prefix);
-  const auto rest = meta.subspan(sizeof parts.prefix);
-  if (parts.prefix.run_count == 0) return malformed(what, "it has no runs");
-  if (rest.size() / sizeof(Run) != parts.prefix.run_count || rest.size() % sizeof(Run) != 0)
+  auto rest = meta.subspan(sizeof parts.prefix);
+  const std::size_t runs = parts.prefix.run_count;
+  if (runs == 0) return malformed(what, "it has no runs");
+  if (rest.size() / sizeof(Run) < runs)
     return malformed(what, "its length does not match its number of runs");
   if (reinterpret_cast<std::uintptr_t>(rest.data()) % alignof(Run) != 0)
     return malformed(what, "its runs are not aligned");
-  parts.runs = {reinterpret_cast<const Run*>(rest.data()), parts.prefix.run_count};
+  parts.runs = {reinterpret_cast<const Run*>(rest.data()), runs};
+  rest = rest.subspan(runs * sizeof(Run));
+  std::uint64_t signatures = 0;
+  if ((frame.header.flags & frame_flag::kSigned) != 0)
+    for (const auto& run : parts.runs) signatures += run.part_count;
+  if (rest.size() % sizeof(KeySignature) != 0 || rest.size() / sizeof(KeySignature) != signatures)
+    return malformed(what, "its length does not match its number of runs and signatures");
+  parts.signatures = {reinterpret_cast<const KeySignature*>(rest.data()),
+                      static_cast<std::size_t>(signatures)};
   return {};
 }
 
@@ -86,6 +96,8 @@ Status check_push(const FrameView& frame, const PushParts& push) {
   if (rendezvous && is_empty(meta.values)) return malformed("push", "nothing to fetch");
   if (rendezvous && (flags & frame_flag::kKeyList) != 0 && is_empty(meta.keys))
     return malformed("push", "no keys to fetch");
+  if (!push.signatures.empty() && (!rendezvous || is_empty(meta.keys)))
+    return malformed("push", "signatures without keys to fetch");
   auto keys = std::numeric_limits<std::uint64_t>::max() / 2;
   if (!burnt) {
     SHOAL_ASSIGN(keys, key_limit(frame, meta.keys, "push"));
@@ -106,6 +118,8 @@ Status check_pull(const FrameView& frame, const PullParts& pull) {
   const bool by_keys = (frame.header.flags & frame_flag::kKeyList) != 0;
   if (!frame.payload.empty() && (!by_keys || !is_empty(meta.keys)))
     return malformed("pull", "a payload that nothing needs");
+  if (!pull.signatures.empty() && (is_empty(meta.keys) || is_empty(meta.destination)))
+    return malformed("pull", "signatures without keys to fetch");
   if (by_keys && is_empty(meta.keys) && frame.payload.size() % sizeof(Key) != 0)
     return malformed("pull", "half a key");
   SHOAL_ASSIGN(const auto keys, key_limit(frame, meta.keys, "pull"));
@@ -120,14 +134,14 @@ Status check_pull(const FrameView& frame, const PullParts& pull) {
 
 Result<PushParts> parse_push(const FrameView& frame) {
   PushParts parts;
-  SHOAL_TRY(read_lists(frame.meta, "push", parts));
+  SHOAL_TRY(read_lists(frame, "push", parts));
   SHOAL_TRY(check_push(frame, parts));
   return parts;
 }
 
 Result<PullParts> parse_pull(const FrameView& frame) {
   PullParts parts;
-  SHOAL_TRY(read_lists(frame.meta, "pull", parts));
+  SHOAL_TRY(read_lists(frame, "pull", parts));
   SHOAL_TRY(check_pull(frame, parts));
   return parts;
 }

@@ -5,6 +5,7 @@
 
 #include "core/base/ids.h"
 #include "core/base/result.h"
+#include "core/table/key_signature.h"
 #include "core/wire/codec.h"
 #include "core/wire/frame.h"
 
@@ -46,9 +47,12 @@ struct PushRun {
 };
 static_assert(sizeof(PushRun) == 48 && std::has_unique_object_representations_v<PushRun>);
 
-/// Meta of a push: this, then `run_count` PushRuns. header.clock is the worker's clock.
+/// Meta of a push: this, then `run_count` PushRuns, then (frame_flag::kSigned) a KeySignature for
+/// each part in the order of the runs. header.clock is the worker's clock.
 /// Eager: payload = keys (u64 each; key lists only), then values.
 /// Rendezvous (frame_flag::kRendezvous): no payload; `keys` and `values` are READ by the server.
+/// Signed (frame_flag::kSigned): a rendezvous key list that was sent before; `keys` is READ only
+/// where the server has not kept the list of that signature.
 /// Burnt (frame_flag::kBurnt): no payload, no spans. So does a worker's tick() complete its
 /// contribution to the segments of a collective table that it did not push: burnt parts over the
 /// rows of those segments. A collective contribution of a worker to a segment is complete when the
@@ -77,8 +81,10 @@ struct PullRun {
 };
 static_assert(sizeof(PullRun) == 56 && std::has_unique_object_representations_v<PullRun>);
 
-/// Meta of a pull: this, then `run_count` PullRuns. header.clock is the use clock u.
-/// Key lists (frame_flag::kKeyList): the keys are the payload, or are READ from `keys`.
+/// Meta of a pull: this, then `run_count` PullRuns, then (frame_flag::kSigned) a KeySignature for
+/// each part. header.clock is the use clock u.
+/// Key lists (frame_flag::kKeyList): the keys are the payload, or are READ from `keys`; of a signed
+/// list, which needs `keys` and `destination`, only where the server does not have it.
 /// destination.bytes == 0: the answer carries the values as its payload, at most `answer_max`.
 struct PullMeta {
   std::uint32_t run_count = 0;
@@ -110,12 +116,13 @@ struct CancelMeta {
   std::uint64_t reserved = 0;
 };
 
-/// A parsed meta: `prefix` by value, `runs` in place in the frame (8-byte aligned by the
-/// transports).
+/// A parsed meta: `prefix` by value, `runs` and `signatures` in place in the frame (8-byte aligned
+/// by the transports). There is a signature for every part, or none.
 template <class Prefix, class Run>
 struct PartList {
   Prefix prefix;
   std::span<const Run> runs;
+  std::span<const KeySignature> signatures;
 };
 using PushParts = PartList<PushMeta, PushRun>;
 using PullParts = PartList<PullMeta, PullRun>;

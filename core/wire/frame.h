@@ -66,6 +66,8 @@ inline constexpr std::uint16_t kAllApplied = 32;       ///< answer to a push: ev
 inline constexpr std::uint16_t kObserver = 64;         ///< pull: of an observer, admitted at once
 inline constexpr std::uint16_t kDelta = 128;           ///< view: a delta, not a full view
 inline constexpr std::uint16_t kPayloadWritten = 256;  ///< answer to a pull: the bytes were WRITTEN
+inline constexpr std::uint16_t kSigned =
+    512;  ///< push, pull: the key list's signatures are in meta
 }  // namespace frame_flag
 
 /// The 64 bytes that begin every frame, as they stand on the wire. A field that a kind does not use

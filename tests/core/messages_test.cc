@@ -177,6 +177,60 @@ TEST(PartLists, GoldenBytesOfAPush) {
           "0300000000000000 0400000000000000 0500000000000000 0000000000000000 0700000000000000"));
 }
 
+TEST(PartLists, GoldenBytesOfASignedPush) {
+  auto frame = push_frame({0, 2, 9, {1, 2, 72}, {4, 5, 6}, 0}, {push_run()}, 0,
+                          frame_flag::kSigned | frame_flag::kRendezvous | frame_flag::kKeyList);
+  frame.append(KeySignature{0x0807060504030201, 0x100f0e0d0c0b0a09});
+  frame.append(KeySignature{1, 2});
+  EXPECT_EQ(
+      frame.hex_meta(),
+      packed(
+          "01000000 02000000 0900000000000000 0100000000000000 0200000000000000 4800000000000000 "
+          "0400000000000000 0500000000000000 0600000000000000 0000000000000000 01000000 02000000 "
+          "0300000000000000 0400000000000000 0500000000000000 0000000000000000 0700000000000000 "
+          "0102030405060708 090a0b0c0d0e0f10 0100000000000000 0200000000000000"));
+  const auto view = frame.view();
+  const auto parts = parse_push(view);
+  ASSERT_TRUE(parts.ok()) << parts.error().message();
+  ASSERT_EQ(parts->signatures.size(), 2u);
+  EXPECT_EQ(parts->signatures[1], (KeySignature{1, 2}));
+}
+
+TEST(PartLists, SignaturesAreOneForEachPartOfAListThatCanBeRead) {
+  constexpr auto kFlags = frame_flag::kSigned | frame_flag::kRendezvous | frame_flag::kKeyList;
+  const auto push = [](PushMeta meta, std::uint16_t flags, int signatures,
+                       std::size_t payload = 0) {
+    auto frame = push_frame(meta, {push_run()}, payload, flags);
+    for (int i = 0; i < signatures; ++i) frame.append(KeySignature{1, 2});
+    return parse_push(frame.view()).code();
+  };
+  const PushMeta spans{0, 1, 0, {1, 2, 72}, {4, 5, 6}, 0};
+  EXPECT_EQ(push(spans, kFlags, 2), Errc::ok);
+  EXPECT_EQ(push(spans, kFlags, 1), Errc::protocol);
+  EXPECT_EQ(push(spans, kFlags, 3), Errc::protocol);
+  EXPECT_EQ(push(spans, kFlags & ~frame_flag::kSigned, 2), Errc::protocol);
+  EXPECT_EQ(push({}, frame_flag::kSigned | frame_flag::kKeyList, 2, 96), Errc::protocol);
+  EXPECT_EQ(push({}, frame_flag::kSigned | frame_flag::kBurnt, 2), Errc::protocol);
+
+  const auto pull = [](PullMeta meta, int signatures) {
+    auto frame = pull_frame(meta, {pull_run()}, 0, frame_flag::kSigned | frame_flag::kKeyList);
+    for (int i = 0; i < signatures; ++i) frame.append(KeySignature{1, 2});
+    return parse_pull(frame.view()).code();
+  };
+  EXPECT_EQ(pull({0, 0, 0, {}, {1, 2, 72}, {1, 2, 3}}, 2), Errc::ok);
+  EXPECT_EQ(pull({0, 0, 0, {}, {1, 2, 72}, {1, 2, 3}}, 1), Errc::protocol);
+  EXPECT_EQ(pull({0, 0, 0, {}, {1, 2, 72}, {}}, 2), Errc::protocol);
+}
+
+TEST(KeySignatures, NameTheContentsOfAList) {
+  const std::vector<Key> keys = {1, 2, 3};
+  // XXH3-128 of these 24 bytes, as any other implementation gives it.
+  EXPECT_EQ(signature_of(keys), signature_of(std::vector<Key>{1, 2, 3}));
+  EXPECT_NE(signature_of(keys), signature_of(std::vector<Key>{1, 2, 4}));
+  EXPECT_NE(signature_of(keys), signature_of(std::vector<Key>{2, 1, 3}));
+  EXPECT_NE(signature_of(keys), signature_of(std::vector<Key>{1, 2, 3, 0}));
+}
+
 TEST(PartLists, GoldenBytesOfAPull) {
   const auto frame = pull_frame({0, 0, 9, WorkerClock(8), {1, 2, 3}, {4, 5, 6}});
   EXPECT_EQ(frame.hex_meta(),

@@ -19,7 +19,8 @@ void require(bool holds) {
 }
 
 template <class Run>
-void look_at(std::span<const Run> runs, bool by_keys, std::uint64_t keys) {
+void look_at(std::span<const Run> runs, std::span<const KeySignature> signatures, bool by_keys,
+             std::uint64_t keys) {
   std::uint64_t parts = 0;
   require(!runs.empty());
   for (const auto& run : runs) {
@@ -29,6 +30,8 @@ void look_at(std::span<const Run> runs, bool by_keys, std::uint64_t keys) {
     parts += run.part_count;
   }
   require(parts <= kPartsMax);
+  require(signatures.empty() || signatures.size() == parts);
+  for (const auto& signature : signatures) require(signature == signature);  // reads them
 }
 
 }  // namespace
@@ -53,14 +56,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto push = parse_push(frame); push.ok()) {
     const auto keys = push->prefix.keys.bytes != 0 ? push->prefix.keys.bytes / sizeof(Key)
                                                    : frame.payload.size() / sizeof(Key);
-    look_at(push->runs, by_keys && !burnt, keys);
+    look_at(push->runs, push->signatures, by_keys && !burnt, keys);
     for (const auto& run : push->runs)
       require(run.first_q.value != 0 && run.first_q.value + run.part_count > run.first_q.value);
   }
   if (const auto pull = parse_pull(frame); pull.ok()) {
     const auto keys = pull->prefix.keys.bytes != 0 ? pull->prefix.keys.bytes / sizeof(Key)
                                                    : frame.payload.size() / sizeof(Key);
-    look_at(pull->runs, by_keys, keys);
+    look_at(pull->runs, pull->signatures, by_keys, keys);
   }
   if (const auto answer = parse_answer(frame); answer.ok())
     for (const auto code : answer->part_codes) require(!name_of(static_cast<Errc>(code)).empty());

@@ -169,10 +169,16 @@ class RawClient final : public Pollable {
   }
   template <class Prefix, class Run>
   RequestId send(FrameHeader header, const Prefix& prefix, const std::vector<Run>& runs,
-                 std::vector<std::byte> payload = {}) {
-    std::vector<std::byte> meta(sizeof prefix + runs.size() * sizeof(Run));
+                 std::vector<std::byte> payload = {},
+                 std::span<const KeySignature> signatures = {}) {
+    const auto runs_end = sizeof prefix + runs.size() * sizeof(Run);
+    std::vector<std::byte> meta(runs_end + signatures.size_bytes());
     std::memcpy(meta.data(), &prefix, sizeof prefix);
     std::memcpy(meta.data() + sizeof prefix, runs.data(), runs.size() * sizeof(Run));
+    if (!signatures.empty()) {
+      std::memcpy(meta.data() + runs_end, signatures.data(), signatures.size_bytes());
+      header.flags |= frame_flag::kSigned;
+    }
     payloads_.push_back(std::make_unique<std::vector<std::byte>>(std::move(payload)));
     const ConstMemoryView view(payloads_.back()->data(), payloads_.back()->size());
     const auto id = session_->request(

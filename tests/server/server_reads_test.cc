@@ -12,6 +12,7 @@ class ServerReads : public ServerTest {
   struct List {
     std::uint32_t slot = 0;
     std::vector<Key> keys;
+    std::vector<KeySignature> signature;
     std::vector<float> ones, back;
     WireSpan keys_at, ones_at, back_at;
   };
@@ -24,6 +25,7 @@ class ServerReads : public ServerTest {
       if (lists_[slot].keys.size() < count) lists_[slot].keys.push_back(key);
     }
     for (auto& list : lists_) {
+      list.signature = {signature_of(list.keys)};
       list.ones.assign(count, 1.0f);
       list.back.assign(count, -1.0f);
       list.keys_at =
@@ -34,7 +36,7 @@ class ServerReads : public ServerTest {
           lend(client, reinterpret_cast<std::byte*>(list.back.data()), count * 4, Access::write);
     }
   }
-  RequestId push_list(RawClient& client, const List& list) {
+  RequestId push_list(RawClient& client, const List& list, bool is_signed = false) {
     PushMeta meta;
     meta.run_count = 1;
     meta.keys = list.keys_at;
@@ -46,10 +48,10 @@ class ServerReads : public ServerTest {
     run.row_count = list.keys.size();
     run.since = Epoch{1, 1}.packed();
     return client.send(header_for(FrameKind::push, 1, 0, kKeys | frame_flag::kRendezvous), meta,
-                       std::vector{run});
+                       std::vector{run}, {}, signature_if(is_signed, list));
   }
   /// Keys READ; rows WRITTEN, or in the answer.
-  RequestId pull_list(RawClient& client, const List& list, bool written) {
+  RequestId pull_list(RawClient& client, const List& list, bool written, bool is_signed = false) {
     PullMeta meta;
     meta.run_count = 1;
     meta.keys = list.keys_at;
@@ -62,7 +64,11 @@ class ServerReads : public ServerTest {
     run.row_count = list.keys.size();
     run.have = WorkerClock(-1);
     run.since = Epoch{1, 1}.packed();
-    return client.send(header_for(FrameKind::pull, 1, 0, kKeys), meta, std::vector{run});
+    return client.send(header_for(FrameKind::pull, 1, 0, kKeys), meta, std::vector{run}, {},
+                       signature_if(is_signed, list));
+  }
+  static std::span<const KeySignature> signature_if(bool is_signed, const List& list) {
+    return is_signed ? std::span(list.signature) : std::span<const KeySignature>{};
   }
 
   List lists_[kSlots];
@@ -96,6 +102,8 @@ TEST_F(ServerReads, EveryMixtureEnds) {
     limits.reads_per_peer = 1 + static_cast<std::uint32_t>(random.below(3));
     std::fill(std::begin(lists_), std::end(lists_), List{});
     std::fill(std::begin(q_), std::end(q_), 0);
+    // Lists are signed or not, and the server has room for all, some or none of them.
+    limits.lists_bytes = random.below(3) * 800;
     SimOptions sim;
     sim.seed = seed;
     start({sparse(Apply::on_arrival, unbounded)}, limits, sim);
@@ -104,8 +112,10 @@ TEST_F(ServerReads, EveryMixtureEnds) {
     std::vector<RequestId> ids;
     for (int i = 0; i < 60; ++i) {
       const auto& list = lists_[random.below(kSlots)];
-      ids.push_back(random.chance(0.5) ? push_list(a, list)
-                                       : pull_list(a, list, random.chance(0.5)));
+      const bool is_signed = random.chance(0.7);
+      const bool written = is_signed || random.chance(0.5);
+      ids.push_back(random.chance(0.5) ? push_list(a, list, is_signed)
+                                       : pull_list(a, list, written, is_signed));
       if (random.chance(0.2)) run_for(std::chrono::microseconds(random.below(400)));
     }
     for (const auto id : ids) ASSERT_EQ(wait(a, id).status, Errc::ok);
@@ -113,6 +123,53 @@ TEST_F(ServerReads, EveryMixtureEnds) {
       wait(a, pull_list(a, list, true));
       EXPECT_EQ(list.back, std::vector<float>(100, static_cast<float>(q_[list.slot])));
     }
+  }
+}
+
+TEST_F(ServerReads, KeysOfASignedListAreReadOnceForAllWorkers) {
+  start({sparse(Apply::on_arrival, unbounded)});
+  auto& a = *clients[0];
+  auto& b = *clients[1];
+  lend_lists(a, 100);
+  const auto& list = lists_[0];
+  EXPECT_EQ(wait(a, push_list(a, list, true)).status, Errc::ok);
+  EXPECT_EQ(server->metrics().bytes_in, 100 * (sizeof(Key) + sizeof(float)));
+  EXPECT_EQ(wait(a, push_list(a, list, true)).status, Errc::ok);
+  EXPECT_EQ(server->metrics().bytes_in, 100 * (sizeof(Key) + 2 * sizeof(float)));
+
+  const auto reads = server->metrics().reads;
+  lend_lists(b, 100);  // The same keys, in memory of its own.
+  EXPECT_EQ(wait(b, pull_list(b, list, true, true)).status, Errc::ok);
+  EXPECT_EQ(server->metrics().reads, reads);
+  EXPECT_EQ(list.back, std::vector<float>(100, 2.0f));
+}
+
+TEST_F(ServerReads, AListThatWentBeforeItsValuesCameIsReadAgain) {
+  auto limits = small_limits();
+  limits.lists_bytes = 1000;  // one list: 400 bytes of positions, or 800 of keys
+  start({sparse(Apply::on_arrival, unbounded)}, limits);
+  auto& a = *clients[0];
+  lend_lists(a, 200);
+  std::vector<RequestId> ids;
+  for (int round = 0; round < 10; ++round)
+    for (const auto& list : lists_) ids.push_back(push_list(a, list, true));
+  for (const auto id : ids) EXPECT_EQ(wait(a, id).status, Errc::ok);
+  for (const auto& list : lists_) {
+    EXPECT_EQ(wait(a, pull_list(a, list, true, true)).status, Errc::ok);
+    EXPECT_EQ(list.back, std::vector<float>(200, 10.0f));
+  }
+}
+
+TEST_F(ServerReads, AKeyOfAnotherSlotIsRefusedAndItsListNotKept) {
+  start({sparse(Apply::on_arrival, unbounded)});
+  auto& a = *clients[0];
+  lend_lists(a, 100);
+  auto& list = lists_[0];
+  list.keys[50] = lists_[1].keys[50];
+  list.signature = {signature_of(list.keys)};
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(wait(a, pull_list(a, list, true, true)).status, Errc::out_of_range);
+    EXPECT_EQ(wait(a, push_list(a, list, true)).status, Errc::out_of_range);
   }
 }
 

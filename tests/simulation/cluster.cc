@@ -54,6 +54,8 @@ ServerLimits small_limits(Random& random) {
   limits.held_max = 64;
   limits.credits = 4 + static_cast<std::uint32_t>(random.below(12));
   limits.parked_quota = 16;
+  constexpr std::size_t kLists[] = {0, 40, 4096};  // none, one or two, all
+  limits.lists_bytes = kLists[limits.copies_max % 3];
   return limits;
 }
 
@@ -224,6 +226,9 @@ void Cluster::start_worker(int rounds, bool audit) {
   constexpr std::size_t kEager[] = {0, 100, 16u << 10};
   plan.engine.eager_bytes_max = kEager[random_.below(3)];
   plan.engine.answer_bytes_max = kEager[random_.below(3)];
+  constexpr std::size_t kPlans[] = {0, 200, 1u << 20};
+  plan.engine.plan_keys_min = 1;
+  plan.engine.plan_bytes_max = kPlans[plan.seed % 3];
   machine.process = std::make_unique<WorkerProcess>(ledger_, *machine.transport, network_.clock(),
                                                     std::move(plan));
   machine.up = true;

@@ -162,11 +162,15 @@ std::vector<Key> WorkerProcess::choose_rows(const TableSpec& spec) {
     const auto end = begin + 1 + random_.below(spec.rows - begin);
     for (auto row = begin; row < end; ++row) rows.push_back(row);
   } else {
+    // Half of all lists are one of the last few, in the same order.
+    if (lists_.size() == 3 && random_.chance(0.5)) return lists_[random_.below(3)];
     const auto count = 1 + random_.below(6);
     std::set<Key> chosen;
     for (std::uint64_t i = 0; i < count; ++i) chosen.insert(mix64(random_.below(kSparseKeys)));
     rows.assign(chosen.begin(), chosen.end());
     for (std::size_t i = rows.size(); i > 1; --i) std::swap(rows[i - 1], rows[random_.below(i)]);
+    if (lists_.size() == 3) lists_.erase(lists_.begin());
+    lists_.push_back(rows);
   }
   return rows;
 }

@@ -95,7 +95,8 @@ class WorkerProcess final : public Pollable {
   bool excused_ = false;
   bool fenced_ = false;
   std::vector<const TableShape*> shapes_;
-  std::deque<Issued> issued_;  ///< addresses are stable; buffers live until the run ends
+  std::vector<std::vector<Key>> lists_;  ///< of sparse keys, to be named again
+  std::deque<Issued> issued_;            ///< addresses are stable; buffers live until the run ends
 };
 
 }  // namespace shoal::simulation

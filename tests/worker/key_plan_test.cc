@@ -33,7 +33,8 @@ TEST(KeyPlan, GroupsByTheWantedOrderOfSlots) {
   std::vector<Key> keys(1000);
   for (auto& key : keys) key = random.next();
   KeyPlan plan;
-  plan.group(keys, geometry, rank, false);
+  KeyPlan::Scratch scratch;
+  plan.group(keys, geometry, rank, false, scratch);
   std::uint64_t at = 0;
   std::uint32_t last_rank = 0;
   for (const auto& group : plan.groups()) {
@@ -52,7 +53,8 @@ TEST(KeyPlan, PullsAnswerEachPositionOfRepeatedKeys) {
   const Geometry geometry(spec, 4);
   const std::vector<Key> keys = {5, 0, 5, ~Key{0}, 7, 0};
   KeyPlan plan;
-  plan.group(keys, geometry, ranks(4), false);
+  KeyPlan::Scratch scratch;
+  plan.group(keys, geometry, ranks(4), false, scratch);
   ASSERT_EQ(plan.keys().size(), keys.size());
   plan.reserve_values(sizeof(float) * 2);
   auto* served = reinterpret_cast<float*>(plan.values_memory().data);
@@ -92,6 +94,7 @@ TEST_P(KeyPlanFold, CombinesRepeatedKeysAsAMapDoes) {
   for (auto& key : keys) key = mix64(random.below(universe));
   for (auto& value : values) value = static_cast<double>(random.below(64));
   KeyPlan plan;  // reused: nothing of one list may show in the next
+  KeyPlan::Scratch scratch;
   for (const auto& folding : foldings) {
     std::map<Key, std::vector<double>> expected;
     for (std::size_t i = 0; i < count; ++i) {
@@ -102,8 +105,9 @@ TEST_P(KeyPlanFold, CombinesRepeatedKeysAsAMapDoes) {
         for (std::uint32_t c = 0; c < width; ++c)
           at->second[c] = folding.combine(at->second[c], row[c]);
     }
-    plan.group(keys, geometry, ranks(slots), true);
-    plan.gather(host_view(std::span<const double>(values)), DType::f64, width, folding.aggregate);
+    plan.group(keys, geometry, ranks(slots), true, scratch);
+    plan.gather(host_view(std::span<const double>(values)), DType::f64, width, folding.aggregate,
+                scratch);
     ASSERT_EQ(plan.keys().size(), expected.size());
     const auto* folded = reinterpret_cast<const double*>(plan.values_memory().data);
     for (const auto& group : plan.groups())
@@ -124,7 +128,8 @@ TEST(KeyPlan, DenseRowsGroupBySlotOfTheirSegment) {
   const Geometry geometry(spec, 5);
   const std::vector<Key> keys = {65536 * 9, 0, 65536 * 4, 1, 65536 * 9 + 1};
   KeyPlan plan;
-  plan.group(keys, geometry, ranks(5), true);
+  KeyPlan::Scratch scratch;
+  plan.group(keys, geometry, ranks(5), true, scratch);
   const std::vector<Key> grouped(plan.keys().begin(), plan.keys().end());
   EXPECT_EQ(grouped, (std::vector<Key>{0, 1, 65536 * 4, 65536 * 9, 65536 * 9 + 1}));
   ASSERT_EQ(plan.groups().size(), 3u);

@@ -41,6 +41,7 @@ Engine::Engine(Transport& transport, const Clock& clock, Options options)
       operations_(options_.operations_max),
       // An operation is submitted, cancelled and dropped at most once each; the rest is for memory.
       calls_(std::size_t{options_.operations_max} * 4),
+      plans_(options_.plan_keys_min, options_.plan_bytes_max),
       events_(kEventsPerTurn) {
   SHOAL_ASSERT(
       options_.eager_bytes_max <= kEagerBytesMax && options_.answer_bytes_max <= kEagerBytesMax,
@@ -455,6 +456,7 @@ void Engine::finish(Operation& op, Errc code, std::string detail) {
   if (std::exchange(op.holds_push, false)) keeper_.end_push(op.clock);
   op.source_region.revoke();
   op.target_region.revoke();
+  if (op.plan) plans_.give(std::move(op.plan));
   remove_active(index);
   recheck_blocked_ = recheck_blocked_ || !blocked_.empty();
   for (auto* record : {op.source_memory, op.target_memory})

@@ -18,6 +18,7 @@
 #include "transport/session.h"
 #include "transport/transport.h"
 #include "worker/engine/clock_keeper.h"
+#include "worker/engine/key_plans.h"
 #include "worker/engine/operation.h"
 #include "worker/engine/request.h"
 
@@ -38,6 +39,8 @@ class Engine final : public Pollable {
     Duration cancel_grace = std::chrono::milliseconds(500);
     std::size_t eager_bytes_max = 16u << 10;   ///< pushes up to this ride in the message
     std::size_t answer_bytes_max = 16u << 10;  ///< pulls up to this ride in the answer
+    std::size_t plan_keys_min = 256;  ///< shorter lists are grouped as fast as they are looked up
+    std::size_t plan_bytes_max = std::size_t{256} << 20;  ///< of key lists that were used twice
     Duration silence = std::chrono::seconds(10);
     std::string token_source = "token_file";  ///< as in SchedulerLink::Options
     std::uint64_t seed = 1;
@@ -251,6 +254,7 @@ class Engine final : public Pollable {
   ClockKeeper keeper_;
   Tick told_;  ///< the last tick sent to the scheduler
   RequestTable requests_;
+  KeyPlans plans_;
   std::vector<std::unique_ptr<Server>> servers_;
   std::unordered_map<EndpointId, Server*> by_endpoint_;
   std::vector<std::unique_ptr<Table>> tables_;  ///< by TableId

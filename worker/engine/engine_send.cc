@@ -17,8 +17,9 @@ namespace shoal {
 namespace {
 
 /// A request's part list stays below what a session keeps for it
-/// (Session::Options::meta_bytes_max): 1 000 runs of 48 or 56 bytes.
-constexpr std::size_t kRunsPerRequestMax = 1000;
+/// (Session::Options::meta_bytes_max): 900 runs of 48 or 56 bytes, and a signature for each.
+constexpr std::size_t kRunsPerRequestMax = 900;
+constexpr std::size_t kSignaturesPerRequestMax = 900;
 
 WireSpan wire(const RemoteSpan& span) { return {span.region, span.address, span.bytes}; }
 
@@ -59,6 +60,23 @@ class Gathered {
 
 std::size_t pushed_row_bytes(const TableShape& shape, bool store) {
   return store ? shape.row_bytes : shape.push_bytes;
+}
+
+/// Whether a request whose keys stay here for the server to READ can tell their signatures. A
+/// payload's checksum covers the keys, so such tables always send them.
+bool is_signed(const Request& request, const Operation& op, const TableShape& shape) {
+  if (!request.by_keys || op.plan->signatures().empty() || shape.spec.payload_checksum)
+    return false;
+  std::uint64_t parts = 0;
+  for (const auto& run : request.runs) parts += run.part_count;
+  return parts <= kSignaturesPerRequestMax;
+}
+
+void append_signatures(std::vector<std::byte>& meta, const Request& request, const KeyPlan& plan) {
+  for (const auto& run : request.runs) {
+    const auto part = std::as_bytes(plan.signatures().subspan(run.first_part, run.part_count));
+    meta.insert(meta.end(), part.begin(), part.end());
+  }
 }
 
 }  // namespace
@@ -158,14 +176,14 @@ Status Engine::split_keys(Operation& op, Table& table, bool push) {
             Errc::out_of_range,
             fmt::format("table '{}' has rows 0 to {}; position {} of the key list names {}",
                         shape.spec.name, shape.spec.rows - 1, i, op.keys[i])};
-  if (!op.plan) op.plan = std::make_unique<KeyPlan>();
+  SHOAL_ASSERT(!op.plan, "an operation has one key list");
+  op.plan = plans_.take(op.keys, {shape.id, shape.geometry, table.slot_rank, push});
   auto& plan = *op.plan;
-  plan.group(op.keys, shape.geometry, table.slot_rank, push);
   const auto row_bytes = push ? pushed_row_bytes(shape, op.store) : shape.row_bytes;
   if (push) {
     const auto inputs = op.store ? 1 : shape.spec.update.inputs;
     plan.gather(op.source, shape.spec.dtype, shape.spec.row_width * inputs,
-                op.store ? Aggregate::last : shape.spec.update.aggregate);
+                op.store ? Aggregate::last : shape.spec.update.aggregate, plans_.scratch());
   } else {
     plan.reserve_values(row_bytes);
   }
@@ -177,6 +195,7 @@ Status Engine::split_keys(Operation& op, Table& table, bool push) {
     run.row_begin = group.begin;
     run.row_count = group.count;
     run.offset = group.begin * row_bytes;
+    run.first_part = group.first_part;
     runs_.push_back(run);
   }
   return {};
@@ -390,6 +409,7 @@ Status Engine::post_push(std::uint32_t index, Server& server) {
       eager = eager && payload.add(values.sub(run.offset, run.row_count * row_bytes));
     if (!eager) {
       header.flags |= frame_flag::kRendezvous;
+      if (is_signed(request, op, table.shape)) header.flags |= frame_flag::kSigned;
       const auto source = MemoryView{const_cast<std::byte*>(values.data), values.bytes,
                                      values.space, values.device};
       SHOAL_ASSIGN(meta.values, lend(op.by_keys ? op.plan->values_region : op.source_region,
@@ -430,6 +450,8 @@ Status Engine::post_push(std::uint32_t index, Server& server) {
     key_at += run.row_count;
     value_at += run.row_count * pushed_row_bytes(table.shape, request.store);
   }
+  if ((header.flags & frame_flag::kSigned) != 0)
+    append_signatures(meta_, request, *operations_[request.operation].plan);
   const auto views = eager ? payload.views() : std::span<const ConstMemoryView>{};
   SHOAL_ASSIGN(request.id, server.session->request(header, meta_, views, requests_.context(index)));
   return {};
@@ -453,7 +475,11 @@ Status Engine::post_pull(std::uint32_t index, Server& server) {
   meta.need = op.need;
   std::uint64_t rows = 0;
   for (const auto& run : request.runs) rows += run.row_count;
-  request.eager = rows * table.shape.row_bytes <= options_.answer_bytes_max;
+  bool keys_eager = !request.by_keys || rows * 8 <= options_.eager_bytes_max;
+  if (!keys_eager && is_signed(request, op, table.shape)) header.flags |= frame_flag::kSigned;
+  // Where the server has the list, it WRITES rows at once, and few of them, too.
+  request.eager = rows * table.shape.row_bytes <= options_.answer_bytes_max &&
+                  (header.flags & frame_flag::kSigned) == 0;
   if (!request.eager) {
     const auto target = op.by_keys ? op.plan->values_memory() : op.target;
     SHOAL_ASSIGN(meta.destination, lend(op.by_keys ? op.plan->values_region : op.target_region,
@@ -461,10 +487,8 @@ Status Engine::post_pull(std::uint32_t index, Server& server) {
                                         op.by_keys ? Access::read_write : Access::write));
   }
   Gathered payload(Transport::kPayloadViewsMax);
-  bool keys_eager = true;
   if (request.by_keys) {
     const ConstMemoryView keys = op.plan->keys_memory();
-    keys_eager = rows * 8 <= options_.eager_bytes_max;
     for (const auto& run : request.runs)
       keys_eager = keys_eager && payload.add(keys.sub(run.row_begin * 8, run.row_count * 8));
     if (!keys_eager) {
@@ -491,6 +515,7 @@ Status Engine::post_pull(std::uint32_t index, Server& server) {
     key_at += run.row_count;
     value_at += run.row_count * table.shape.row_bytes;
   }
+  if ((header.flags & frame_flag::kSigned) != 0) append_signatures(meta_, request, *op.plan);
   const auto views = keys_eager ? payload.views() : std::span<const ConstMemoryView>{};
   SHOAL_ASSIGN(request.id, server.session->request(header, meta_, views, requests_.context(index)));
   return {};

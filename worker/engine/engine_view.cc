@@ -127,8 +127,11 @@ void Engine::follow_tables() {
     std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
       return info.slots[a].head() < info.slots[b].head();
     });
-    table->slot_rank.resize(order.size());
-    for (std::uint32_t rank = 0; rank < order.size(); ++rank) table->slot_rank[order[rank]] = rank;
+    std::vector<std::uint32_t> slot_rank(order.size());
+    for (std::uint32_t rank = 0; rank < order.size(); ++rank) slot_rank[order[rank]] = rank;
+    if (slot_rank == table->slot_rank) continue;
+    table->slot_rank = std::move(slot_rank);
+    plans_.forget();
   }
 }
 

@@ -14,11 +14,6 @@ namespace {
 
 constexpr std::uint32_t kEmpty = ~std::uint32_t{0};
 
-SlotIndex slot_of(const Geometry& geometry, Key key) {
-  return geometry.layout() == Layout::sparse ? geometry.slot_of_key(key)
-                                             : geometry.slot_of(geometry.segment_of(key));
-}
-
 /// One memcpy of a size the compiler knows where rows are one or two words: the common case.
 template <class Copy>
 void for_each_row(std::size_t count, std::size_t row_bytes, Copy&& copy) {
@@ -34,73 +29,115 @@ void for_each_row(std::size_t count, std::size_t row_bytes, Copy&& copy) {
   }
 }
 
+/// A stream takes about this many keys: its part of the index then lies in a core's cache.
+constexpr std::size_t kStreamKeys = 2048;
+/// More streams than this, and their last lines and pages do not stay at hand.
+constexpr unsigned kStreamBitsMax = 9;
+
+/// Into how many streams, as a power of two, the keys of one slot go.
+unsigned bits_within_slot(std::size_t keys, std::uint32_t slots) {
+  const auto wanted = static_cast<unsigned>(std::bit_width(keys / kStreamKeys));
+  const auto slot_bits = static_cast<unsigned>(std::bit_width(slots - 1));
+  const auto bits = std::min(wanted, kStreamBitsMax);
+  return bits > slot_bits ? bits - slot_bits : 0;
+}
+
 }  // namespace
 
 void KeyPlan::group(std::span<const Key> keys, const Geometry& geometry,
-                    std::span<const std::uint32_t> slot_rank, bool fold) {
+                    std::span<const std::uint32_t> slot_rank, bool fold, Scratch& scratch) {
   if (keys.size() > grouped_.capacity()) {
     keys_region.revoke();
     grouped_.reserve(std::bit_ceil(keys.size()));
   }
-  next_.assign(slot_rank.size() + 1, 0);
-  slot_of_.resize(keys.size());
+  signatures_.clear();
+  const auto slots = static_cast<std::uint32_t>(slot_rank.size());
+  const bool sparse = geometry.layout() == Layout::sparse;
+  const auto slot_bits = sparse ? static_cast<unsigned>(std::countr_zero(slots)) : 0;
+  const auto bits = sparse ? bits_within_slot(keys.size(), slots) : 0;
+  const auto low = (1u << bits) - 1;
+  const auto stream_of = [&](Key key) {
+    if (!sparse) return slot_rank[geometry.slot_of(geometry.segment_of(key)).value];
+    // Rotated, the top bits of the hash (slot, then stream) are the bottom ones; of 1 slot too.
+    const auto top = static_cast<std::uint32_t>(
+        std::rotl(mix64(key), static_cast<int>(slot_bits + bits)) & ((slots << bits) - 1));
+    return slot_rank[top >> bits] << bits | (top & low);
+  };
+
+  auto& ends = scratch.ends;  // while keys are placed: where the next of a stream goes
+  ends.assign((std::size_t{slots} << bits) + 1, 0);
+  if (scratch.stream_of.size() < keys.size()) scratch.stream_of.resize(keys.size());
+  auto* streams = scratch.stream_of.data();
   bool ascending = true;
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    const auto slot = slot_of(geometry, keys[i]).value;
-    slot_of_[i] = slot;
-    ++next_[slot_rank[slot] + 1];
+    const auto stream = stream_of(keys[i]);
+    streams[i] = stream;
+    ++ends[stream + 1];
     ascending = ascending && (i == 0 || keys[i - 1] < keys[i]);
   }
-  for (std::size_t r = 1; r < next_.size(); ++r) next_[r] += next_[r - 1];
-
-  groups_.clear();
-  for (std::uint32_t slot = 0; slot < slot_rank.size(); ++slot) {
-    const auto rank = slot_rank[slot];
-    if (next_[rank + 1] != next_[rank])
-      groups_.push_back({SlotIndex(slot), next_[rank], next_[rank + 1] - next_[rank]});
-  }
-  std::sort(groups_.begin(), groups_.end(),
-            [](const Group& a, const Group& b) { return a.begin < b.begin; });
-
+  for (std::size_t s = 1; s < ends.size(); ++s) ends[s] += ends[s - 1];
   grouped_.resize(keys.size());
   place_.resize(keys.size());
   for (std::size_t i = 0; i < keys.size(); ++i) {
-    const auto at = next_[slot_rank[slot_of_[i]]]++;
+    const auto at = ends[streams[i]]++;
     grouped_[at] = keys[i];
     place_[i] = at;
   }
   repeats_ = false;
-  if (fold && !ascending) fold_repeats();
+  folded_ = fold;
+  distinct_ = ascending;
+  if (fold && !ascending) fold_repeats(scratch);
+
+  groups_.clear();
+  for (std::uint32_t slot = 0; slot < slots; ++slot) {
+    const auto first = std::size_t{slot_rank[slot]} << bits;
+    const auto begin = first == 0 ? 0 : ends[first - 1];
+    const auto end = ends[first + low];
+    if (begin != end) groups_.push_back({SlotIndex(slot), begin, end - begin, 0});
+  }
+  const auto earlier = [](const Group& a, const Group& b) { return a.begin < b.begin; };
+  if (!std::is_sorted(groups_.begin(), groups_.end(), earlier))
+    std::sort(groups_.begin(), groups_.end(), earlier);
 }
 
-/// Group by group, so that the hash table of a group stays in cache. Keys move down over the
-/// repeats.
-void KeyPlan::fold_repeats() {
-  moved_.resize(grouped_.size());
-  std::uint64_t kept = 0;
-  for (auto& group : groups_) {
-    const auto size = std::bit_ceil(group.count * 2);
-    buckets_.assign(size, kEmpty);
-    const auto begin = kept;
-    for (auto i = group.begin; i < group.begin + group.count; ++i) {
+/// Stream by stream, so that the hash table of one stays in cache. Keys move down over the repeats.
+void KeyPlan::fold_repeats(Scratch& scratch) {
+  auto& [streams, ends, buckets, moved] = scratch;
+  if (moved.size() < grouped_.size()) moved.resize(grouped_.size());
+  std::uint32_t kept = 0;
+  std::uint32_t begin = 0;
+  for (auto& end : ends) {
+    const auto size = std::bit_ceil(std::size_t{end - begin} * 2);
+    buckets.assign(size, kEmpty);
+    for (auto i = begin; i < end; ++i) {
       const auto key = grouped_[i];
       auto bucket = mix64(key ^ 0x5bd1e995) & (size - 1);
-      while (buckets_[bucket] != kEmpty && grouped_[buckets_[bucket]] != key)
+      while (buckets[bucket] != kEmpty && grouped_[buckets[bucket]] != key)
         bucket = (bucket + 1) & (size - 1);
-      if (buckets_[bucket] == kEmpty) {
-        buckets_[bucket] = static_cast<std::uint32_t>(kept);
+      if (buckets[bucket] == kEmpty) {
+        buckets[bucket] = kept;
         grouped_[kept++] = key;
       } else {
         repeats_ = true;
       }
-      moved_[i] = buckets_[bucket];
+      moved[i] = buckets[bucket];
     }
-    group.begin = begin;
-    group.count = kept - begin;
+    begin = std::exchange(end, kept);
   }
+  distinct_ = !repeats_;
   if (!repeats_) return;
   grouped_.resize(kept);
-  for (auto& place : place_) place = moved_[place];
+  for (auto& place : place_) place = moved[place];
+}
+
+void KeyPlan::sign(std::uint64_t rows_per_part) {
+  signatures_.clear();
+  for (auto& group : groups_) {
+    group.first_part = static_cast<std::uint32_t>(signatures_.size());
+    for (std::uint64_t at = 0; at < group.count; at += rows_per_part)
+      signatures_.push_back(signature_of(std::span<const Key>(grouped_).subspan(
+          group.begin + at, std::min(rows_per_part, group.count - at))));
+  }
 }
 
 void KeyPlan::reserve_values(std::size_t row_bytes) {
@@ -112,7 +149,7 @@ void KeyPlan::reserve_values(std::size_t row_bytes) {
 }
 
 void KeyPlan::gather(ConstMemoryView rows, DType dtype, std::uint32_t values_per_row,
-                     Aggregate aggregate) {
+                     Aggregate aggregate, Scratch& scratch) {
   const auto row_bytes = byte_size(dtype) * values_per_row;
   reserve_values(row_bytes);
   const auto* from = rows.data;
@@ -124,7 +161,7 @@ void KeyPlan::gather(ConstMemoryView rows, DType dtype, std::uint32_t values_per
     return;
   }
   // The first row of a key is stored, later ones combine with it.
-  auto& seen = moved_;
+  auto& seen = scratch.moved;
   seen.assign(grouped_.size(), 0);
   const auto combine = aggregate_kernels(aggregate, dtype).dense;
   for_each_row(place_.size(), row_bytes, [&](std::size_t i, std::size_t n) {

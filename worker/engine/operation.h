@@ -130,7 +130,7 @@ struct Operation {
   RequestId asked;                      ///< control: the request to the scheduler, until its answer
   TableId opened_id;                    ///< control: open_table, until the view that has it is here
   Region source_region, target_region;  ///< registered for the loan, if its memory was not before
-  std::unique_ptr<KeyPlan> plan;        ///< key lists: grouped keys and values; kept for reuse
+  std::unique_ptr<KeyPlan> plan;  ///< key lists: grouped keys and values; KeyPlans has it otherwise
 };
 
 /// All operations of a worker, made at start: issuing one allocates nothing.

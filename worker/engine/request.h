@@ -20,7 +20,8 @@ struct Run {
   Sequence after;               ///< pulls
   std::uint64_t row_begin = 0;  ///< ranges: the first row; key lists: the first grouped key
   std::uint64_t row_count = 0;
-  std::uint64_t offset = 0;  ///< bytes, in the operation's memory (user's or plan's)
+  std::uint64_t offset = 0;      ///< bytes, in the operation's memory (user's or plan's)
+  std::uint32_t first_part = 0;  ///< key lists: of the plan's signatures
 };
 
 /// Some runs of an operation that travel to one server as one message, until they are answered for

@@ -1,0 +1,133 @@
+#include "server/key_lists.h"
+
+#include <gtest/gtest.h>
+
+#include "core/base/random.h"
+#include "server/slot.h"
+#include "tests/server/store_fixture.h"
+
+namespace shoal {
+namespace {
+
+using test::bytes_of;
+using test::StoreFixture;
+
+class KeyListsTest : public testing::Test {
+ protected:
+  KeyListsTest()
+      : rules(fixture.rules(sparse_spec(), 1)),
+        slot(SlotState::create(rules, SlotIndex(0), {}, fixture.context()).value()) {}
+
+  static TableSpec sparse_spec() {
+    TableSpec spec;
+    spec.name = "t";
+    spec.layout = Layout::sparse;
+    spec.apply = Apply::on_arrival;
+    return spec;
+  }
+  static std::vector<Key> list(std::uint64_t seed, std::size_t count = 100) {
+    Random random(seed);
+    std::vector<Key> keys(count);
+    for (auto& key : keys) key = random.next();
+    return keys;
+  }
+  void push(const std::vector<Key>& keys, float value = 1) {
+    const std::vector<float> values(keys.size(), value);
+    PartRows rows;
+    rows.listed = true;
+    rows.keys = keys;
+    ASSERT_EQ(slot->apply(0, {}, {}, rows, bytes_of(values)), Outcome::applied);
+  }
+  /// By what the server keeps.
+  std::vector<float> pull(const KeyLists::Rows& kept) {
+    PartRows rows;
+    rows.listed = true;
+    rows.keys = kept.keys;
+    rows.positions = kept.positions;
+    std::vector<float> values(rows.count(), -1);
+    EXPECT_EQ(slot->gather(rows, bytes_of(values)), Outcome::applied);
+    return values;
+  }
+
+  StoreFixture fixture;
+  TableRules rules;
+  std::unique_ptr<SlotState> slot;
+};
+
+TEST_F(KeyListsTest, PositionsOutliveTheGrowthOfTheSlot) {
+  KeyLists lists(1u << 20);
+  const auto keys = list(1);
+  push(keys, 3);
+  lists.put(*slot, signature_of(keys), keys);
+  for (std::uint64_t seed = 2; seed < 300; ++seed) push(list(seed, 400));
+  const auto kept = lists.find(*slot, signature_of(keys), keys.size());
+  ASSERT_EQ(kept.positions.size(), keys.size());
+  EXPECT_EQ(pull(kept), std::vector<float>(keys.size(), 3));
+}
+
+TEST_F(KeyListsTest, KeysWithoutRowsAreLookedUpAgainOnceTheSlotHasGrown) {
+  KeyLists lists(1u << 20);
+  const auto keys = list(1);
+  lists.put(*slot, signature_of(keys), keys);
+  auto kept = lists.find(*slot, signature_of(keys), keys.size());
+  ASSERT_EQ(kept.keys.size(), keys.size());
+  EXPECT_EQ(pull(kept), std::vector<float>(keys.size(), 0));
+  push(list(2));
+  EXPECT_EQ(lists.find(*slot, signature_of(keys), keys.size()).keys.size(), keys.size());
+  push(keys, 2);
+  kept = lists.find(*slot, signature_of(keys), keys.size());
+  ASSERT_EQ(kept.positions.size(), keys.size());
+  EXPECT_EQ(pull(kept), std::vector<float>(keys.size(), 2));
+  EXPECT_EQ(lists.bytes(), keys.size() * 4);
+}
+
+TEST_F(KeyListsTest, TheWorkersWordIsNotTakenForTheSignature) {
+  KeyLists lists(1u << 20);
+  const auto keys = list(1);
+  const auto others = list(2);
+  push(keys);
+  push(others);
+  lists.put(*slot, signature_of(others), keys);
+  EXPECT_EQ(lists.size(), 0u);
+  lists.put(*slot, signature_of(keys), keys);
+  EXPECT_FALSE(lists.find(*slot, signature_of(keys), keys.size() - 1).known());
+  EXPECT_FALSE(lists.find(*slot, signature_of(others), keys.size()).known());
+}
+
+TEST_F(KeyListsTest, ASlotThatGoesTakesItsListsAlong) {
+  KeyLists lists(1u << 20);
+  auto other = SlotState::create(rules, SlotIndex(0), {}, fixture.context()).value();
+  const auto keys = list(1);
+  lists.put(*slot, signature_of(keys), keys);
+  lists.put(*other, signature_of(keys), keys);
+  EXPECT_EQ(lists.size(), 2u);
+  lists.forget(*slot);
+  EXPECT_EQ(lists.size(), 1u);
+  EXPECT_FALSE(lists.find(*slot, signature_of(keys), keys.size()).known());
+  EXPECT_TRUE(lists.find(*other, signature_of(keys), keys.size()).known());
+}
+
+TEST_F(KeyListsTest, TheListThatWasUsedLeastRecentlyGoesFirst) {
+  KeyLists lists(1000);  // two lists of 100 positions, not three
+  std::vector<std::vector<Key>> all;
+  for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    all.push_back(list(seed));
+    push(all.back());
+  }
+  const auto known = [&](std::size_t i) {
+    return lists.find(*slot, signature_of(all[i]), all[i].size()).known();
+  };
+  lists.put(*slot, signature_of(all[0]), all[0]);
+  lists.put(*slot, signature_of(all[1]), all[1]);
+  EXPECT_TRUE(known(0));
+  lists.put(*slot, signature_of(all[2]), all[2]);
+  EXPECT_LE(lists.bytes(), 1000u);
+  EXPECT_FALSE(known(1));
+  EXPECT_TRUE(known(0));
+  EXPECT_TRUE(known(2));
+  lists.put(*slot, signature_of(list(9, 200)), list(9, 200));
+  EXPECT_TRUE(known(0)) << "a list that is larger than all room is not kept";
+}
+
+}  // namespace
+}  // namespace shoal
