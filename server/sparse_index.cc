@@ -5,6 +5,12 @@
 #include <cstring>
 #include <utility>
 
+#include "core/ops/simd.h"
+
+#if SHOAL_HAS_AVX2_TARGET
+#include <immintrin.h>
+#endif
+
 namespace shoal {
 
 namespace {
@@ -14,11 +20,44 @@ std::uint64_t keys_of(std::uint64_t buckets) { return buckets * 4; }  // load 0.
 std::uint64_t buckets_for(std::uint64_t keys) { return (keys + 3) / 4; }
 }  // namespace
 
+// Which entries of a bucket hold a key, a bit for each. All are compared and none decides a jump:
+// where in its bucket a key stands is not to be foreseen.
+
+struct SparseIndex::PlainMatches {
+  SHOAL_ALWAYS_INLINE unsigned operator()(const Bucket& bucket, std::uint64_t key) const {
+    unsigned found = 0;
+    for (std::size_t i = 0; i < kBucketEntries; ++i)
+      found |= static_cast<unsigned>(bucket.keys[i] == key) << i;
+    return found & ((1u << bucket.count) - 1);
+  }
+};
+
+#if SHOAL_HAS_AVX2_TARGET
+struct SparseIndex::Avx2Matches {
+  SHOAL_TARGET_AVX2 unsigned operator()(const Bucket& bucket, std::uint64_t key) const {
+    static_assert(kBucketEntries == 5, "four in a vector, and one");
+    const auto keys = _mm256_load_si256(reinterpret_cast<const __m256i*>(bucket.keys));
+    const auto equal = _mm256_cmpeq_epi64(keys, _mm256_set1_epi64x(static_cast<long long>(key)));
+    const auto found = static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(equal))) |
+                       static_cast<unsigned>(bucket.keys[4] == key) << 4;
+    return found & ((1u << bucket.count) - 1);
+  }
+};
+#endif
+
+SparseIndex::SparseIndex(Device& host, MemoryBudget& budget, unsigned slot_bits, std::uint32_t slot)
+    : host_(&host),
+      budget_(&budget),
+      slot_bits_(slot_bits),
+      slot_(slot),
+      avx2_(host::cpu_has_avx2()) {}
+
 SparseIndex::SparseIndex(SparseIndex&& other) noexcept
     : host_(other.host_),
       budget_(other.budget_),
       slot_bits_(other.slot_bits_),
       slot_(other.slot_),
+      avx2_(other.avx2_),
       buckets_(std::move(other.buckets_)),
       bucket_count_(std::exchange(other.bucket_count_, 0)),
       size_(std::exchange(other.size_, 0)),
@@ -28,7 +67,9 @@ SparseIndex::~SparseIndex() {
   if (bucket_count_ != 0) budget_->give(bucket_count_ * sizeof(Bucket));
 }
 
-std::uint32_t SparseIndex::find_from(std::uint64_t bucket, std::uint64_t key) const {
+template <class Matches>
+std::uint32_t SparseIndex::find_from(std::uint64_t bucket, std::uint64_t key,
+                                     Matches matches) const {
   for (;;) {
     const auto& b = table()[bucket];
     if (const auto found = matches(b, key); found != 0) return b.positions[std::countr_zero(found)];
@@ -41,7 +82,8 @@ std::uint32_t SparseIndex::find_or_put(std::uint64_t bucket, std::uint64_t key,
                                        std::uint32_t position) {
   for (;;) {
     auto& b = table()[bucket];
-    if (const auto found = matches(b, key); found != 0) return b.positions[std::countr_zero(found)];
+    if (const auto found = PlainMatches()(b, key); found != 0)
+      return b.positions[std::countr_zero(found)];
     // A bucket that overflowed was full then, and stays so: nothing is ever erased.
     if (b.count < kBucketEntries) {
       b.keys[b.count] = key;
@@ -55,11 +97,12 @@ std::uint32_t SparseIndex::find_or_put(std::uint64_t bucket, std::uint64_t key,
 }
 
 std::uint32_t SparseIndex::find(std::uint64_t key) const {
-  return bucket_count_ == 0 ? kAbsent : find_from(home(hash(key)), key);
+  return bucket_count_ == 0 ? kAbsent : find_from(home(hash(key)), key, PlainMatches());
 }
 
-bool SparseIndex::find(std::span<const std::uint64_t> keys,
-                       std::span<std::uint32_t> positions) const {
+template <class Matches>
+bool SparseIndex::find_all(std::span<const std::uint64_t> keys, std::span<std::uint32_t> positions,
+                           Matches matches) const {
   SHOAL_ASSERT(keys.size() == positions.size(), "as many positions as keys");
   if (bucket_count_ == 0) {
     std::fill(positions.begin(), positions.end(), kAbsent);
@@ -74,17 +117,35 @@ bool SparseIndex::find(std::span<const std::uint64_t> keys,
       const auto mixed = mix64(keys[from + i]);
       all_owned &= owns(mixed);
       to[i] = home(mixed << slot_bits_);
-      __builtin_prefetch(&table()[to[i]]);
+      __builtin_prefetch(&table()[to[i]], 0, 2);
     }
   };
   if (!keys.empty()) prefetch(0, homes[0]);
   for (std::size_t at = 0, turn = 0; at < keys.size(); at += kBatch, turn ^= 1) {
     if (at + kBatch < keys.size()) prefetch(at + kBatch, homes[turn ^ 1]);
     const auto n = std::min(kBatch, keys.size() - at);
-    for (std::size_t i = 0; i < n; ++i) positions[at + i] = find_from(homes[turn][i], keys[at + i]);
+    for (std::size_t i = 0; i < n; ++i)
+      positions[at + i] = find_from(homes[turn][i], keys[at + i], matches);
   }
   return all_owned;
 }
+
+bool SparseIndex::find(std::span<const std::uint64_t> keys,
+                       std::span<std::uint32_t> positions) const {
+  return avx2_ ? find_avx2(keys, positions) : find_all(keys, positions, PlainMatches());
+}
+
+#if SHOAL_HAS_AVX2_TARGET
+SHOAL_TARGET_AVX2 __attribute__((flatten)) bool SparseIndex::find_avx2(
+    std::span<const std::uint64_t> keys, std::span<std::uint32_t> positions) const {
+  return find_all(keys, positions, Avx2Matches());
+}
+#else
+bool SparseIndex::find_avx2(std::span<const std::uint64_t> keys,
+                            std::span<std::uint32_t> positions) const {
+  return find_all(keys, positions, PlainMatches());
+}
+#endif
 
 Result<std::uint32_t> SparseIndex::insert_absent(std::span<const std::uint64_t> keys,
                                                  std::span<std::uint32_t> positions,

@@ -17,19 +17,19 @@ namespace shoal {
 /// interval", 2019), so the number of buckets need not be a power of two and buckets lie in the
 /// order of hashes: growing by a quarter is one sequential pass, the load stays between 0.64 and
 /// 0.8, and a key costs 16 to 20 bytes. Keys are never erased. Batches prefetch kBatch buckets
-/// ahead, as a lookup in a table beyond the cache is one miss.
+/// ahead, into the L2 cache, which takes more of them at a time than the L1, as a lookup in a table
+/// beyond the cache is one miss; lists in the order of hashes (KeyPlan) touch each line once.
 ///
 /// Memory is counted against the budget; while growing, the old and the new table are both there.
 /// Every slot has an index of its own, so that this peak is a slot's and not a table's.
 class SparseIndex {
  public:
   static constexpr std::uint32_t kAbsent = 0xffffffff;
-  static constexpr std::size_t kBatch = 16;
+  static constexpr std::size_t kBatch = 64;
 
   /// `slot_bits`: the top bits of mix64(key) that all keys here share (`slot`), which are of no use
   /// to tell them apart. Both device (host memory) and budget must outlive the index.
-  SparseIndex(Device& host, MemoryBudget& budget, unsigned slot_bits, std::uint32_t slot = 0)
-      : host_(&host), budget_(&budget), slot_bits_(slot_bits), slot_(slot) {}
+  SparseIndex(Device& host, MemoryBudget& budget, unsigned slot_bits, std::uint32_t slot = 0);
   SparseIndex(SparseIndex&& other) noexcept;
   SparseIndex& operator=(SparseIndex&&) = delete;
   ~SparseIndex();
@@ -61,15 +61,9 @@ class SparseIndex {
     std::uint16_t overflowed;  ///< A key of this bucket, or passing it, lies in a later one.
   };
   static_assert(sizeof(Bucket) == 64);
+  struct PlainMatches;
+  struct Avx2Matches;
 
-  /// Which entries hold the key, a bit for each. All are compared and none decides a jump: where
-  /// in its bucket a key stands is not to be foreseen.
-  static unsigned matches(const Bucket& bucket, std::uint64_t key) {
-    unsigned found = 0;
-    for (std::size_t i = 0; i < kBucketEntries; ++i)
-      found |= static_cast<unsigned>(bucket.keys[i] == key) << i;
-    return found & ((1u << bucket.count) - 1);
-  }
   std::uint64_t hash(std::uint64_t key) const { return mix64(key) << slot_bits_; }
   bool owns(std::uint64_t mixed) const {
     return slot_bits_ == 0 || mixed >> (64 - slot_bits_) == slot_;
@@ -78,7 +72,12 @@ class SparseIndex {
     return static_cast<std::uint64_t>((static_cast<unsigned __int128>(hash) * bucket_count_) >> 64);
   }
   Bucket* table() const { return reinterpret_cast<Bucket*>(buckets_.data()); }
-  std::uint32_t find_from(std::uint64_t bucket, std::uint64_t key) const;
+  template <class Matches>
+  std::uint32_t find_from(std::uint64_t bucket, std::uint64_t key, Matches matches) const;
+  template <class Matches>
+  bool find_all(std::span<const std::uint64_t> keys, std::span<std::uint32_t> positions,
+                Matches matches) const;
+  bool find_avx2(std::span<const std::uint64_t> keys, std::span<std::uint32_t> positions) const;
   std::uint32_t find_or_put(std::uint64_t bucket, std::uint64_t key, std::uint32_t position);
   Status rebuild(std::uint64_t bucket_count);
 
@@ -86,6 +85,7 @@ class SparseIndex {
   MemoryBudget* budget_;
   unsigned slot_bits_;
   std::uint32_t slot_;
+  bool avx2_;
   Buffer buckets_;
   std::uint64_t bucket_count_ = 0;
   std::uint64_t size_ = 0;

@@ -51,7 +51,9 @@ void KeyPlans::drop_oldest() {
 }
 
 void KeyPlans::spare(std::unique_ptr<KeyPlan> plan) {
-  if (spares_.size() == kSparesMax || plan->memory_bytes() > bytes_max_) return;
+  auto bytes = plan->memory_bytes();
+  for (const auto& other : spares_) bytes += other->memory_bytes();
+  if (spares_.size() == kSparesMax || bytes > bytes_max_) return;
   spares_.push_back(std::move(plan));
 }
 
