@@ -8,10 +8,10 @@
 
 #include "core/base/log.h"
 #include "core/base/owner.h"
-#include "server/held_requests.h"
-#include "server/plane.h"
-#include "server/pulls.h"
-#include "server/pushes.h"
+#include "server/engine/held_requests.h"
+#include "server/engine/plane.h"
+#include "server/engine/pulls.h"
+#include "server/engine/pushes.h"
 
 namespace shoal {
 

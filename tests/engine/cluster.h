@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "core/ops/rules.h"
-#include "server/scheduler.h"
+#include "server/scheduler/scheduler.h"
 #include "server/server.h"
 #include "transport/sim/driver.h"
 #include "transport/sim/sim.h"

@@ -1,4 +1,4 @@
-#include "server/dense_store.h"
+#include "server/store/dense_store.h"
 
 #include <gtest/gtest.h>
 

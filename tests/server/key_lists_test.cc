@@ -1,9 +1,9 @@
-#include "server/key_lists.h"
+#include "server/engine/key_lists.h"
 
 #include <gtest/gtest.h>
 
 #include "core/base/random.h"
-#include "server/slot.h"
+#include "server/engine/slot.h"
 #include "tests/server/store_fixture.h"
 
 namespace shoal {

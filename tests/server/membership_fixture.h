@@ -7,7 +7,7 @@
 #include <string>
 
 #include "core/ops/rule_set.h"
-#include "server/membership.h"
+#include "server/scheduler/membership.h"
 
 // Drives a Membership as the scheduler does: events, then a stored view, then answers.
 

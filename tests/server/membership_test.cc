@@ -1,4 +1,4 @@
-#include "server/membership.h"
+#include "server/scheduler/membership.h"
 
 #include <cmath>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "server/memory.h"
+#include "server/store/memory.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 #include <map>
 
 #include "core/base/random.h"
-#include "server/segment.h"
+#include "server/store/segment.h"
 
 namespace shoal {
 namespace {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "core/ops/rule_set.h"
-#include "server/scheduler.h"
+#include "server/scheduler/scheduler.h"
 #include "transport/scheduler_link.h"
 #include "transport/sim/driver.h"
 #include "transport/sim/sim.h"

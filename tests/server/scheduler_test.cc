@@ -1,4 +1,4 @@
-#include "server/scheduler.h"
+#include "server/scheduler/scheduler.h"
 
 #include "tests/server/scheduler_fixture.h"
 

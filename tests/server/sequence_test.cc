@@ -1,4 +1,4 @@
-#include "server/sequence.h"
+#include "server/engine/sequence.h"
 
 #include <gtest/gtest.h>
 

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
+#include "server/engine/shard.h"
 #include "server/server.h"
-#include "server/shard.h"
 #include "tests/server/server_fixture.h"
 
 // Connections that break, peers that stall, a scheduler that falls silent.

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "server/shard.h"
+#include "server/engine/shard.h"
 #include "tests/server/server_fixture.h"
 
 // What a server promises a worker, one rule of docs/design/protocol.md at a time.

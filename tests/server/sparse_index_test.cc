@@ -1,4 +1,4 @@
-#include "server/sparse_index.h"
+#include "server/store/sparse_index.h"
 
 #include <gtest/gtest.h>
 

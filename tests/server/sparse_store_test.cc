@@ -1,4 +1,4 @@
-#include "server/sparse_store.h"
+#include "server/store/sparse_store.h"
 
 #include <gtest/gtest.h>
 

@@ -7,8 +7,8 @@
 
 #include "core/ops/rule_set.h"
 #include "core/ops/rules.h"
-#include "server/segment.h"
-#include "server/table_rules.h"
+#include "server/store/segment.h"
+#include "server/store/table_rules.h"
 
 namespace shoal::test {
 

@@ -1,4 +1,4 @@
-#include "server/view_store.h"
+#include "server/scheduler/view_store.h"
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>

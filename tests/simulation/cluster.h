@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/base/random.h"
-#include "server/scheduler.h"
+#include "server/scheduler/scheduler.h"
 #include "server/server.h"
 #include "tests/simulation/model.h"
 #include "tests/simulation/worker_process.h"

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "core/table/key_signature.h"
+#include "server/engine/pool.h"
+
+namespace shoal {
+
+class SlotState;
+
+/// The key lists that workers repeat: by slot and signature, the positions of a part's rows, so
+/// that neither keys travel nor an index is searched. A row's position lasts as long as its slot;
+/// of a list with keys that have no row yet (and of a dense table, whose keys are rows) the keys
+/// are kept instead, and looked up again once the slot has grown. Bounded; the list that was used
+/// least recently goes first, and its keys are READ again at its next use. Belongs to one loop. See
+/// docs/design/protocol.md.
+class KeyLists {
+ public:
+  /// At most `bytes_max` bytes of keys and positions, and some 100 bytes a list.
+  explicit KeyLists(std::uint64_t bytes_max) : bytes_max_(bytes_max) {}
+
+  /// One of the two is empty.
+  struct Rows {
+    std::span<const std::uint32_t> positions;
+    std::span<const Key> keys;
+    bool known() const { return !positions.empty() || !keys.empty(); }
+  };
+  /// The list of `count` keys, valid until the next call; nothing if it is not here.
+  Rows find(SlotState& slot, const KeySignature& signature, std::uint64_t count);
+  /// Keeps a list whose keys belong to `slot`, unless the signature is another list's.
+  void put(SlotState& slot, const KeySignature& signature, std::span<const Key> keys);
+  /// The slot goes.
+  void forget(const SlotState& slot);
+
+  std::size_t size() const { return lists_.size(); }
+  std::uint64_t bytes() const { return bytes_; }
+
+ private:
+  struct Id {
+    const SlotState* slot;
+    KeySignature signature;
+    friend bool operator==(const Id&, const Id&) = default;
+  };
+  struct Hash {
+    std::size_t operator()(const Id& id) const {
+      return id.signature.low ^ reinterpret_cast<std::uintptr_t>(id.slot);
+    }
+  };
+  struct Kept {
+    Id id;
+    std::vector<std::uint32_t> positions;
+    std::vector<Key> keys;
+    std::uint64_t rows_then = 0;  ///< of the slot, when the keys were last looked up
+    Link<Kept> by_use;
+
+    std::uint64_t bytes() const {
+      return positions.size() * sizeof(std::uint32_t) + keys.size() * sizeof(Key);
+    }
+  };
+  void resolve(Kept& list, SlotState& slot, std::span<const Key> keys);
+  void drop(Kept& list);
+
+  std::uint64_t bytes_max_;
+  std::uint64_t bytes_ = 0;
+  std::unordered_map<Id, std::unique_ptr<Kept>, Hash> lists_;
+  List<Kept, &Kept::by_use> by_use_;  ///< least recently used first
+};
+
+}  // namespace shoal

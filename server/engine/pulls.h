@@ -1,0 +1,111 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "server/engine/plane.h"
+
+namespace shoal {
+
+/// The way of pulls through a server: admitted by G or by the version, or parked; then each part is
+/// sent from a pinned snapshot of its segment (ranges) or gathered (key lists), and the answer goes
+/// behind the last WRITE. See docs/design/snapshots.md and docs/design/consistency.md. Belongs to
+/// the server's loop.
+class Pulls {
+ public:
+  explicit Pulls(Plane& plane)
+      : plane_(plane),
+        ops_(plane.limits.pulls_max),
+        parts_(plane.limits.writes_max),
+        tickets_(plane.limits.writes_max) {}
+
+  /// A pull from a table that is served. `member` is Members::kNone for observers. False: the frame
+  /// is not one that a correct worker sends.
+  bool handle(Peer& peer, MemberIndex member, bool observer, TableState& table,
+              const FrameView& frame);
+  /// The asker lets go: its answer follows once nothing of it is under way.
+  void cancel(Peer& peer, RequestId request);
+
+  void key_read_done(std::uint64_t part_index, Errc status);
+  void write_done(std::uint64_t ticket_index);
+  /// Gathers one list whose keys have landed. True: there was one.
+  bool gather_landed();
+  /// Posts WRITEs, a part for each peer in turn, while pins and memory last. True: posted
+  /// something.
+  bool send();
+  /// Parts wait for memory, or for room in the transport.
+  bool blocked() const { return !writers_.empty() || !landed_.empty(); }
+  /// Something changed in the slot: a version, a push that a pull comes after, a free copy.
+  void advance(SlotState& slot);
+  /// G rose, or the server may answer again.
+  void open_gate();
+  /// Pulls that have waited to their deadline end with `timed_out`.
+  void expire();
+  /// While pushes wait for a copy: the peer whose send has stalled for longest, or null.
+  Peer* stalled() const;
+  TimePoint next_timer() const;
+
+  void drop(Peer& peer);
+  void drop(MemberIndex member);
+  void drop(SlotState& slot, Errc why);
+
+ private:
+  enum class Step : std::uint8_t { sent, waits, busy };
+  /// Where a part's rows are, and where they go.
+  struct Piece {
+    PartRows rows;
+    std::uint64_t first_key = 0;
+    std::size_t key_bytes = 0;
+    std::uint64_t offset = 0;
+    std::size_t bytes = 0;
+  };
+
+  Errc check(const PullOp& op, const TableState& table, const FrameView& frame) const;
+  Piece piece_of(const SlotState& slot, const PullOp& op, std::uint32_t run,
+                 std::uint32_t index) const;
+  SlotState* slot_of(const PullOp& op, std::uint32_t run) const;
+  bool gate_open(const PullOp& op, const TableRules& rules) const;
+  /// Lets it go on: through the gate, into its peer's sends, or to its inline answer.
+  void proceed(PullOp& op);
+  /// Whether a part may be sent now; if not, who it waits on has been told.
+  bool admit(PullOp& op, SlotState& slot, const Piece& piece, std::uint32_t run);
+  void wait_at_gate(PullOp& op);
+  void wait_on(PullOp& op, SlotState& slot);
+  void stop_waiting(PullOp& op);
+  void park(PullOp& op);
+  Step send_next(PullOp& op);
+  Step send_range(PullOp& op, SlotState& slot, const Piece& piece);
+  Step send_list(PullOp& op, SlotState& slot, const Piece& piece);
+  bool post_key_read(PullOp& op, PullPart& part, std::byte* to, std::uint64_t first_key,
+                     std::size_t bytes);
+  Step read_keys(PullOp& op, const Piece& piece);
+  Step fetch_keys(PullOp& op);
+  void keys_fetched(PullOp& op);
+  bool write(PullOp& op, ConstMemoryView from, const Piece& piece, WriteTicket& ticket);
+  void answer_inline(PullOp& op);
+  NodeId awaited(const PullOp& op);
+  void note_version(PullOp& op, WorkerClock version);
+  void move_on(PullOp& op);
+  void end(PullOp& op, Errc status);
+  void end_now(PullOp& op, Errc status, std::span<const ConstMemoryView> payload);
+  void forget(PullOp& op);
+  template <class F>
+  void end_those(F&& concerned, Errc why);
+  std::span<const Key> aligned(const std::byte* keys, std::size_t bytes);
+
+  Plane& plane_;
+  Pool<PullOp> ops_;
+  Pool<PullPart> parts_;
+  Pool<WriteTicket> tickets_;
+  List<PullOp, &PullOp::alive> all_;
+  List<Peer, &Peer::writing> writers_;
+  List<PullOp, &PullOp::waiting> gate_;
+  List<PullOp, &PullOp::timed> timed_;
+  List<PullPart, &PullPart::landed> landed_;
+  List<WriteTicket, &WriteTicket::by_age> writes_;
+  TimePoint next_deadline_ = kNever;
+  std::vector<Key> aligned_keys_;
+};
+
+}  // namespace shoal

@@ -1,0 +1,460 @@
+// What the cluster agrees on: clocks, tables, parameters, barriers. See docs/design/protocol.md,
+// "Clocks and staleness".
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/ops/initializer.h"
+#include "server/scheduler/membership.h"
+
+namespace shoal {
+
+namespace {
+
+/// How many of the workers that everybody waits for an error names.
+constexpr std::size_t kMissingNamed = 8;
+
+/// A bound of what a table adds to an encoded view: its spec, and a run of slots for each server.
+std::size_t bytes_bound(const TableSpec& spec, std::size_t servers) {
+  std::size_t bytes = 128 + spec.name.size() + spec.update.rule.size() + 24 * servers;
+  for (const auto& [name, value] : spec.update.parameters) bytes += 16 + name.size();
+  return bytes;
+}
+
+}  // namespace
+
+// ---- Clocks.
+
+void Membership::tick(const Tick& tick, TimePoint now) {
+  const auto at = vitals_.find(tick.node);
+  if (at == vitals_.end()) return;
+  auto& vitals = at->second;
+  vitals.last_heard = now;
+  if (tick.local >= vitals.tick.local) vitals.tick = tick;  // an older one may come later
+  if (!clocks_.contains(tick.node)) return;                 // a server's, for its traffic
+  fastest_ = std::max(fastest_, tick.local);
+  clocks_.report(tick.node, tick.reported);
+  if (recovering()) std::erase(unreported_, tick.node);
+  advance_clocks();
+}
+
+void Membership::advance_clocks() {
+  if (recovering() || !clocks_.advance()) return;
+  draft_.global_clock = clocks_.global_clock();
+  if (clocks_.global_clock() > clock_bound_) changed_ = true;
+}
+
+WorkerClock Membership::local_clock(const RosterEntry& entry) const {
+  const auto at = vitals_.find(entry.worker);
+  return at == vitals_.end() ? entry.start : std::max(entry.start, at->second.tick.local);
+}
+
+Straggler Membership::straggler(NodeId about) const {
+  Straggler found;
+  const auto worker = about.value != 0 ? about : clocks_.holder();
+  const auto reported = clocks_.reported(worker);
+  if (!reported) return found;
+  found.worker = worker;
+  found.reported = *reported;
+  found.local = std::max(*reported, vitals_.at(worker).tick.local);
+  if (about.value == 0) found.others = static_cast<std::uint32_t>(clocks_.holders() - 1);
+  return found;
+}
+
+/// After a restart G is not known until the roster has reported: what needs it waits.
+bool Membership::defer(Asker asker, std::function<void()> go) {
+  if (!recovering()) return false;
+  deferred_.push_back({asker, std::move(go)});
+  return true;
+}
+
+void Membership::resume() {
+  if (recovering() || deferred_.empty()) return;
+  for (const auto& deferred : std::exchange(deferred_, {})) deferred.go();
+}
+
+// ---- Update rules. Plugins are the servers' own, so only they can say what there is.
+
+void Membership::add_rules(NodeId server, const std::vector<RuleInfo>& rules) {
+  auto at = std::find_if(rules_.begin(), rules_.end(),
+                         [&](const ServerRules& some) { return some.rules == rules; });
+  if (at == rules_.end()) at = rules_.insert(at, {rules, {}});
+  at->servers.push_back(server);
+}
+
+void Membership::remove_rules(NodeId server) {
+  for (auto& some : rules_) std::erase(some.servers, server);
+  std::erase_if(rules_, [](const ServerRules& some) { return some.servers.empty(); });
+}
+
+/// Every server must know it, also one that gets no slot now: it may get one later.
+Status Membership::servers_know_rule(const TableSpec& spec) const {
+  for (const auto& some : rules_) {
+    const auto known = check_rule(some.rules, spec.update, spec.dtype);
+    if (known.ok()) continue;
+    const auto* server = draft_.find_node(some.servers.front());
+    return Error{known.code(),
+                 fmt::format("table '{}' on {}: {}", spec.name,
+                             server == nullptr ? "a server" : server->name, known.error().what)};
+  }
+  return {};
+}
+
+Status Membership::knows_rules_of_tables(const Join& join) const {
+  for (const auto& table : draft_.tables) {
+    const auto known = check_rule(join.rules, table.spec.update, table.spec.dtype);
+    if (!known.ok())
+      return Error{known.code(),
+                   fmt::format("this server cannot hold table '{}', which is open: {}",
+                               table.spec.name, known.error().what)};
+  }
+  return {};
+}
+
+// ---- Tables.
+
+void Membership::open_table(Asker asker, NodeId opener, WorkerClock clock, const TableSpec& spec,
+                            TimePoint now) {
+  const auto* node = draft_.find_node(opener);
+  if (node == nullptr)
+    return refuse(asker, Errc::fenced, "tables are opened by members of the cluster: join first");
+  if (const auto valid = validate(spec); !valid.ok())
+    return refuse(asker, valid.code(), valid.error().what);
+  if (const auto valid = validate(spec.initializer, spec.dtype); !valid.ok())
+    return refuse(asker, valid.code(), valid.error().what);
+  if (const auto* known = draft_.find_table(spec.name)) {
+    if (const auto same = agrees(known->spec, spec); !same.ok())
+      return refuse(asker, same.code(), same.error().what);
+    return done(asker, known->id);
+  }
+  if (!in_roster(opener))
+    return refuse(asker, Errc::unknown_name,
+                  fmt::format("there is no table '{}', and only workers make tables", spec.name));
+  if (const auto known = servers_know_rule(spec); !known.ok())
+    return refuse(asker, known.code(), known.error().what);
+  if (defer(asker, [=, this] { open_table(asker, opener, clock, spec, now); })) return;
+  if (spec.apply_mode() == Apply::collective)
+    return open_collective(asker, opener, clock, spec, now);
+  if (const auto may = may_make(spec); !may.ok())
+    return refuse(asker, may.code(), may.error().what);
+  done(asker, make_table(spec, clocks_.global_clock()));
+}
+
+Status Membership::may_make(const TableSpec& spec) {
+  const auto servers = count_servers();
+  if (servers == 0)
+    return Error{Errc::not_ready,
+                 fmt::format("no server is alive to hold table '{}': start one", spec.name)};
+  SHOAL_TRY(servers_know_rule(spec));  // a server may have joined since a collective one was asked
+  std::size_t slots = Geometry::choose_slots(spec, servers);
+  for (const auto& table : draft_.tables) slots += table.slots.size();
+  if (draft_.tables.size() >= kTablesMax || slots > kViewSlotsMax ||
+      !fits(bytes_bound(spec, servers)))
+    return Error{
+        Errc::overloaded,
+        fmt::format("table '{}' is one too many: {} tables with {} slots are there, at most "
+                    "{} with {} fit; drop some, or use fewer slots",
+                    spec.name, draft_.tables.size(), slots, kTablesMax, kViewSlotsMax)};
+  return {};
+}
+
+/// Slots go to the servers in equal consecutive runs. Tables with fewer slots than servers take
+/// turns, so that many small tables do not all lie on the first.
+TableId Membership::make_table(const TableSpec& spec, WorkerClock start) {
+  std::vector<NodeId> servers;
+  for (const auto& node : draft_.nodes)
+    if (node.role == Role::server && node.state == NodeState::alive) servers.push_back(node.id);
+  TableInfo table;
+  table.id = TableId(next_table_++);
+  table.spec = spec;
+  table.spec.apply = spec.apply_mode();
+  table.start = start;
+  const std::size_t slots =
+      Geometry::choose_slots(spec, static_cast<std::uint32_t>(servers.size()));
+  const auto turn = slots < servers.size() ? table.id.value * slots : 0;
+  table.slots.resize(slots);
+  for (std::size_t slot = 0; slot < slots; ++slot) {
+    auto& chain = table.slots[slot];
+    chain.length = 1;
+    chain.servers[0] = slots < servers.size() ? servers[(turn + slot) % servers.size()]
+                                              : servers[slot * servers.size() / slots];
+    chain.since = next_epoch();
+  }
+  // W only grows: it is what a late joiner's first clock is counted from.
+  if (table.spec.apply_mode() != Apply::on_arrival)
+    draft_.window = std::max(draft_.window, table.window());
+  const auto id = table.id;
+  view_bytes_ += bytes_bound(spec, servers.size());
+  draft_.tables.push_back(std::move(table));
+  changed_ = true;
+  return id;
+}
+
+/// A collective table is opened by the whole roster together, at equal clocks: from that clock on
+/// every worker contributes to every round.
+void Membership::open_collective(Asker asker, NodeId opener, WorkerClock clock,
+                                 const TableSpec& spec, TimePoint now) {
+  const auto [at, fresh] = opens_.try_emplace(spec.name);
+  auto& pending = at->second;
+  if (fresh) {
+    pending.spec = spec;
+    pending.until = deadline_after(now, options_.open_timeout);
+  }
+  const auto& entry = *draft_.find_worker(opener);
+  auto& mine = pending.openers[opener];
+  mine.askers.push_back(asker);
+  mine.start = entry.start;
+  mine.clock = std::max(clock, local_clock(entry));
+  auto agreed = agrees(pending.spec, spec);
+  if (agreed.ok()) {
+    const auto common = common_clock(pending);
+    if (!common.ok()) agreed = common.error();
+  }
+  if (!agreed.ok()) {
+    refuse_all(pending, agreed.code(), agreed.error().what);
+    opens_.erase(at);
+    return;
+  }
+  settle_opens();
+}
+
+/// The clock at which all openers stand, late joiners apart that have not begun yet: they
+/// contribute from their first clock on.
+Result<WorkerClock> Membership::common_clock(const PendingOpen& pending) const {
+  const auto first = std::min_element(
+      pending.openers.begin(), pending.openers.end(),
+      [](const auto& a, const auto& b) { return a.second.clock < b.second.clock; });
+  const auto rank_of = [&](NodeId worker) {
+    const auto* entry = draft_.find_worker(worker);
+    return entry == nullptr ? 0 : entry->rank.value;
+  };
+  for (const auto& [worker, opener] : pending.openers) {
+    if (opener.clock == first->second.clock || opener.clock == opener.start) continue;
+    return Error{Errc::mismatch,
+                 fmt::format("collective table '{}' was opened at unequal clocks: by worker {} at "
+                             "clock {}, by worker {} at clock {}. All workers open it between the "
+                             "same two ticks",
+                             pending.spec.name, rank_of(first->first), first->second.clock.value,
+                             rank_of(worker), opener.clock.value)};
+  }
+  return first->second.clock;
+}
+
+void Membership::refuse_all(const PendingOpen& pending, Errc code, const std::string& text) {
+  for (const auto& [worker, opener] : pending.openers)
+    for (const auto asker : opener.askers) refuse(asker, code, text);
+}
+
+void Membership::settle_opens() {
+  for (auto at = opens_.begin(); at != opens_.end();) {
+    auto& pending = at->second;
+    std::erase_if(pending.openers, [&](const auto& opener) { return !in_roster(opener.first); });
+    if (pending.openers.size() < clocks_.size() && !pending.openers.empty()) {
+      ++at;
+      continue;
+    }
+    if (!pending.openers.empty()) {
+      const auto common = common_clock(pending);
+      const auto may = common.ok() ? may_make(pending.spec) : Status(common.error());
+      if (may.ok()) {
+        const auto id = make_table(pending.spec, *common);
+        for (const auto& [worker, opener] : pending.openers)
+          for (const auto asker : opener.askers) done(asker, id);
+      } else {
+        refuse_all(pending, may.code(), may.error().what);
+      }
+    }
+    at = opens_.erase(at);
+  }
+}
+
+/// "workers 1, 4": the ranks of those of the roster of whom `is_one` is true, a few of them.
+template <class F>
+std::string Membership::ranks_of(F&& is_one) const {
+  std::string ranks;
+  std::size_t count = 0;
+  for (const auto& entry : draft_.roster) {
+    if (!is_one(entry.worker) || ++count > kMissingNamed) continue;
+    ranks += fmt::format("{}{}", ranks.empty() ? "workers " : ", ", entry.rank.value);
+  }
+  return count > kMissingNamed ? ranks + ", ..." : ranks;
+}
+
+std::string Membership::missing_openers(const PendingOpen& pending) const {
+  const auto missing = draft_.roster.size() - pending.openers.size();
+  return fmt::format(
+      "collective table '{}' is opened by all workers together, and {} of {} did not come in time "
+      "({})",
+      pending.spec.name, missing, draft_.roster.size(),
+      ranks_of([&](NodeId id) { return !pending.openers.contains(id); }));
+}
+
+void Membership::expire_opens(TimePoint now) {
+  for (auto at = opens_.begin(); at != opens_.end();) {
+    const auto& pending = at->second;
+    if (pending.until > now) {
+      ++at;
+      continue;
+    }
+    refuse_all(pending, Errc::timed_out, missing_openers(pending));
+    at = opens_.erase(at);
+  }
+}
+
+void Membership::drop_table(Asker asker, NodeId from, TableId table) {
+  if (!in_roster(from)) return refuse(asker, Errc::fenced, "tables are dropped by workers");
+  if (draft_.find_table(table) != nullptr) {
+    std::erase_if(draft_.tables, [&](const TableInfo& info) { return info.id == table; });
+    changed_ = true;
+  }
+  done(asker);
+}
+
+void Membership::set_parameter(Asker asker, NodeId from, TableId id, const SetParameter& change) {
+  if (!in_roster(from)) return refuse(asker, Errc::fenced, "parameters are set by workers");
+  if (defer(asker, [=, this] { set_parameter(asker, from, id, change); })) return;
+  const auto at = std::find_if(draft_.tables.begin(), draft_.tables.end(),
+                               [&](const TableInfo& info) { return info.id == id; });
+  if (at == draft_.tables.end())
+    return refuse(asker, Errc::unknown_name, "set_parameter of a table that is not there");
+  if (!std::isfinite(change.value))
+    return refuse(asker, Errc::invalid_argument,
+                  fmt::format("{} = {} is not a number", change.name, change.value));
+  auto changed = at->spec;
+  changed.update.parameters = {{change.name, change.value}};
+  if (const auto known = servers_know_rule(changed); !known.ok())
+    return refuse(asker, known.code(), known.error().what);
+  const auto earliest = clocks_.global_clock() + draft_.window;
+  auto clock = change.from_clock;
+  if (at->spec.apply_mode() == Apply::on_arrival) {
+    clock = clocks_.global_clock();  // from the view's arrival
+  } else if (clock < WorkerClock(0)) {
+    clock = earliest;
+  } else if (clock < earliest) {
+    return refuse(asker, Errc::out_of_range,
+                  fmt::format("table '{}': a parameter can change from clock {} on, not from {}: "
+                              "rounds before that may have been folded",
+                              at->spec.name, earliest.value, clock.value));
+  }
+  const auto bytes = 32 + change.name.size();
+  if (at->parameters.size() >= kParameterChangesMax || !fits(bytes))
+    return refuse(asker, Errc::overloaded,
+                  fmt::format("table '{}' has seen {} changes of parameters, the most; a schedule "
+                              "that changes every round belongs into the update rule",
+                              at->spec.name, at->parameters.size()));
+  at->parameters.push_back({change.name, change.value, clock});
+  view_bytes_ += bytes;
+  changed_ = true;
+  done(asker);
+}
+
+// ---- Barriers.
+
+void Membership::barrier(Asker asker, const Barrier& barrier) {
+  if (!in_roster(barrier.node))
+    return refuse(asker, Errc::fenced, "a barrier is for workers of the roster");
+  if (const auto passed = passed_.find(barrier.node);
+      passed != passed_.end() && barrier.number <= passed->second)
+    return done(asker);  // a repeat after its answer was lost
+  for (auto& pending : barriers_)
+    if (const auto at = pending.arrived.find(barrier.node); at != pending.arrived.end()) {
+      if (at->second.number < barrier.number) continue;
+      if (at->second.number > barrier.number)
+        return refuse(asker, Errc::cancelled, "an arrival that was given up, late on its way");
+      at->second.asker = asker;  // a repeat: the connection over which it came first is going
+      return;
+    }
+  // The first that it has not arrived at: its own count says nothing of others', who joined
+  // earlier.
+  auto at = std::find_if(barriers_.begin(), barriers_.end(), [&](const PendingBarrier& pending) {
+    return !pending.arrived.contains(barrier.node);
+  });
+  if (at == barriers_.end()) {
+    at = barriers_.emplace(at);
+    for (const auto& entry : draft_.roster) at->missing.insert(entry.worker);
+  }
+  const bool awaited = at->missing.erase(barrier.node) > 0;
+  at->arrived[barrier.node] = {barrier.number, asker, awaited};
+  settle_barriers();
+}
+
+/// A barrier opens when all who were in the roster at its first arrival have come, or are gone.
+/// That it has is stored before anyone is told: after a restart nobody waits for who went on.
+void Membership::settle_barriers() {
+  while (!barriers_.empty() && barriers_.front().missing.empty()) {
+    for (const auto& [worker, arrival] : barriers_.front().arrived) {
+      passed_[worker] = arrival.number;
+      done(arrival.asker);
+      changed_ = true;
+    }
+    barriers_.pop_front();
+  }
+}
+
+void Membership::leave_barriers(NodeId worker) {
+  for (auto& pending : barriers_) {
+    pending.missing.erase(worker);
+    pending.arrived.erase(worker);
+  }
+  settle_barriers();
+  std::erase_if(barriers_, [](const PendingBarrier& pending) { return pending.arrived.empty(); });
+}
+
+bool Membership::take_back_open(Asker asker) {
+  bool found = false;
+  for (auto at = opens_.begin(); at != opens_.end();) {
+    auto& openers = at->second.openers;
+    for (auto opener = openers.begin(); opener != openers.end();) {
+      found = std::erase(opener->second.askers, asker) > 0 || found;
+      opener = opener->second.askers.empty() ? openers.erase(opener) : std::next(opener);
+    }
+    at = openers.empty() ? opens_.erase(at) : std::next(at);
+  }
+  return found;
+}
+
+/// The barrier waits for that worker again. Where the worker has arrived at later ones too, each of
+/// those arrivals moves up, so that its next one is not left alone behind a barrier that it is not
+/// at. A barrier that nobody is at is none.
+bool Membership::take_back_arrival(Asker asker) {
+  const auto is_his = [&](const auto& arrival) { return arrival.second.asker == asker; };
+  for (auto pending = barriers_.begin(); pending != barriers_.end(); ++pending) {
+    auto& arrived = pending->arrived;
+    const auto his = std::find_if(arrived.begin(), arrived.end(), is_his);
+    if (his == arrived.end()) continue;
+    const auto worker = his->first;
+    auto free = his;
+    for (auto later = std::next(pending); later != barriers_.end(); ++later) {
+      const auto next = later->arrived.find(worker);
+      if (next == later->arrived.end()) break;
+      free->second.number = next->second.number;
+      free->second.asker = next->second.asker;
+      free = next;
+      pending = later;
+    }
+    if (free->second.awaited) pending->missing.insert(worker);
+    pending->arrived.erase(free);
+    if (pending->arrived.empty()) barriers_.erase(pending);
+    return true;
+  }
+  return false;
+}
+
+/// What a barrier or a collective table that somebody gives up was still waiting for.
+std::string Membership::why_waiting(Asker asker) const {
+  for (const auto& pending : barriers_)
+    for (const auto& [worker, arrival] : pending.arrived)
+      if (arrival.asker == asker)
+        return fmt::format("barrier: {} of {} workers did not arrive in time ({})",
+                           pending.missing.size(), pending.missing.size() + pending.arrived.size(),
+                           ranks_of([&](NodeId id) { return pending.missing.contains(id); }));
+  for (const auto& [name, pending] : opens_)
+    for (const auto& [worker, opener] : pending.openers)
+      if (std::find(opener.askers.begin(), opener.askers.end(), asker) != opener.askers.end())
+        return missing_openers(pending);
+  return recovering() ? waiting_for() : std::string();
+}
+
+}  // namespace shoal

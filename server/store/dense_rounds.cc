@@ -1,0 +1,217 @@
+// The rounds of per_clock and collective tables on dense rows: sums, contributions and folds. See
+// docs/design/consistency.md.
+
+#include <algorithm>
+#include <cstring>
+
+#include "server/store/dense_store.h"
+
+namespace shoal {
+
+Outcome DenseStore::admits_segment(MemberIndex member, WorkerClock clock, WorkerClock global_clock,
+                                   std::size_t segment) const {
+  const auto version = segments_[segment].version;
+  if (clock < version) return Outcome::too_late;
+  // A per_clock segment that lags behind G is folded before the push is added; a collective one
+  // that lags waits for a copy, and its oldest sum's place is still taken.
+  const auto oldest =
+      table_.apply() == Apply::per_clock ? std::max(version, global_clock) : version;
+  if (clock - std::min(oldest, global_clock) >= table_.window() ||
+      clock - oldest >= table_.window())
+    return Outcome::too_early;
+  if (table_.spec().deterministic &&
+      !sum_of(segment, clock).contributions.is_turn_of(member, context_.members, clock))
+    return Outcome::not_its_turn;
+  return Outcome::applied;
+}
+
+Outcome DenseStore::admits(MemberIndex member, WorkerClock clock, WorkerClock global_clock,
+                           RowRange rows) const {
+  return admits_segment(member, clock, global_clock, segment_at(rows.begin));
+}
+
+Outcome DenseStore::admits(MemberIndex member, WorkerClock clock, WorkerClock global_clock,
+                           std::span<const Key> rows) const {
+  if (table_.apply() == Apply::per_clock)  // All segments wait for G alone.
+    return admits_segment(member, clock, global_clock, 0);
+  for (const auto row : rows) {
+    if (row < rows_.begin || row >= rows_.end) return Outcome::applied;  // found out when applied
+    const auto outcome = admits_segment(member, clock, global_clock, segment_at(row));
+    if (outcome != Outcome::applied) return outcome;
+  }
+  return Outcome::applied;
+}
+
+/// The memory of a sum, cleared. Its bytes were reserved with the slot.
+Outcome DenseStore::need_sum(RoundSum& sum, std::size_t segment) {
+  if (sum.memory != nullptr) return Outcome::applied;
+  auto memory = context_.pool.take(row_count(segment) * table_.pushed_row_bytes());
+  if (!memory.ok()) return Outcome::no_memory;
+  sum.memory = *memory;
+  return Outcome::applied;
+}
+
+Outcome DenseStore::add_sum(WorkerClock clock, RowRange rows, const std::byte* inputs) {
+  const auto segment = segment_at(rows.begin);
+  const auto base = rows_of(segment).begin;
+  const auto count = row_count(segment);
+  auto& sum = sum_of(segment, clock);
+  if (const auto o = need_sum(sum, segment); o != Outcome::applied) return o;
+  const auto bytes = rows.size() * table_.pushed_row_bytes();
+  const auto& aggregate = table_.rule().aggregate();
+  if (sum.rows.empty() && rows.size() == count) {
+    std::memcpy(sum.memory->data, inputs, bytes);  // The first contribution is the sum.
+  } else {
+    if (sum.rows.empty()) aggregate.clear(sum.memory->data, count * table_.row_values());
+    aggregate.dense(sum.memory->data + (rows.begin - base) * table_.pushed_row_bytes(), inputs,
+                    rows.size() * table_.row_values());
+  }
+  sum.rows.add(count, {rows.begin - base, rows.end - base});
+  return Outcome::applied;
+}
+
+Outcome DenseStore::add_sum(WorkerClock clock, std::span<const Key> rows, const std::byte* inputs) {
+  const auto positions = context_.scratch.positions_for(rows.size());
+  if (!locate(rows, positions)) return Outcome::out_of_range;
+  collect_touched(positions);
+  const auto& aggregate = table_.rule().aggregate();
+  sum_pages_.resize(segments_.size());
+  for (const auto segment : context_.scratch.touched) {
+    auto& sum = sum_of(segment, clock);
+    if (const auto o = need_sum(sum, segment); o != Outcome::applied) return o;
+    sum_pages_[segment] = sum.memory->data;
+  }
+  for (const auto segment : context_.scratch.touched)
+    if (auto& sum = sum_of(segment, clock); sum.rows.empty())
+      aggregate.clear(sum.memory->data, row_count(segment) * table_.row_values());
+  aggregate.rows(sum_pages_.data(), page_shift_, table_.row_values(), positions, inputs);
+  const auto mask = (1u << page_shift_) - 1;
+  for (const auto position : positions) {
+    const auto segment = position >> page_shift_;
+    sum_of(segment, clock).rows.add(row_count(segment), position & mask);
+  }
+  return Outcome::applied;
+}
+
+Outcome DenseStore::contribute(MemberIndex member, WorkerClock clock, RowRange rows,
+                               const std::byte* inputs) {
+  const auto segment = segment_at(rows.begin);
+  if (table_.apply() == Apply::per_clock && segments_[segment].version < clock &&
+      clock - segments_[segment].version >= table_.window())
+    return Outcome::no_copy;  // The ring is full until its oldest sum is folded.
+  if (inputs != nullptr) {
+    if (const auto o = add_sum(clock, rows, inputs); o != Outcome::applied) return o;
+    pushed_ = true;
+  }
+  if (table_.apply() == Apply::collective) {
+    sum_of(segment, clock).contributions.add(member, rows.size(), row_count(segment));
+    fold_ready(segment);
+  }
+  return Outcome::applied;
+}
+
+Outcome DenseStore::contribute(MemberIndex member, WorkerClock clock, std::span<const Key> rows,
+                               const std::byte* inputs) {
+  if (inputs != nullptr) {
+    if (const auto o = add_sum(clock, rows, inputs); o != Outcome::applied) return o;
+    pushed_ = true;
+  }
+  if (table_.apply() != Apply::collective) return Outcome::applied;
+  for (const auto row : rows) {
+    if (row < rows_.begin || row >= rows_.end) return Outcome::out_of_range;
+    const auto segment = segment_at(row);
+    sum_of(segment, clock).contributions.add(member, 1, row_count(segment));
+  }
+  for (const auto row : rows)
+    if (const auto segment = segment_at(row); sum_of(segment, clock).contributions.complete(member))
+      fold_ready(segment);
+  return Outcome::applied;
+}
+
+/// Runs the update rule once on what a clock's pushes came to. The segment is writable.
+void DenseStore::fold_round(std::size_t segment, WorkerClock clock) {
+  auto& sum = sum_of(segment, clock);
+  const auto& rule = table_.rule_at(clock);
+  const SegmentDirectory::Change change(directory_, segment);
+  if (pages_[segment].steps != nullptr && !sum.rows.empty()) ++*pages_[segment].steps;
+  sum.rows.for_each_run(row_count(segment), [&](RowRange rows, bool pushed) {
+    if (pushed)
+      rule.apply(dense_rows(segment, rows),
+                 sum.memory->data + rows.begin * table_.pushed_row_bytes());
+    else
+      rule.catch_up(dense_rows(segment, rows), 1);
+  });
+}
+
+void DenseStore::end_round(std::size_t segment, WorkerClock clock) {
+  auto& sum = sum_of(segment, clock);
+  if (sum.memory != nullptr) context_.pool.give(std::exchange(sum.memory, nullptr));
+  sum.rows.clear();
+  sum.contributions.clear();
+  segments_[segment].version = clock + 1;
+  ++context_.metrics.folds;
+}
+
+Outcome DenseStore::fold(std::size_t segment, WorkerClock global_clock) {
+  auto& s = segments_[segment];
+  // No push is in a sum beyond the window, so clocks past it are empty and cost nothing.
+  const auto newest = std::min(global_clock, s.version + table_.window());
+  while (s.version < newest) {
+    const auto clock = s.version;
+    if (!sum_of(segment, clock).rows.empty() || table_.rule().has_decay()) {
+      if (!make_writable(segment)) return Outcome::no_copy;
+      fold_round(segment, clock);
+    }
+    end_round(segment, clock);
+  }
+  while (s.version < global_clock) {
+    auto until = global_clock;
+    if (table_.rule().has_decay()) {
+      if (!make_writable(segment)) return Outcome::no_copy;
+      until = std::min(until, table_.next_change(s.version));
+      const SegmentDirectory::Change change(directory_, segment);
+      table_.rule_at(s.version).catch_up(dense_rows(segment, {0, row_count(segment)}),
+                                         static_cast<std::uint64_t>(until - s.version));
+    }
+    s.version = until;
+  }
+  return Outcome::applied;
+}
+
+bool DenseStore::round_complete(std::size_t segment, WorkerClock clock) const {
+  // Nobody but later comers: they begin at or above G, so nothing comes to this round any more.
+  const auto& members = context_.members;
+  return !members.by_rank().empty() &&
+         sum_of(segment, clock).contributions.complete_count() >= members.taking_part(clock);
+}
+
+NodeId DenseStore::awaited(std::size_t segment) const {
+  const auto clock = segments_[segment].version;
+  const auto& contributions = sum_of(segment, clock).contributions;
+  for (const auto m : context_.members.by_rank())
+    if (context_.members[m].start <= clock && !contributions.complete(m))
+      return context_.members[m].node;
+  return {};
+}
+
+Outcome DenseStore::fold_ready(std::size_t segment) {
+  auto& s = segments_[segment];
+  while (round_complete(segment, s.version)) {
+    const auto clock = s.version;
+    const bool change = !sum_of(segment, clock).rows.empty() || table_.rule().has_decay();
+    if (change && !make_writable(segment)) {
+      if (!std::exchange(s.fold_waiting, true)) ++folds_waiting_;
+      return Outcome::no_copy;
+    }
+    if (change) fold_round(segment, clock);
+    end_round(segment, clock);
+  }
+  if (std::exchange(s.fold_waiting, false)) --folds_waiting_;
+  return Outcome::applied;
+}
+
+void DenseStore::forget(MemberIndex member) {
+  for (auto& sum : sums_) sum.contributions.forget(member);
+}
+
+}  // namespace shoal

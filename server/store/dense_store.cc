@@ -1,0 +1,236 @@
+#include "server/store/dense_store.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "core/ops/copy_rows.h"
+#include "core/ops/initializer.h"
+
+namespace shoal {
+
+namespace {
+constexpr std::uint64_t kSumsMax = std::uint64_t{1} << 32;  ///< cells; far beyond any budget
+}  // namespace
+
+Result<std::unique_ptr<DenseStore>> DenseStore::create(const TableRules& table, SlotIndex slot,
+                                                       StoreContext context) {
+  std::unique_ptr<DenseStore> store(new DenseStore(table, slot, context));
+  SHOAL_TRY(store->allocate());
+  return store;
+}
+
+DenseStore::DenseStore(const TableRules& table, SlotIndex slot, StoreContext context)
+    : table_(table),
+      context_(context),
+      slot_(slot),
+      first_segment_(table.geometry().first_segment(slot)),
+      rows_(table.geometry().rows_of(slot)),
+      page_shift_(static_cast<unsigned>(
+          std::bit_width(std::min(table.geometry().rows_per_segment(),
+                                  std::max<std::uint64_t>(1, table.geometry().rows())) -
+                         1))),
+      directory_(static_cast<std::size_t>(
+          table.geometry().first_segment(SlotIndex(slot.value + 1)) - first_segment_)) {
+  const auto rows = std::min(table.geometry().rows_per_segment(), table.geometry().rows());
+  states_ =
+      StateLayout::of(table.rule(), static_cast<std::size_t>(rows), table.spec().row_width, false);
+  shape_ = states_.shape(table.spec().row_width, page_shift_);
+}
+
+DenseStore::~DenseStore() {
+  for (auto& segment : segments_) {
+    if (segment.values != nullptr) context_.pool.give(segment.values);
+    if (segment.states != nullptr) context_.pool.give(segment.states);
+  }
+  for (auto& sum : sums_)
+    if (sum.memory != nullptr) context_.pool.give(sum.memory);
+  context_.budget.give(reserved_bytes_);
+}
+
+Status DenseStore::allocate() {
+  const auto count = directory_.entries().size();
+  if (count > (std::uint64_t{1} << 32) >> page_shift_)
+    return Error{Errc::unavailable, "a slot of more than 2^32 rows: give the table more slots"};
+  const auto window = table_.sums() ? static_cast<std::uint64_t>(table_.window()) : 0;
+  const auto value_bytes = rows_.size() * table_.geometry().row_bytes();
+  const unsigned __int128 wanted =
+      static_cast<unsigned __int128>(value_bytes) * (1 + window * table_.inputs()) +
+      static_cast<unsigned __int128>(count) * (states_.bytes + window * sizeof(RoundSum));
+  const auto bytes =
+      wanted > context_.budget.limit() ? ~std::uint64_t{0} : static_cast<std::uint64_t>(wanted);
+  SHOAL_TRY(context_.budget.take(bytes, "a dense slot (values, states and open sums)"));
+  reserved_bytes_ = bytes;
+  SHOAL_ASSERT(count * window < kSumsMax, "a budget of that size does not exist");
+  sums_per_segment_ = static_cast<std::size_t>(window);
+  segments_.resize(count);
+  pages_.resize(count);
+  touched_stamp_.resize(count);
+  sums_.resize(count * sums_per_segment_);
+  for (std::size_t s = 0; s < count; ++s) {
+    SHOAL_ASSIGN(segments_[s].values, context_.pool.take(bytes_of(s)));
+    if (states_.bytes != 0) {
+      SHOAL_ASSIGN(segments_[s].states, context_.pool.take(states_.bytes));
+    }
+    segments_[s].version = table_.start();
+    pages_[s] =
+        states_.arrays(table_.rule(), segments_[s].values->data,
+                       segments_[s].states != nullptr ? segments_[s].states->data : nullptr);
+    const SegmentDirectory::Change change(directory_, s);
+    directory_.place(s, segments_[s].values->data, bytes_of(s));
+  }
+  return {};
+}
+
+DenseRows DenseStore::dense_rows(std::size_t segment, RowRange rows) const {
+  return {pages_[segment], shape_, static_cast<std::size_t>(rows.begin),
+          static_cast<std::size_t>(rows.size())};
+}
+
+void DenseStore::make_ready(std::size_t segment) {
+  auto& s = segments_[segment];
+  if (s.ready) return;
+  const auto rows = rows_of(segment);
+  const SegmentDirectory::Change change(directory_, segment);
+  if (table_.spec().initializer.kind == Initializer::Kind::zero)
+    std::memset(s.values->data, 0, bytes_of(segment));
+  else
+    write_initial_rows(table_.spec().initializer, table_.spec().dtype, rows.begin,
+                       static_cast<std::size_t>(rows.size()), table_.spec().row_width,
+                       s.values->data);
+  if (s.states != nullptr) std::memset(s.states->data, 0, states_.bytes);
+  table_.rule_at(s.version).reset(dense_rows(segment, {0, rows.size()}));
+  s.ready = true;
+}
+
+bool DenseStore::make_writable(std::size_t segment) {
+  make_ready(segment);
+  auto& s = segments_[segment];
+  if (s.values->pins == 0) return true;
+  SegmentMemory* copy = nullptr;
+  if (context_.copies.available())
+    if (auto taken = context_.pool.take(bytes_of(segment)); taken.ok()) copy = *taken;
+  if (copy == nullptr) {
+    ++context_.metrics.copies_exhausted;
+    return false;
+  }
+  const SegmentDirectory::Change change(directory_, segment);
+  std::memcpy(copy->data, s.values->data, bytes_of(segment));
+  context_.copies.take();
+  context_.pool.give(std::exchange(s.values, copy));
+  pages_[segment].weights = s.values->data;
+  directory_.place(segment, s.values->data, bytes_of(segment));
+  ++context_.metrics.copies_on_write;
+  return true;
+}
+
+Outcome DenseStore::apply(RowRange rows, const std::byte* inputs) {
+  const auto segment = segment_at(rows.begin);
+  if (!make_writable(segment)) return Outcome::no_copy;
+  const auto base = rows_of(segment).begin;
+  const SegmentDirectory::Change change(directory_, segment);
+  if (pages_[segment].steps != nullptr) ++*pages_[segment].steps;
+  table_.rule().apply(dense_rows(segment, {rows.begin - base, rows.end - base}), inputs);
+  return Outcome::applied;
+}
+
+Outcome DenseStore::set(RowRange rows, const std::byte* values) {
+  const auto segment = segment_at(rows.begin);
+  if (!make_writable(segment)) return Outcome::no_copy;
+  const auto base = rows_of(segment).begin;
+  const auto row_bytes = table_.geometry().row_bytes();
+  const SegmentDirectory::Change change(directory_, segment);
+  std::memcpy(segments_[segment].values->data + (rows.begin - base) * row_bytes, values,
+              rows.size() * row_bytes);
+  table_.rule_at(segments_[segment].version)
+      .reset(dense_rows(segment, {rows.begin - base, rows.end - base}));
+  return Outcome::applied;
+}
+
+bool DenseStore::locate(std::span<const Key> rows, std::span<std::uint32_t> positions) const {
+  const auto per_segment = table_.geometry().rows_per_segment();
+  const auto base = first_segment_ * per_segment;
+  bool ok = true;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto row = rows[i] - base;
+    ok &= rows[i] >= rows_.begin && rows[i] < rows_.end;
+    const auto segment = row / per_segment;
+    positions[i] =
+        static_cast<std::uint32_t>(segment << page_shift_ | (row - segment * per_segment));
+  }
+  return ok;
+}
+
+void DenseStore::collect_touched(std::span<const std::uint32_t> positions) {
+  auto& touched = context_.scratch.touched;
+  touched.clear();
+  if (++stamp_ == 0) {
+    std::fill(touched_stamp_.begin(), touched_stamp_.end(), 0);
+    stamp_ = 1;
+  }
+  for (const auto position : positions) {
+    const auto segment = position >> page_shift_;
+    if (touched_stamp_[segment] == stamp_) continue;
+    touched_stamp_[segment] = stamp_;
+    touched.push_back(segment);
+  }
+}
+
+bool DenseStore::touched_writable() {
+  bool all = true;
+  for (const auto segment : context_.scratch.touched) all &= make_writable(segment);
+  return all;
+}
+
+Outcome DenseStore::apply(std::span<const Key> rows, const std::byte* inputs) {
+  const auto positions = context_.scratch.positions_for(rows.size());
+  if (!locate(rows, positions)) return Outcome::out_of_range;
+  collect_touched(positions);
+  if (!touched_writable()) return Outcome::no_copy;
+  RowMerger::Rows pushed{positions, inputs};
+  if (!table_.rule().traits().repeats_compose) {
+    auto merged = context_.scratch.merger->merge(pushed, table_.rule().aggregate(),
+                                                 table_.spec().dtype, table_.row_values());
+    if (!merged.ok()) return Outcome::no_memory;
+    pushed = *merged;
+  }
+  for (const auto segment : context_.scratch.touched) {
+    directory_.begin(segment);
+    if (pages_[segment].steps != nullptr) ++*pages_[segment].steps;
+  }
+  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed.positions}, pushed.values);
+  for (const auto segment : context_.scratch.touched) directory_.end(segment);
+  return Outcome::applied;
+}
+
+Outcome DenseStore::set(std::span<const Key> rows, const std::byte* values) {
+  const auto positions = context_.scratch.positions_for(rows.size());
+  if (!locate(rows, positions)) return Outcome::out_of_range;
+  collect_touched(positions);
+  if (!touched_writable()) return Outcome::no_copy;
+  const ListedRows listed{pages_.data(), shape_, positions};
+  for (const auto segment : context_.scratch.touched) directory_.begin(segment);
+  scatter_rows(listed, table_.spec().dtype, values);
+  table_.rule().reset(listed);
+  for (const auto segment : context_.scratch.touched) directory_.end(segment);
+  return Outcome::applied;
+}
+
+Outcome DenseStore::gather(std::span<const Key> rows, std::byte* out) {
+  const auto positions = context_.scratch.positions_for(rows.size());
+  if (!locate(rows, positions)) return Outcome::out_of_range;
+  collect_touched(positions);
+  for (const auto segment : context_.scratch.touched) make_ready(segment);
+  gather_rows(ListedRows{pages_.data(), shape_, positions}, table_.spec().dtype, out);
+  return Outcome::applied;
+}
+
+Snapshot DenseStore::pin(std::size_t segment) {
+  make_ready(segment);
+  auto& s = segments_[segment];
+  SegmentPool::pin(*s.values);
+  return {s.values, bytes_of(segment), s.version};
+}
+
+}  // namespace shoal

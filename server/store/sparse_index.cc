@@ -1,0 +1,206 @@
+#include "server/store/sparse_index.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "core/ops/simd.h"
+
+#if SHOAL_HAS_AVX2_TARGET
+#include <immintrin.h>
+#endif
+
+namespace shoal {
+
+namespace {
+constexpr std::uint64_t kBucketsMin = 4;
+
+std::uint64_t keys_of(std::uint64_t buckets) { return buckets * 4; }  // load 0.8 of five entries
+std::uint64_t buckets_for(std::uint64_t keys) { return (keys + 3) / 4; }
+}  // namespace
+
+// Which entries of a bucket hold a key, a bit for each. All are compared and none decides a jump:
+// where in its bucket a key stands is not to be foreseen.
+
+struct SparseIndex::PlainMatches {
+  SHOAL_ALWAYS_INLINE unsigned operator()(const Bucket& bucket, std::uint64_t key) const {
+    unsigned found = 0;
+    for (std::size_t i = 0; i < kBucketEntries; ++i)
+      found |= static_cast<unsigned>(bucket.keys[i] == key) << i;
+    return found & ((1u << bucket.count) - 1);
+  }
+};
+
+#if SHOAL_HAS_AVX2_TARGET
+struct SparseIndex::Avx2Matches {
+  SHOAL_TARGET_AVX2 unsigned operator()(const Bucket& bucket, std::uint64_t key) const {
+    static_assert(kBucketEntries == 5, "four in a vector, and one");
+    const auto keys = _mm256_load_si256(reinterpret_cast<const __m256i*>(bucket.keys));
+    const auto equal = _mm256_cmpeq_epi64(keys, _mm256_set1_epi64x(static_cast<long long>(key)));
+    const auto found = static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(equal))) |
+                       static_cast<unsigned>(bucket.keys[4] == key) << 4;
+    return found & ((1u << bucket.count) - 1);
+  }
+};
+#endif
+
+SparseIndex::SparseIndex(Device& host, MemoryBudget& budget, unsigned slot_bits, std::uint32_t slot)
+    : host_(&host),
+      budget_(&budget),
+      slot_bits_(slot_bits),
+      slot_(slot),
+      avx2_(host::cpu_has_avx2()) {}
+
+SparseIndex::SparseIndex(SparseIndex&& other) noexcept
+    : host_(other.host_),
+      budget_(other.budget_),
+      slot_bits_(other.slot_bits_),
+      slot_(other.slot_),
+      avx2_(other.avx2_),
+      buckets_(std::move(other.buckets_)),
+      bucket_count_(std::exchange(other.bucket_count_, 0)),
+      size_(std::exchange(other.size_, 0)),
+      size_max_(std::exchange(other.size_max_, 0)) {}
+
+SparseIndex::~SparseIndex() {
+  if (bucket_count_ != 0) budget_->give(bucket_count_ * sizeof(Bucket));
+}
+
+template <class Matches>
+std::uint32_t SparseIndex::find_from(std::uint64_t bucket, std::uint64_t key,
+                                     Matches matches) const {
+  for (;;) {
+    const auto& b = table()[bucket];
+    if (const auto found = matches(b, key); found != 0) return b.positions[std::countr_zero(found)];
+    if (b.overflowed == 0) return kAbsent;
+    if (++bucket == bucket_count_) bucket = 0;
+  }
+}
+
+std::uint32_t SparseIndex::find_or_put(std::uint64_t bucket, std::uint64_t key,
+                                       std::uint32_t position) {
+  for (;;) {
+    auto& b = table()[bucket];
+    if (const auto found = PlainMatches()(b, key); found != 0)
+      return b.positions[std::countr_zero(found)];
+    // A bucket that overflowed was full then, and stays so: nothing is ever erased.
+    if (b.count < kBucketEntries) {
+      b.keys[b.count] = key;
+      b.positions[b.count] = position;
+      ++b.count;
+      return position;
+    }
+    b.overflowed = 1;
+    if (++bucket == bucket_count_) bucket = 0;
+  }
+}
+
+std::uint32_t SparseIndex::find(std::uint64_t key) const {
+  return bucket_count_ == 0 ? kAbsent : find_from(home(hash(key)), key, PlainMatches());
+}
+
+template <class Matches>
+bool SparseIndex::find_all(std::span<const std::uint64_t> keys, std::span<std::uint32_t> positions,
+                           Matches matches) const {
+  SHOAL_ASSERT(keys.size() == positions.size(), "as many positions as keys");
+  if (bucket_count_ == 0) {
+    std::fill(positions.begin(), positions.end(), kAbsent);
+    return std::all_of(keys.begin(), keys.end(), [&](auto key) { return owns(mix64(key)); });
+  }
+  bool all_owned = true;
+  // Two batches of homes: one is looked up while the lines of the other are on their way.
+  std::uint64_t homes[2][kBatch];
+  const auto prefetch = [&](std::size_t from, std::uint64_t* to) {
+    const auto n = std::min(kBatch, keys.size() - from);
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto mixed = mix64(keys[from + i]);
+      all_owned &= owns(mixed);
+      to[i] = home(mixed << slot_bits_);
+      __builtin_prefetch(&table()[to[i]], 0, 2);
+    }
+  };
+  if (!keys.empty()) prefetch(0, homes[0]);
+  for (std::size_t at = 0, turn = 0; at < keys.size(); at += kBatch, turn ^= 1) {
+    if (at + kBatch < keys.size()) prefetch(at + kBatch, homes[turn ^ 1]);
+    const auto n = std::min(kBatch, keys.size() - at);
+    for (std::size_t i = 0; i < n; ++i)
+      positions[at + i] = find_from(homes[turn][i], keys[at + i], matches);
+  }
+  return all_owned;
+}
+
+bool SparseIndex::find(std::span<const std::uint64_t> keys,
+                       std::span<std::uint32_t> positions) const {
+  return avx2_ ? find_avx2(keys, positions) : find_all(keys, positions, PlainMatches());
+}
+
+#if SHOAL_HAS_AVX2_TARGET
+SHOAL_TARGET_AVX2 __attribute__((flatten)) bool SparseIndex::find_avx2(
+    std::span<const std::uint64_t> keys, std::span<std::uint32_t> positions) const {
+  return find_all(keys, positions, Avx2Matches());
+}
+#else
+bool SparseIndex::find_avx2(std::span<const std::uint64_t> keys,
+                            std::span<std::uint32_t> positions) const {
+  return find_all(keys, positions, PlainMatches());
+}
+#endif
+
+Result<std::uint32_t> SparseIndex::insert_absent(std::span<const std::uint64_t> keys,
+                                                 std::span<std::uint32_t> positions,
+                                                 std::uint32_t first_new) {
+  SHOAL_ASSERT(keys.size() == positions.size(), "as many positions as keys");
+  const auto absent =
+      static_cast<std::uint64_t>(std::count(positions.begin(), positions.end(), kAbsent));
+  SHOAL_TRY(reserve(size_ + absent));
+  auto next = first_new;
+  for (std::size_t at = 0; at < keys.size(); at += kBatch) {
+    std::uint64_t homes[kBatch];
+    const auto n = std::min(kBatch, keys.size() - at);
+    for (std::size_t i = 0; i < n; ++i) {
+      if (positions[at + i] != kAbsent) continue;
+      homes[i] = home(hash(keys[at + i]));
+      __builtin_prefetch(&table()[homes[i]], 1);
+    }
+    for (std::size_t i = 0; i < n; ++i) {
+      if (positions[at + i] != kAbsent) continue;
+      positions[at + i] = find_or_put(homes[i], keys[at + i], next);
+      if (positions[at + i] == next) ++next;
+    }
+  }
+  size_ += next - first_new;
+  return next - first_new;
+}
+
+Status SparseIndex::reserve(std::uint64_t count) {
+  if (count <= size_max_) return {};
+  return rebuild(std::max({kBucketsMin, buckets_for(count), bucket_count_ + bucket_count_ / 4}));
+}
+
+void SparseIndex::clear() {
+  if (size_ != 0) std::memset(buckets_.data(), 0, bucket_count_ * sizeof(Bucket));
+  size_ = 0;
+}
+
+Status SparseIndex::rebuild(std::uint64_t bucket_count) {
+  const auto bytes = bucket_count * sizeof(Bucket);
+  SHOAL_TRY(budget_->take(bytes, "the index of a sparse slot"));
+  auto made = Buffer::create(*host_, bytes, {.huge_pages = bytes >= (std::size_t{2} << 20)});
+  if (!made.ok()) {
+    budget_->give(bytes);
+    return std::move(made).error();
+  }
+  std::memset(made->data(), 0, bytes);
+  auto old = std::exchange(buckets_, std::move(made).value());
+  const auto old_count = std::exchange(bucket_count_, bucket_count);
+  size_max_ = keys_of(bucket_count);
+  const auto* from = reinterpret_cast<const Bucket*>(old.data());
+  for (std::uint64_t b = 0; b < old_count; ++b)
+    for (std::size_t i = 0; i < from[b].count; ++i)
+      find_or_put(home(hash(from[b].keys[i])), from[b].keys[i], from[b].positions[i]);
+  budget_->give(old_count * sizeof(Bucket));
+  return {};
+}
+
+}  // namespace shoal
