@@ -164,6 +164,7 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   options.link.join.name = config.name;
   options.link.join.address = parts->address.to_string();
   options.link.silence = config.server_lease;
+  options.link.connect_timeout = config.connect_timeout;
   options.link.token_source = token_source(config);
   options.link.seed = entropy();
   options.limits.credits = config.credits;
@@ -176,6 +177,7 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   parts->heart_options.role = Role::server;
   parts->heart_options.incarnation = options.link.join.incarnation;
   parts->heart_options.beat = config.server_beat;
+  parts->heart_options.connect_timeout = config.connect_timeout;
   parts->join_until = deadline_after(parts->clock.now(), config.join_timeout);
   SHOAL_ASSIGN(parts->server,
                Server::create(*parts->own_transport, parts->device, rules, std::move(options)));

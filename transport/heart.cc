@@ -18,7 +18,7 @@ Session::Options session_options(const Heart::Options& options) {
   session.hello.incarnation = options.incarnation;
   session.hello.role = options.role;
   session.requests_max = 1;
-  session.connect_timeout = options.beat * kBeatsPatience;
+  session.connect_timeout = std::min(options.connect_timeout, options.beat * kBeatsPatience);
   session.backoff_max = std::max(session.backoff_min, options.beat);
   session.seed = options.incarnation.value;
   return session;

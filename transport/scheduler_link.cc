@@ -42,6 +42,7 @@ Session::Options session_options(const SchedulerLink::Options& options) {
   session.peer = options.scheduler;
   session.hello.incarnation = options.join.incarnation;
   session.hello.role = options.join.role;
+  session.connect_timeout = options.connect_timeout;
   session.seed = options.seed;
   return session;
 }

@@ -29,6 +29,7 @@ class SchedulerLink {
     Address scheduler;
     Join join;
     Duration silence;  ///< Without a word of the scheduler for this long `in_touch` is false.
+    Duration connect_timeout = std::chrono::seconds(5);  ///< of one try
     std::uint64_t seed = 1;
     std::string token_source = "token_file";  ///< token_source(): where to look if it is wrong
   };
@@ -98,6 +99,7 @@ class Heart final : public Pollable {
     NodeId node;
     Incarnation incarnation;
     Duration beat;
+    Duration connect_timeout = std::chrono::seconds(5);  ///< of one try; four beats are the most
   };
   Heart(Transport& transport, Options options, const std::atomic<std::uint64_t>& turns);
   ~Heart() override;

@@ -130,7 +130,7 @@ constexpr Option kOptions[] = {
         "cancel_grace", "how long a loan may outlive a deadline before it ends by force", kTime),
     option<&Config::connect_timeout>(
         "connect_timeout",
-        "how long shoal status waits for its answer, shoal perf for a connection", kTime),
+        "deadline of one try to connect; how long shoal status waits for its answer", kTime),
     option<&Config::server_beat>("server_beat", "interval of a server's heartbeats", kTime),
     option<&Config::server_lease>("server_lease", "silence after which a server is suspect", kTime),
     option<&Config::worker_beat>("worker_beat", "interval of a worker's heartbeats", kTime),

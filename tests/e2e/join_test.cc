@@ -26,6 +26,19 @@ TEST_F(Join, SchedulerThatSaysNothingIsNamedAtTheDeadline) {
   EXPECT_FAILED(worker.call("connect"), "timed_out", silent.address());
 }
 
+/// Tries end long before the default deadline of one.
+TEST_F(Join, EachTryToConnectHasItsDeadline) {
+  write_file("token", token(), 0600);
+  const Listener silent;
+  const Process::Environment settings{{"SHOAL_SCHEDULER", silent.address()},
+                                      {"SHOAL_CONNECT_TIMEOUT", "50ms"},
+                                      {"SHOAL_JOIN_TIMEOUT", "1s"}};
+  EXPECT_FAILED(start_worker(settings).call("connect"), "timed_out", "no answer in time");
+  auto& server = start_shoal({"server", "--listen", "127.0.0.1:0"}, settings);
+  EXPECT_EQ(server.wait_exit(), 1);
+  EXPECT_TRUE(server.logged("no answer in time"));
+}
+
 TEST_F(Join, AWorkerCanWaitForASchedulerThatComesLater) {
   start_cluster({.servers = 1, .workers = 0});
   scheduler().kill();

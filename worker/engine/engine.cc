@@ -23,6 +23,7 @@ SchedulerLink::Options link_options(const Engine::Options& options) {
   SchedulerLink::Options link;
   link.scheduler = options.scheduler;
   link.silence = options.silence;
+  link.connect_timeout = options.connect_timeout;
   link.seed = options.seed;
   link.token_source = options.token_source;
   link.join.role = options.role;

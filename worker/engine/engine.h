@@ -42,7 +42,8 @@ class Engine final : public Pollable {
     std::size_t plan_keys_min = 256;  ///< shorter lists are grouped as fast as they are looked up
     std::size_t plan_bytes_max = std::size_t{256} << 20;  ///< of key lists that were used twice
     Duration silence = std::chrono::seconds(10);
-    std::string token_source = "token_file";  ///< as in SchedulerLink::Options
+    Duration connect_timeout = std::chrono::seconds(5);  ///< of one try, to whomever
+    std::string token_source = "token_file";             ///< as in SchedulerLink::Options
     std::uint64_t seed = 1;
     /// Only for tests that prove the seed search can fail: see tests/simulation.
     struct Faults {

@@ -95,6 +95,7 @@ void Engine::follow_servers() {
     options.hello.expected = node.id;
     options.hello.expected_incarnation = node.incarnation;
     options.requests_max = options_.operations_max;
+    options.connect_timeout = options_.connect_timeout;
     options.seed = options_.seed + node.id.value;
     servers_.push_back(std::make_unique<Server>(Server{
         node.id, node.incarnation, std::make_unique<Session>(transport_, options), {}, 0, 0}));

@@ -29,6 +29,7 @@ Engine::Options engine_options(const Config& config, const Address& scheduler, R
   options.answer_bytes_max = config.eager_bytes_max;
   options.operations_max = config.operations_max;
   options.silence = config.worker_lease;
+  options.connect_timeout = config.connect_timeout;
   options.token_source = token_source(config);
   options.seed = entropy();
   return options;
@@ -61,6 +62,7 @@ Result<std::shared_ptr<WorkerCore>> WorkerCore::create(const Config& config, Rol
   heart.node = core->joined_.node;
   heart.incarnation = core->engine_->incarnation();
   heart.beat = core->joined_.beat;
+  heart.connect_timeout = config.connect_timeout;
   core->heart_ = std::make_unique<Heart>(*core->heart_transport_, heart, core->engine_->turns());
   SHOAL_ASSIGN(core->heart_loop_,
                LoopThread::start("shoal-heart", *core->heart_, core->clock_, Duration::zero()));
