@@ -25,12 +25,13 @@ class Member final : public Pollable {
   Member(std::unique_ptr<Transport> transport, const Address& scheduler, Role role,
          std::uint64_t incarnation, std::string address)
       : transport_(std::move(transport)),
-        link_(*transport_,
-              {scheduler,
-               {role, Incarnation(incarnation), "node " + std::to_string(incarnation), address,
-                role == Role::server ? RuleSet::builtin().infos() : std::vector<RuleInfo>()},
-               std::chrono::seconds(2),
-               incarnation}),
+        link_(*transport_, {.scheduler = scheduler,
+                            .join = {role, Incarnation(incarnation),
+                                     "node " + std::to_string(incarnation), address,
+                                     role == Role::server ? RuleSet::builtin().infos()
+                                                          : std::vector<RuleInfo>()},
+                            .silence = std::chrono::seconds(2),
+                            .seed = incarnation}),
         events_(64) {}
 
   bool poll(TimePoint now) override {
