@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "core/memory/buffer.h"
+#include "core/memory/device_memory.h"
 
 namespace shoal {
 
@@ -12,7 +12,7 @@ namespace detail {
 
 /// On the heap, so that lent blocks find it wherever the pool moves.
 struct PoolState {
-  Buffer memory;
+  DeviceMemory memory;
   std::size_t block_bytes = 0;
   std::size_t stride = 0;
   std::uint32_t capacity = 0;
@@ -46,7 +46,7 @@ Result<BufferPool> BufferPool::create(Device& device, std::size_t block_bytes,
   if (stride < block_bytes || stride > SIZE_MAX / block_count)
     return Error{Errc::no_memory,
                  fmt::format("a pool of {} blocks of {} bytes", block_count, block_bytes)};
-  SHOAL_ASSIGN(auto memory, Buffer::create(device, stride * block_count, options));
+  SHOAL_ASSIGN(auto memory, DeviceMemory::create(device, stride * block_count, options));
   auto state = std::make_unique<detail::PoolState>();
   state->memory = std::move(memory);
   state->block_bytes = block_bytes;

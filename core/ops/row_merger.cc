@@ -15,11 +15,11 @@ Result<RowMerger> RowMerger::create(Device& device, std::size_t rows_max, std::s
   if (rows_max == 0 || rows_max > kRowsMax)
     return Error{Errc::invalid_argument,
                  fmt::format("a row merger for {} rows: 1 to {} are possible", rows_max, kRowsMax)};
-  SHOAL_ASSIGN(auto values, Buffer::create(device, bytes_max));
+  SHOAL_ASSIGN(auto values, DeviceMemory::create(device, bytes_max));
   return RowMerger(std::move(values), rows_max);
 }
 
-RowMerger::RowMerger(Buffer values, std::size_t rows_max)
+RowMerger::RowMerger(DeviceMemory values, std::size_t rows_max)
     : values_(std::move(values)),
       rows_max_(rows_max),
       positions_(rows_max),

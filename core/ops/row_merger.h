@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "core/base/result.h"
-#include "core/memory/buffer.h"
+#include "core/memory/device_memory.h"
 #include "core/ops/aggregate.h"
 
 namespace shoal {
@@ -40,11 +40,11 @@ class RowMerger {
     std::uint32_t position = 0;
     std::uint32_t row = 0;
   };
-  RowMerger(Buffer values, std::size_t rows_max);
+  RowMerger(DeviceMemory values, std::size_t rows_max);
   Status begin(std::size_t rows);
   Seen& look_up(std::uint32_t position);
 
-  Buffer values_;
+  DeviceMemory values_;
   std::size_t rows_max_;
   std::vector<std::uint32_t> positions_;
   std::vector<Seen> seen_;  ///< Open addressing, at most half full; an old stamp is an empty place.

@@ -362,7 +362,7 @@ void Pushes::advance(SlotState& slot) {
 }
 
 /// Applies what is next and here; of READ bytes one part, so that messages are served in between.
-void Pushes::advance(SlotState& slot, Source& source) {
+void Pushes::advance(SlotState& slot, PushSource& source) {
   bool applied_landed = false;
   while (auto* part = source.front) {
     if (part->bytes == Part::Bytes::here && part->arena == &plane_.landing) {
@@ -377,7 +377,7 @@ void Pushes::advance(SlotState& slot, Source& source) {
   if (source.front != nullptr) look_ahead(slot, source);
 }
 
-Pushes::Step Pushes::try_front(SlotState& slot, Source& source) {
+Pushes::Step Pushes::try_front(SlotState& slot, PushSource& source) {
   auto* part = source.front;
   if (part->bytes != Part::Bytes::here && part->bytes != Part::Bytes::none) return Step::waits;
   auto& op = *part->op;
@@ -432,7 +432,7 @@ void Pushes::refetch(Part& part) {
 
 /// Asks for the bytes of the first parts, up to one that could not be applied yet: what has landed
 /// can always be applied once those before it have, so landing memory comes back.
-void Pushes::look_ahead(SlotState& slot, Source& source) {
+void Pushes::look_ahead(SlotState& slot, PushSource& source) {
   auto ahead = 2 * plane_.limits.reads_per_peer;
   for (auto* part = source.front; part != nullptr && ahead > 0; part = part->next, --ahead) {
     if (part->bytes == Part::Bytes::none) continue;
@@ -577,7 +577,8 @@ void Pushes::release(Part* part) {
 }
 
 /// Drops the parts from `from` on: those of `of` (null: all) end with `own`, others with `gap`.
-void Pushes::unqueue_all(SlotState& slot, Source& source, Part* from, Errc own, const Peer* of) {
+void Pushes::unqueue_all(SlotState& slot, PushSource& source, Part* from, Errc own,
+                         const Peer* of) {
   source.sequence.fall_back(from->q);
   if (source.front == from) {
     source.front = source.back = nullptr;

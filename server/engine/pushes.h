@@ -71,14 +71,14 @@ class Pushes {
   void conclude(PushOp& op, SlotState& slot, std::uint32_t run, std::uint32_t index, Sequence q,
                 Outcome outcome, std::uint64_t rows);
   void hold(PushOp& op, SlotState& slot, Outcome outcome);
-  void advance(SlotState& slot, Source& source);
-  Step try_front(SlotState& slot, Source& source);
+  void advance(SlotState& slot, PushSource& source);
+  Step try_front(SlotState& slot, PushSource& source);
   bool name_rows(const Part& part, Piece& piece);
   void refetch(Part& part);
-  void look_ahead(SlotState& slot, Source& source);
+  void look_ahead(SlotState& slot, PushSource& source);
   void want(Part& part);
   bool post_reads(Part& part);
-  void unqueue_all(SlotState& slot, Source& source, Part* from, Errc own, const Peer* of);
+  void unqueue_all(SlotState& slot, PushSource& source, Part* from, Errc own, const Peer* of);
   void release(Part* part);
   void end_part(PushOp& op, std::uint32_t run, std::uint32_t index, Errc code);
   void end_if_done(PushOp& op);

@@ -28,7 +28,7 @@ struct PartRows {
 };
 
 /// One worker's pushes to one slot.
-struct Source {
+struct PushSource {
   PushSequence sequence;
   Part* front = nullptr;  ///< accepted and not applied, by q
   Part* back = nullptr;
@@ -46,11 +46,11 @@ class SlotState {
   const TableRules& rules() const { return *rules_; }
   SlotIndex index() const { return index_; }
 
-  Source& source(MemberIndex member) {
+  PushSource& source(MemberIndex member) {
     if (member >= sources_.size()) sources_.resize(member + 1);
     return sources_[member];
   }
-  std::span<Source> sources() { return sources_; }
+  std::span<PushSource> sources() { return sources_; }
 
   /// What keeps a part from being applied now: applied (nothing), too_early, not_its_turn,
   /// too_late.
@@ -108,7 +108,7 @@ class SlotState {
   SlotIndex index_;
   std::unique_ptr<DenseStore> dense_;  // exactly one of the two
   std::unique_ptr<SparseStore> sparse_;
-  std::vector<Source> sources_;
+  std::vector<PushSource> sources_;
   WorkerClock folded_to_;  ///< per_clock: all segments are at least here
   std::size_t fold_cursor_ = 0;
   WorkerClock fold_target_;

@@ -47,8 +47,8 @@ Result<std::uint16_t> SegmentPool::class_of(std::size_t bytes) {
 Status SegmentPool::grow(std::uint16_t size_class) {
   auto& c = classes_[size_class];
   const auto count = std::max<std::size_t>(1, c.chunk_bytes_next / c.bytes);
-  SHOAL_ASSIGN(auto buffer,
-               Buffer::create(device_, round_up(count * c.bytes, kHugePage), {.huge_pages = true}));
+  SHOAL_ASSIGN(auto buffer, DeviceMemory::create(device_, round_up(count * c.bytes, kHugePage),
+                                                 {.huge_pages = true}));
   c.chunk_bytes_next = std::min(kChunkMax, 2 * c.chunk_bytes_next);
   auto blocks = std::make_unique<SegmentMemory[]>(count);
   for (std::size_t i = count; i-- > 0;) {
@@ -83,7 +83,8 @@ bool SegmentPool::unpin(SegmentMemory& memory) {
 
 Result<Arena> Arena::create(Device& device, std::size_t bytes) {
   const auto granules = round_up(bytes, kGranule) / kGranule;
-  SHOAL_ASSIGN(auto buffer, Buffer::create(device, granules * kGranule, {.huge_pages = true}));
+  SHOAL_ASSIGN(auto buffer,
+               DeviceMemory::create(device, granules * kGranule, {.huge_pages = true}));
   return Arena(std::move(buffer), granules);
 }
 

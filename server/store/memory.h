@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "core/base/result.h"
-#include "core/memory/buffer.h"
 #include "core/memory/device.h"
+#include "core/memory/device_memory.h"
 
 // Where rows, sums and landing bytes live: everything a server allocates for data goes through one
 // budget, in large aligned chunks that the kernel can back with huge pages. See
@@ -68,7 +68,7 @@ class SegmentPool {
     std::vector<SegmentMemory*> free;
   };
   struct Chunk {
-    Buffer buffer;
+    DeviceMemory buffer;
     std::unique_ptr<SegmentMemory[]> blocks;
   };
   Result<std::uint16_t> class_of(std::size_t bytes);
@@ -97,14 +97,14 @@ class Arena {
   std::size_t used() const { return used_ * kGranule; }
 
  private:
-  Arena(Buffer buffer, std::size_t granules)
+  Arena(DeviceMemory buffer, std::size_t granules)
       : buffer_(std::move(buffer)), granules_(granules), taken_((granules + 63) / 64) {}
   bool is_taken(std::size_t granule) const {
     return (taken_[granule / 64] >> (granule % 64) & 1) != 0;
   }
   void mark(std::size_t first, std::size_t count, bool taken);
 
-  Buffer buffer_;
+  DeviceMemory buffer_;
   std::size_t granules_ = 0;
   std::size_t used_ = 0;
   std::vector<std::uint64_t> taken_;

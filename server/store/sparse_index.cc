@@ -186,7 +186,7 @@ void SparseIndex::clear() {
 Status SparseIndex::rebuild(std::uint64_t bucket_count) {
   const auto bytes = bucket_count * sizeof(Bucket);
   SHOAL_TRY(budget_->take(bytes, "the index of a sparse slot"));
-  auto made = Buffer::create(*host_, bytes, {.huge_pages = bytes >= (std::size_t{2} << 20)});
+  auto made = DeviceMemory::create(*host_, bytes, {.huge_pages = bytes >= (std::size_t{2} << 20)});
   if (!made.ok()) {
     budget_->give(bytes);
     return std::move(made).error();

@@ -6,7 +6,7 @@
 
 #include "core/base/random.h"
 #include "core/base/result.h"
-#include "core/memory/buffer.h"
+#include "core/memory/device_memory.h"
 #include "server/store/memory.h"
 
 namespace shoal {
@@ -86,7 +86,7 @@ class SparseIndex {
   unsigned slot_bits_;
   std::uint32_t slot_;
   bool avx2_;
-  Buffer buckets_;
+  DeviceMemory buckets_;
   std::uint64_t bucket_count_ = 0;
   std::uint64_t size_ = 0;
   std::uint64_t size_max_ = 0;  ///< Beyond this the load is too high.

@@ -5,8 +5,8 @@
 #include <set>
 #include <vector>
 
-#include "core/memory/buffer.h"
 #include "core/memory/buffer_pool.h"
+#include "core/memory/device_memory.h"
 #include "core/memory/dtype.h"
 
 namespace shoal {
@@ -96,15 +96,15 @@ class CountingDevice final : public Device {
   HostDevice host_;
 };
 
-TEST(Buffer, FreesItsMemoryOnceAndMoves) {
+TEST(DeviceMemory, FreesItsMemoryOnceAndMoves) {
   CountingDevice device;
   {
-    auto a = Buffer::create(device, 100).value();
+    auto a = DeviceMemory::create(device, 100).value();
     auto* memory = a.data();
-    Buffer b = std::move(a);
+    DeviceMemory b = std::move(a);
     EXPECT_EQ(b.data(), memory);
     EXPECT_FALSE(a.valid());
-    auto c = Buffer::create(device, 10).value();
+    auto c = DeviceMemory::create(device, 10).value();
     c = std::move(b);
     EXPECT_EQ(device.frees, 1);
     EXPECT_EQ(c.bytes(), 100u);

@@ -11,19 +11,19 @@ namespace shoal {
 
 /// Owned memory of a Device, aligned to kMemoryAlignment, freed with the object. Move-only; the
 /// device must outlive it.
-class Buffer {
+class DeviceMemory {
  public:
   /// `bytes` > 0 bytes of unspecified content. Errors: no_memory, invalid_argument.
-  static Result<Buffer> create(Device& device, std::size_t bytes,
-                               Device::AllocateOptions options = {}) {
+  static Result<DeviceMemory> create(Device& device, std::size_t bytes,
+                                     Device::AllocateOptions options = {}) {
     SHOAL_ASSIGN(auto memory, device.allocate(bytes, options));
-    return Buffer(&device, memory);
+    return DeviceMemory(&device, memory);
   }
 
-  Buffer() = default;
-  Buffer(Buffer&& other) noexcept
+  DeviceMemory() = default;
+  DeviceMemory(DeviceMemory&& other) noexcept
       : device_(std::exchange(other.device_, nullptr)), memory_(std::exchange(other.memory_, {})) {}
-  Buffer& operator=(Buffer&& other) noexcept {
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
     if (this != &other) {
       free();
       device_ = std::exchange(other.device_, nullptr);
@@ -31,7 +31,7 @@ class Buffer {
     }
     return *this;
   }
-  ~Buffer() { free(); }
+  ~DeviceMemory() { free(); }
 
   bool valid() const { return device_ != nullptr; }
   MemoryView view() const { return memory_; }
@@ -39,7 +39,7 @@ class Buffer {
   std::size_t bytes() const { return memory_.bytes; }
 
  private:
-  Buffer(Device* device, MemoryView memory) : device_(device), memory_(memory) {}
+  DeviceMemory(Device* device, MemoryView memory) : device_(device), memory_(memory) {}
   void free() {
     if (device_ != nullptr) std::exchange(device_, nullptr)->deallocate(std::exchange(memory_, {}));
   }
