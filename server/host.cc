@@ -109,7 +109,8 @@ struct ServerHost::Parts final : Pollable {
     if (!server->status().ok()) fail(server->status().error());
     if (heart_loop == nullptr && now >= join_until)
       fail({Errc::timed_out,
-            fmt::format("could not join the cluster in time: {}", server->link().explain())});
+            fmt::format("could not join the cluster within {} (join_timeout): scheduler {}",
+                        to_string(config.join_timeout), server->link().explain())});
     return busy;
   }
   TimePoint next_timer() const override {

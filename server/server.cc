@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <span>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -51,6 +53,7 @@ struct Server::State {
   void on_request(Peer& peer, const FrameView& frame);
   void on_notice(Peer& peer, const FrameView& frame);
   void serve(Peer& peer, const FrameView& frame);
+  void send_to_scheduler(Peer& peer, const FrameHeader& header);
   void on_change(const SchedulerLink::Change& change);
   void on_view();
   void on_global_clock();
@@ -226,6 +229,8 @@ Peer* Server::State::peer_of(const SessionServer::Peer& session) {
 
 void Server::State::on_request(Peer& peer, const FrameView& frame) {
   const auto epoch = Epoch::unpacked(frame.header.epoch);
+  if (frame.header.kind != FrameKind::push && frame.header.kind != FrameKind::pull)
+    return send_to_scheduler(peer, frame.header);
   if (plane.view == nullptr)
     return plane.answer(peer, frame.header.request, false, frame.header.table, Errc::not_ready, 0,
                         {});
@@ -238,13 +243,26 @@ void Server::State::on_request(Peer& peer, const FrameView& frame) {
   serve(peer, frame);
 }
 
+/// Who joins a server, or asks it for the status, was given the wrong address.
+void Server::State::send_to_scheduler(Peer& peer, const FrameHeader& header) {
+  const auto text = fmt::format(
+      "{} is the address of a server, not of the scheduler, which this server knows as {}: give "
+      "that one (--scheduler, SHOAL_SCHEDULER)",
+      options.link.join.address, options.link.scheduler.to_string());
+  const auto bytes = std::as_bytes(std::span(text));
+  const ConstMemoryView payload(bytes.data(), std::min(bytes.size(), Transport::kCopyMax));
+  Transport::SendOptions copied;
+  copied.copy_payload = true;
+  (void)sessions.answer(peer.endpoint, header.request, plane.answer_header({}, Errc::refused, 0),
+                        {}, {&payload, 1}, copied, false);
+}
+
 void Server::State::serve(Peer& peer, const FrameView& frame) {
   const auto& header = frame.header;
   const auto refuse = [&](Errc why) {
     plane.answer(peer, header.request, false, header.table, why, 0, {});
   };
   const bool push = header.kind == FrameKind::push;
-  if (!push && header.kind != FrameKind::pull) return refuse(Errc::unavailable);
   const bool observer = !push && peer.role == Role::observer;
   const auto member = shard->members().find(peer.node);
   if (member == Members::kNone && !observer) {

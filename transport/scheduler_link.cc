@@ -17,6 +17,8 @@ namespace {
 /// Between two requests for a view or a join that the scheduler could not grant yet.
 constexpr Duration kAskAgain = std::chrono::milliseconds(20);
 constexpr Duration kJoinAgain = std::chrono::milliseconds(100);
+/// A join without an answer: what does the scheduler wait for? First asked after kJoinAgain.
+constexpr Duration kWonderAgain = std::chrono::seconds(1);
 /// Between two attempts at a notice for which the transport had no room.
 constexpr Duration kNoticeAgain = std::chrono::milliseconds(1);
 /// A server loses sight of fewer peers than this at once, or the scheduler sees it by itself.
@@ -66,6 +68,7 @@ struct SchedulerLink::State {
   void send_join();
   bool ask_view();
   bool view_is_wanted() const { return ask_full || (view ? view->epoch : Epoch{}) < wanted; }
+  bool wonders() const { return !joined && !refused && join_request.value != 0; }
   bool ping_is_due(TimePoint at) const {
     return session.open() && at - session.last_heard() >= options.silence / 3;
   }
@@ -92,6 +95,7 @@ struct SchedulerLink::State {
   RequestId join_request, view_request;  ///< 0: none unanswered
   TimePoint join_at{};                   ///< when to ask again
   TimePoint ask_at{};
+  TimePoint wonder_at{};
   Epoch wanted;
   Epoch asked_for;        ///< what was wanted when the view was asked for
   bool ask_full = false;  ///< a delta did not fit
@@ -113,7 +117,7 @@ void SchedulerLink::State::send_join() {
       encoded(join, 64 + join.name.size() + join.address.size() + encoded_bytes(join.rules));
   const auto sent = session.request(header, meta, {}, 0);
   if (sent.ok()) join_request = *sent;
-  join_at = deadline_after(now, kJoinAgain);
+  join_at = wonder_at = deadline_after(now, kJoinAgain);
 }
 
 /// One get_view at a time, with the epoch at issue (0: in full; so the session gets no set_epoch).
@@ -178,7 +182,11 @@ void SchedulerLink::State::on_answer(const Incoming& answer, Change& change) {
     return;
   }
   view_request = RequestId{};
-  if (answer.status == Errc::ok) {
+  const auto& words = answer.frame.payload;
+  if (!joined) {
+    if (answer.status == Errc::not_ready && !words.empty())
+      join_waits_for.assign(reinterpret_cast<const char*>(words.data()), words.size());
+  } else if (answer.status == Errc::ok) {
     ask_full = false;  // unless what came does not fit either
     on_view(answer.frame, change);
   } else if (answer.status == Errc::unchanged) {
@@ -188,7 +196,7 @@ void SchedulerLink::State::on_answer(const Incoming& answer, Change& change) {
       wanted = view->epoch;
       change.newest = true;
     }
-  } else if (joined && (answer.status == Errc::fenced || answer.status == Errc::unknown_name)) {
+  } else if (answer.status == Errc::fenced || answer.status == Errc::unknown_name) {
     refuse(answer.status,
            "the scheduler does not know this process any more: it was cut off, or "
            "the cluster was started anew; start it again to join",
@@ -379,6 +387,10 @@ bool SchedulerLink::poll(TimePoint now) {
     s.session.break_connection();
   s.session.poll(now);
   if (now >= s.notices_at) any = s.send_notices() || any;
+  if (s.wonders() && s.session.open() && now >= s.wonder_at) {
+    s.wonder_at = deadline_after(now, kWonderAgain);
+    any = s.ask_view() || any;
+  }
   if (s.view_is_wanted() || s.ping_is_due(now)) any = s.ask_view() || any;
   return any;
 }
@@ -390,6 +402,7 @@ TimePoint SchedulerLink::next_timer() const {
   if (!s.session.open()) return next;
   const auto heard = s.session.last_heard();
   next = std::min(next, deadline_after(heard, s.options.silence * 3 / 2));
+  if (s.wonders()) next = std::min(next, s.wonder_at);
   if (s.view_request.value != 0) return next;
   const auto ping_at = deadline_after(heard, s.options.silence / 3);
   return std::min(next, std::max(s.ask_at, s.view_is_wanted() ? TimePoint{} : ping_at));

@@ -16,7 +16,7 @@ namespace session {
 const char* reason(Errc status) noexcept {
   switch (status) {
     case Errc::ok:
-      return "not tried yet";
+      return "no try has ended";
     case Errc::refused:
       return "refused: nobody listens there";
     case Errc::untrusted:
@@ -151,6 +151,7 @@ struct Session::State {
 
   void start_try(TimePoint now);
   void try_again(Errc why, Duration delay);
+  std::string state() const;
   Duration next_delay();
   void drop_connection();
   void pump();
@@ -176,13 +177,18 @@ struct Session::State {
   TimePoint now{};              ///< when the owner last told us
   TimePoint last_heard{};
   Errc last_failure = Errc::ok;
+  std::string last_words;      ///< the transport's, of a try that could not begin; else empty
   std::uint32_t failures = 0;  ///< since it was last open
 };
 
 void Session::State::start_try(TimePoint at) {
   deadline = deadline_after(at, options.connect_timeout);
   const auto started = transport.connect(options.peer, deadline);
-  if (!started.ok()) return try_again(started.code(), next_delay());
+  if (!started.ok()) {
+    try_again(started.code(), next_delay());
+    last_words = started.error().what;
+    return;
+  }
   endpoint = *started;
   phase = Phase::connecting;
 }
@@ -201,6 +207,7 @@ void Session::State::try_again(Errc why, Duration delay) {
   phase = Phase::waiting;
   next_try = deadline_after(now, delay);
   last_failure = why;
+  last_words.clear();
   ++failures;
 }
 
@@ -450,20 +457,27 @@ TimePoint Session::last_heard() const { return state_->last_heard; }
 std::uint32_t Session::unanswered() const { return state_->slots.live(); }
 std::uint32_t Session::credits() const { return state_->credits; }
 
+std::string Session::State::state() const {
+  switch (phase) {
+    case Phase::open:
+      return fmt::format("connected, {} requests unanswered, {} of {} credits left; {}",
+                         slots.live(), credits, welcome.credits, transport.explain(endpoint));
+    case Phase::closed:
+      return "closed";
+    default:
+      break;
+  }
+  if (failures == 0) return "connecting, no answer yet";
+  return fmt::format("not connected after {} {}: {}", failures, failures == 1 ? "try" : "tries",
+                     last_words.empty() ? session::reason(last_failure) : last_words);
+}
+
 std::string Session::explain() const {
   const auto& s = *state_;
-  const auto peer = s.options.peer.to_string();
-  switch (s.phase) {
-    case State::Phase::open:
-      return fmt::format("{}: connected, {} requests unanswered, {} of {} credits left; {}", peer,
-                         s.slots.live(), s.credits, s.welcome.credits,
-                         s.transport.explain(s.endpoint));
-    case State::Phase::closed:
-      return fmt::format("{}: closed", peer);
-    default:
-      return fmt::format("{}: not connected after {} tries: {}", peer, s.failures,
-                         session::reason(s.last_failure));
-  }
+  auto text = fmt::format("{}: {}", s.options.peer.to_string(), s.state());
+  if (s.last_heard == TimePoint{}) return text;
+  const std::chrono::duration<double> silence = s.now - s.last_heard;
+  return text + fmt::format("; last heard {:.1f} s ago", silence.count());
 }
 
 }  // namespace shoal

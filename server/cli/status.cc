@@ -56,7 +56,9 @@ class Questioner {
         if (incoming.status == Errc::untrusted) return wrong_token(peer_, token_source(config_));
         if (incoming.kind != Incoming::Kind::answer || incoming.id != id) continue;
         const auto& payload = incoming.frame.payload;
-        return std::string(reinterpret_cast<const char*>(payload.data()), payload.size());
+        std::string text(reinterpret_cast<const char*>(payload.data()), payload.size());
+        if (incoming.status != Errc::ok) return Error{incoming.status, std::move(text)};
+        return text;
       }
       if (count == 0)
         wait(now, std::min({until, session_->next_timer(), transport_->next_timer()}));

@@ -225,11 +225,12 @@ void Scheduler::on_straggler(SessionServer::Peer& peer, const FrameView& frame) 
 }
 
 /// The answer is a view newer than the asker's, or `unchanged`; to a node that is in no view any
-/// more, that it has been cut off.
+/// more, that it has been cut off; to one that has not joined, what that waits for.
 void Scheduler::on_get_view(SessionServer::Peer& peer, const FrameView& frame) {
   const auto has = Epoch::unpacked(frame.header.epoch);
-  if (peer.node.value != 0 && view_->find_node(peer.node) == nullptr &&
-      membership_.draft().find_node(peer.node) == nullptr)
+  if (peer.node.value == 0)
+    return answer(peer.endpoint, frame.header.request, Errc::not_ready, membership_.waiting_for());
+  if (view_->find_node(peer.node) == nullptr && membership_.draft().find_node(peer.node) == nullptr)
     return answer(peer.endpoint, frame.header.request,
                   peer.role == Role::worker ? Errc::fenced : Errc::unknown_name,
                   "this node is not in the cluster any more");

@@ -158,6 +158,14 @@ TEST_F(Join, IncompleteRosterIsAnErrorThatSaysHowManyAreMissing) {
   EXPECT_FAILED(second.reply(), "timed_out");
 }
 
+TEST_F(Join, AWorkerThatGivesUpBeforeTheSchedulerSaysWhoIsMissing) {
+  start_cluster({.servers = 1, .workers = 0, .settings = {{"SHOAL_WORKERS", "3"}}});
+  auto& worker = start_worker({{"SHOAL_JOIN_TIMEOUT", "2s"}});
+  const auto reply = worker.call("connect");
+  EXPECT_FAILED(reply, "timed_out", "within 2s (join_timeout)");
+  EXPECT_TRUE(reply.says("2 of 3 workers are missing")) << reply.text;
+}
+
 TEST_F(Join, PortInUseNamesTheOptionToChange) {
   start_cluster({.servers = 0, .workers = 0});
   const Listener taken;

@@ -34,5 +34,22 @@ TEST_F(Unreachable, EachTryToConnectHasItsDeadline) {
   }
 }
 
+/// Nobody has to guess what is wrong with the address.
+TEST_F(Unreachable, AServersAddressIsNotTheSchedulers) {
+  start(1);
+  auto& machine = *workers_.emplace_back(std::make_unique<Machine>());
+  machine.node = network_.create_node("lost");
+  machine.transport = network_.start(machine.node);
+  auto options = engine_options_;
+  options.scheduler = {"server0", 8000};
+  options.incarnation = Incarnation(200);
+  machine.engine = std::make_unique<Engine>(*machine.transport, network_.clock(), options);
+  driver_.attach(machine.node, *machine.engine);
+  ASSERT_TRUE(until([&] { return engine(1).refusal().has_value(); }));
+  EXPECT_EQ(engine(1).refusal()->code, Errc::refused);
+  expect_says(engine(1).refusal()->what, "server0:8000 is the address of a server");
+  expect_says(engine(1).refusal()->what, "scheduler:7000");
+}
+
 }  // namespace
 }  // namespace shoal::test

@@ -190,6 +190,20 @@ TEST_F(SchedulerLinkTest, AJoinIsRefusedOrPutOff) {
   EXPECT_EQ(find(FrameKind::join), nullptr);
 }
 
+TEST_F(SchedulerLinkTest, AJoinThatIsNotAnsweredYetSaysWhatItWaitsFor) {
+  open();
+  run_to(now + 150ms);
+  ASSERT_EQ(count(FrameKind::get_view), 1u);
+  answer(find(FrameKind::get_view)->header.request, Errc::not_ready, {}, "1 worker is missing");
+  EXPECT_NE(link.explain().find("not joined: 1 worker is missing"), std::string::npos);
+  run_to(now + 900ms);
+  ASSERT_EQ(count(FrameKind::get_view), 1u);
+  run_to(now + 200ms);
+  ASSERT_EQ(count(FrameKind::get_view), 2u);
+  answer(find(FrameKind::get_view)->header.request, Errc::not_ready, {}, "nobody is");
+  EXPECT_NE(link.explain().find("not joined: nobody is"), std::string::npos);
+}
+
 TEST_F(SchedulerLinkTest, AViewBeforeTheJoinIsNotTaken) {
   open();  // the roster forms slowly: the join stays unanswered
   run_to(now + 1100ms);

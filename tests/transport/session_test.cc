@@ -256,6 +256,33 @@ TEST_F(SessionTest, AStrangerAnswersAtThePeersAddress) {
   EXPECT_EQ(welcome(4, Errc::ok, Incarnation(78)).kind, Incoming::Kind::stranger);
 }
 
+TEST_F(SessionTest, BeforeTheFirstTryHasEndedItIsConnecting) {
+  EXPECT_EQ(session.explain().find("tries"), std::string::npos) << session.explain();
+  session.poll(now);
+  EXPECT_NE(session.explain().find("connecting"), std::string::npos) << session.explain();
+}
+
+/// A name that is not resolved, say.
+TEST_F(SessionTest, ATryThatCannotBeginSaysWhyInTheTransportsWords) {
+  transport.connect_fails = Errc::invalid_argument;
+  session.poll(now);
+  const auto text = session.explain();
+  EXPECT_NE(text.find("not connected after 1 try: as the test says"), std::string::npos) << text;
+  transport.connect_fails = Errc::ok;
+  now = session.next_timer();
+  connect();
+  handle(FakeTransport::event(Event::Kind::closed, endpoint, Errc::refused));
+  EXPECT_NE(session.explain().find("after 2 tries: refused"), std::string::npos);
+}
+
+TEST_F(SessionTest, SaysHowLongNothingWasHeard) {
+  EXPECT_EQ(session.explain().find("last heard"), std::string::npos);
+  open(4);
+  now += std::chrono::milliseconds(3210);
+  session.poll(now);
+  EXPECT_NE(session.explain().find("last heard 3.2 s ago"), std::string::npos);
+}
+
 TEST_F(SessionTest, FailedTriesSayWhy) {
   session.poll(now);
   const auto refused =

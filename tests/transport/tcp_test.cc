@@ -92,6 +92,14 @@ class TcpTest : public testing::Test {
 
 // --- Strangers -----------------------------------------------------------------------------------
 
+/// A name that is none, so that no name server is asked.
+TEST_F(TcpTest, AHostThatCannotBeResolvedIsNamed) {
+  const auto to = a.transport().connect({"no..such", 7000}, soon());
+  ASSERT_FALSE(to.ok());
+  EXPECT_NE(to.error().what.find("'no..such:7000'"), std::string::npos) << to.error().what;
+  EXPECT_NE(to.error().what.find("a name that this machine knows"), std::string::npos);
+}
+
 TEST_F(TcpTest, AScannerAndABrowserAreDroppedInSilence) {
   { const auto scanner = TcpBackend::connect_raw(at_b); }
   auto browser = lane();

@@ -82,12 +82,9 @@ Status WorkerCore::join() {
     const auto now = clock_.now();
     if (engine_->refusal()) return *engine_->refusal();
     if (now >= until)
-      return Error{
-          Errc::timed_out,
-          fmt::format(
-              "could not join the cluster within {} s: {}",
-              std::chrono::duration_cast<std::chrono::seconds>(settings_.join_timeout).count(),
-              engine_->why_not_joined())};
+      return Error{Errc::timed_out,
+                   fmt::format("could not join the cluster within {} (join_timeout): scheduler {}",
+                               to_string(settings_.join_timeout), engine_->why_not_joined())};
     if (!engine_->poll(now)) wait_for_work(*engine_, nullptr, now, until);
   }
   joined_ = *engine_->joined();
