@@ -197,9 +197,10 @@ void SchedulerLink::State::on_answer(const Incoming& answer, Change& change) {
       change.newest = true;
     }
   } else if (answer.status == Errc::fenced || answer.status == Errc::unknown_name) {
+    std::string why(reinterpret_cast<const char*>(words.data()), words.size());
     refuse(answer.status,
-           "the scheduler does not know this process any more: it was cut off, or "
-           "the cluster was started anew; start it again to join",
+           fmt::format("the scheduler {} does not know this process any more{}{}",
+                       options.scheduler.to_string(), why.empty() ? "" : ": ", why),
            change);
   }
 }
@@ -320,6 +321,13 @@ const GlobalClock& SchedulerLink::global_clock_info() const { return state_->inf
 bool SchedulerLink::in_touch(TimePoint now) const {
   const auto heard = state_->session.last_heard();
   return heard != TimePoint{} && now - heard < state_->options.silence;
+}
+
+/// An open connection is pinged after a third of `silence`.
+std::string SchedulerLink::unreachable(TimePoint now) const {
+  const auto& s = *state_;
+  if (s.session.open() && now - s.session.last_heard() < s.options.silence / 2) return {};
+  return "the scheduler cannot be reached: " + s.session.explain();
 }
 
 void SchedulerLink::want_view(Epoch at_least) {

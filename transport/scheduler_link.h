@@ -45,6 +45,9 @@ class SchedulerLink {
   const GlobalClock& global_clock_info() const;
   /// False: no word of the scheduler for a lease: a server stops answering until it has heard.
   bool in_touch(TimePoint now) const;
+  /// For people: that the scheduler cannot be reached, why and since when. Empty: it can be, as far
+  /// as we know.
+  std::string unreachable(TimePoint now) const;
 
   /// Asks for a newer view: somebody's epoch is ahead of ours.
   void want_view(Epoch at_least);

@@ -233,7 +233,11 @@ void Scheduler::on_get_view(SessionServer::Peer& peer, const FrameView& frame) {
   if (view_->find_node(peer.node) == nullptr && membership_.draft().find_node(peer.node) == nullptr)
     return answer(peer.endpoint, frame.header.request,
                   peer.role == Role::worker ? Errc::fenced : Errc::unknown_name,
-                  "this node is not in the cluster any more");
+                  has > view_->epoch
+                      ? "it was restarted without the state of the cluster that this process "
+                        "joined (state_dir): start the cluster's processes anew"
+                      : "nothing was heard of it for its lease, or it fell behind by "
+                        "straggler_limit; start it again to join");
   if (view_->epoch == Epoch{}) return answer(peer.endpoint, frame.header.request, Errc::not_ready);
   sent_view_[peer.endpoint] = view_->epoch;
   clocks_unsent_ = true;

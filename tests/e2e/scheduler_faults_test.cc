@@ -58,8 +58,19 @@ TEST_F(SchedulerFaults, CallsThatNeedItEndAtTheirDeadlineWhenItStaysAway) {
   worker(1).send("barrier timeout=300ms");
   EXPECT_OK(worker(0).call("tick"));
   EXPECT_OK(worker(0).call("pull p t rows=0:10 timeout=300ms"));
-  EXPECT_FAILED(worker(0).call("wait p"), "timed_out");
+  EXPECT_FAILED(worker(0).call("wait p"), "timed_out", "the scheduler cannot be reached");
   EXPECT_FAILED(worker(1).reply(), "timed_out", scheduler_address());
+}
+
+TEST_F(SchedulerFaults, ThatComesBackWithoutItsStateSaysSo) {
+  start_cluster({.servers = 1, .workers = 1});
+  all("open t rows=10 rule=add staleness=unbounded");
+  scheduler().kill();
+  restart_scheduler();
+  EXPECT_FAILED(worker(0).call("barrier timeout=20s"), "fenced",
+                "without the state of the cluster that this process joined");
+  EXPECT_OK(worker(0).call("push p t rows=0:10"));
+  EXPECT_FAILED(worker(0).call("wait p"), "fenced", "without the state of the cluster");
 }
 
 TEST_F(SchedulerFaults, StoppedForAWhileCutsNobodyOff) {

@@ -42,6 +42,24 @@ class LostServer : public EngineTest {
   RowRange survivor_;
 };
 
+TEST_F(LostServer, IsNamedAndSoIsTheWayOut) {
+  start_two();
+  const auto who = "its only server, 'server0' at server0:8000 (node ";
+  network_.stop(servers_[0]->node);
+  const auto under_way = push(0, 0);
+  run(milliseconds(5));
+  kill_server(0);
+  for (const auto id : {under_way, pull(0, 0, seconds(20))}) {
+    const auto& op = wait(0, id);
+    EXPECT_EQ(op.code, Errc::slot_lost);
+    EXPECT_NE(op.detail.find(who), std::string::npos) << op.detail;
+    EXPECT_NE(op.detail.find("drop the table, create it anew"), std::string::npos) << op.detail;
+  }
+  const auto& later = wait(0, pull(0, 0, seconds(20)));
+  EXPECT_EQ(later.code, Errc::slot_lost);
+  EXPECT_NE(later.detail.find(who), std::string::npos) << later.detail;
+}
+
 TEST_F(LostServer, BurnsWhatTheOthersHaveNotApplied) {
   engine_options_.eager_bytes_max = engine_options_.answer_bytes_max = 0;  // lent
   lose_one_under_a_push();

@@ -1,5 +1,6 @@
 // Peers that cannot be reached: how they are tried, and what operations say of them.
 
+#include "core/cluster/messages.h"
 #include "tests/engine/cluster.h"
 
 namespace shoal::test {
@@ -19,6 +20,56 @@ class Unreachable : public EngineTest {
     EXPECT_NE(text.find(part), std::string::npos) << text << "\n  does not say: " << part;
   }
 };
+
+/// G stands still because of it, whoever was the last to hold it back.
+TEST_F(Unreachable, ADeadSchedulerIsNotBlamedOnAWorker) {
+  start(2, {dense("t", Apply::per_clock)});
+  tick(0);
+  network_.crash(scheduler_node_);
+  driver_.detach(scheduler_node_);
+  scheduler_.reset();
+  scheduler_transport_.reset();
+  run(seconds(2));
+  const auto& late = wait(0, pull(0, 0, seconds(1)));
+  EXPECT_EQ(late.code, Errc::timed_out);
+  expect_says(late.detail,
+              "the global clock is 0, and cannot rise: the scheduler cannot be reached");
+  expect_says(late.detail, "scheduler:7000: not connected after");
+  expect_says(late.detail, "last heard 3.");
+}
+
+TEST_F(Unreachable, AFlushNamesTheServerThatItWaitsFor) {
+  start(1, {dense("t", Apply::on_arrival, unbounded)});
+  network_.stop(server_node_);
+  network_.drop_connections(node(0), server_node_);
+  EXPECT_NE(wait(0, store(0, 0, milliseconds(100))).code, Errc::ok);
+  Engine::Ask ask;
+  ask.kind = OperationKind::flush;
+  const auto& flushed = wait(0, submit(0, std::move(ask), seconds(1)));
+  EXPECT_EQ(flushed.code, Errc::timed_out);
+  expect_says(flushed.detail, "of 1 pushes, those among them whose calls have failed");
+  expect_says(flushed.detail, "1 wait for server 'server0' at server0:8000 (node ");
+}
+
+TEST_F(Unreachable, WhoHasLeftIsToldSo) {
+  start(2, {dense("t", Apply::on_arrival, unbounded)});
+  std::vector<std::byte> meta(16);
+  Writer out(meta);
+  encode(out, Leave{id(0)});
+  meta.resize(out.size());
+  Engine::Ask ask;
+  ask.kind = OperationKind::control;
+  ask.control = FrameKind::leave;
+  ask.control_meta = std::move(meta);
+  EXPECT_EQ(wait(0, submit(0, std::move(ask), seconds(1))).code, Errc::ok);
+  for (int i = 0; i < 2;
+       ++i) {  // at once, and when the scheduler and the servers have had their say
+    const auto& pushed = wait(0, push(0, 0));
+    EXPECT_EQ(pushed.code, Errc::fenced);
+    expect_says(pushed.detail, "this worker has left the cluster");
+    run(seconds(5));
+  }
+}
 
 /// The default deadline of a try is longer than all of this.
 TEST_F(Unreachable, EachTryToConnectHasItsDeadline) {

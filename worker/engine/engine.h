@@ -171,7 +171,7 @@ class Engine final : public Pollable {
   void start_pull(Operation& op);
   void split_range(const Table& table, RowRange rows, std::size_t row_bytes, Row origin);
   Status split_keys(Operation& op, Table& table, bool push);
-  const SlotChain* lost_slot(const Table& table, SlotIndex& slot) const;
+  std::optional<SlotIndex> lost_slot(const Table& table) const;
   void plan_requests(Operation* op, Table& table, Request::Kind kind, WorkerClock clock);
   void post_planned();
   void note_contribution(Table& table, RowRange rows);
@@ -207,10 +207,19 @@ class Engine final : public Pollable {
   void on_broken(Server& server);
   std::vector<std::uint32_t> requests_of(const Operation& op);
 
-  // engine_late.cc: deadlines, and what their errors say
-  void expire(Operation& op);
+  // engine_words.cc: what people are told
+  std::string name_of_server(NodeId id) const;
   std::string why_late(const Operation& op, bool& lost);
   std::string held_back_by(const Operation& op) const;
+  std::string why_lost(const Table& table, SlotIndex slot) const;
+  std::string why_cut_off() const;
+  std::string why_refused(const Operation& op, NodeId server, Errc code,
+                          const AnswerParts& answer) const;
+  std::string why_unsettled();
+  std::string explain() const;
+
+  // engine_late.cc: deadlines
+  void expire(Operation& op);
   bool ask_for_straggler(Operation& op);
   void on_straggler(NodeId about, const FrameView& answer);
 
@@ -229,7 +238,6 @@ class Engine final : public Pollable {
   void start_control(Operation& op);
   void let_go_control(Operation& op);
   void end_control(Operation& op);
-  std::string explain() const;
   Server* find_server(NodeId id);
   Table* find_table(TableId id);
   void free_memory_if_unused(MemoryRecord* record);
@@ -242,6 +250,7 @@ class Engine final : public Pollable {
   SchedulerLink link_;
   std::optional<Error> refusal_;
   bool fenced_ = false;
+  bool left_ = false;  ///< out of the roster because this worker asked for it
   ViewPtr seen_view_;  ///< what servers_, tables_ and routes follow
 
   std::atomic<std::int64_t> local_{0};
@@ -257,6 +266,7 @@ class Engine final : public Pollable {
   RequestTable requests_;
   KeyPlans plans_;
   std::vector<std::unique_ptr<Server>> servers_;
+  std::vector<std::pair<NodeId, std::string>> gone_servers_;  ///< and what people call them
   std::unordered_map<EndpointId, Server*> by_endpoint_;
   std::vector<std::unique_ptr<Table>> tables_;  ///< by TableId
   std::vector<std::uint32_t> active_;           ///< operations that are not done

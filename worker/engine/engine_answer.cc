@@ -34,13 +34,6 @@ bool burning_is_pointless(Errc code) {
   return code == Errc::fenced || code == Errc::slot_lost || code == Errc::unknown_name;
 }
 
-/// ": it has no memory for ...": what the server said, if it said anything.
-std::string reason_of(const AnswerParts& answer) {
-  if (answer.rest.empty()) return {};
-  return fmt::format(": {}", std::string_view(reinterpret_cast<const char*>(answer.rest.data()),
-                                              answer.rest.size()));
-}
-
 constexpr Duration kRetryMin = std::chrono::milliseconds(1);
 constexpr Duration kRetryMax = std::chrono::milliseconds(100);
 
@@ -119,9 +112,7 @@ void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
     if (op != nullptr) finish_if_done(*op);
     return;
   }
-  let_go(*op, fatal,
-         fmt::format("push to table '{}' was refused by server {}{}", op->table->spec.name,
-                     request.server.value, reason_of(answer)));
+  let_go(*op, fatal, why_refused(*op, request.server, fatal, answer));
 }
 
 void Engine::on_pull_answer(std::uint32_t index, const FrameView& frame,
@@ -154,10 +145,7 @@ void Engine::on_pull_answer(std::uint32_t index, const FrameView& frame,
   request.id = RequestId{};
   bool lost = false;
   let_go(op, code,
-         code == Errc::timed_out
-             ? why_late(op, lost)
-             : fmt::format("pull of table '{}' was refused by server {}{}", op.table->spec.name,
-                           server.value, reason_of(answer)));
+         code == Errc::timed_out ? why_late(op, lost) : why_refused(op, server, code, answer));
 }
 
 /// The values of an eager answer stand in the order of the request's runs.

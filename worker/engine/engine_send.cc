@@ -86,10 +86,7 @@ void Engine::start(Operation& op) {
   if (table == nullptr || table->info == nullptr)
     return let_go(op, Errc::unknown_name,
                   fmt::format("table '{}' was dropped", op.table->spec.name));
-  if (fenced_)
-    return let_go(op, Errc::fenced,
-                  "this worker was cut off from the cluster: its lease "
-                  "ended; connect again to join as a new worker");
+  if (fenced_) return let_go(op, Errc::fenced, why_cut_off());
   op.stage = Operation::Stage::running;
   op.started = true;
   // A push_pull's pull goes out behind its push, so that `after` names it; the pull's gate waits.
@@ -109,12 +106,8 @@ void Engine::start_push(Operation& op) {
   } else {
     split_range(table, op.rows, row_bytes, op.rows.begin);
   }
-  SlotIndex slot;
-  if (lost_slot(table, slot) != nullptr)
-    return let_go(
-        op, Errc::slot_lost,
-        fmt::format("table '{}': the only server of slot {} is lost, and its rows with it",
-                    table.shape.spec.name, slot.value));
+  if (const auto slot = lost_slot(table))
+    return let_go(op, Errc::slot_lost, why_lost(table, *slot));
   std::uint64_t rows = 0;
   for (const auto& run : runs_) rows += run.row_count;
   bytes_pushed_.fetch_add(rows * row_bytes, std::memory_order_relaxed);
@@ -133,12 +126,8 @@ void Engine::start_pull(Operation& op) {
   } else {
     split_range(table, op.rows, table.shape.row_bytes, op.rows.begin);
   }
-  SlotIndex slot;
-  if (lost_slot(table, slot) != nullptr)
-    return let_go(
-        op, Errc::slot_lost,
-        fmt::format("table '{}': the only server of slot {} is lost, and its rows with it",
-                    table.shape.spec.name, slot.value));
+  if (const auto slot = lost_slot(table))
+    return let_go(op, Errc::slot_lost, why_lost(table, *slot));
   if (table.shape.spec.apply_mode() == Apply::on_arrival)
     for (auto& run : runs_) run.after = table.next_q[run.slot.value] - 1;
   op.completion = {WorkerClock(std::numeric_limits<std::int64_t>::max()),
@@ -201,13 +190,10 @@ Status Engine::split_keys(Operation& op, Table& table, bool push) {
   return {};
 }
 
-const SlotChain* Engine::lost_slot(const Table& table, SlotIndex& slot) const {
+std::optional<SlotIndex> Engine::lost_slot(const Table& table) const {
   for (const auto& run : runs_)
-    if (table.chain(run.slot).lost()) {
-      slot = run.slot;
-      return &table.chain(run.slot);
-    }
-  return nullptr;
+    if (table.chain(run.slot).lost()) return run.slot;
+  return {};
 }
 
 /// Divides runs_ among requests: those of one server together, in order. Fills planned_.

@@ -13,9 +13,12 @@ namespace shoal {
 
 namespace {
 
-constexpr const char* kCutOff =
-    "this worker was cut off from the cluster: its lease ended; connect again to join as a new "
-    "worker";
+/// Servers that are gone whose names are kept for messages.
+constexpr std::size_t kGoneServersMax = 64;
+
+bool is_leave(const Operation& op) {
+  return op.kind == OperationKind::control && op.control == FrameKind::leave;
+}
 
 }  // namespace
 
@@ -71,14 +74,16 @@ void Engine::on_view() {
 /// This worker is in the roster no more: nothing of it will be applied, and it can only join anew.
 void Engine::cut_off() {
   fenced_ = true;
+  left_ = left_ || std::any_of(active_.begin(), active_.end(),
+                               [&](auto index) { return is_leave(operations_[index]); });
   reroute();
   for (const auto index : std::vector<std::uint32_t>(active_)) {
     auto& op = operations_[index];
     if (!op.pending()) continue;
-    if (op.kind == OperationKind::control && op.control == FrameKind::leave)
+    if (is_leave(op))
       finish(op, Errc::ok, {});  // what it asked for has happened; the answer comes behind the view
     else
-      let_go(op, Errc::fenced, kCutOff);
+      let_go(op, Errc::fenced, why_cut_off());
   }
 }
 
@@ -97,8 +102,12 @@ void Engine::follow_servers() {
     options.requests_max = options_.operations_max;
     options.connect_timeout = options_.connect_timeout;
     options.seed = options_.seed + node.id.value;
-    servers_.push_back(std::make_unique<Server>(Server{
-        node.id, node.incarnation, std::make_unique<Session>(transport_, options), {}, 0, 0}));
+    auto server = std::make_unique<Server>();
+    server->id = node.id;
+    server->incarnation = node.incarnation;
+    server->who = fmt::format("'{}' at {} (node {})", node.name, node.address, node.id.value);
+    server->session = std::make_unique<Session>(transport_, options);
+    servers_.push_back(std::move(server));
   }
   // Connections to servers that are no more end here; reroute() then finds their requests.
   const auto first_gone = std::stable_partition(
@@ -109,6 +118,8 @@ void Engine::follow_servers() {
   servers_.erase(first_gone, servers_.end());
   for (auto& server : gone) {
     server->session->close();
+    if (gone_servers_.size() == kGoneServersMax) gone_servers_.erase(gone_servers_.begin());
+    gone_servers_.emplace_back(server->id, server->who);
     on_broken(*server);
   }
 }
@@ -123,6 +134,8 @@ void Engine::follow_tables() {
       table = std::make_unique<Table>(info);
       table->info = &info;
     }
+    for (std::uint32_t slot = 0; slot < info.slots.size(); ++slot)
+      if (!info.slots[slot].lost()) table->last_server[slot] = info.slots[slot].head();
     std::vector<std::uint32_t> order(info.slots.size());
     for (std::uint32_t slot = 0; slot < order.size(); ++slot) order[slot] = slot;
     std::stable_sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
@@ -156,11 +169,13 @@ void Engine::reroute(std::uint32_t index) {
     return end_request(index);
   }
   const bool pull = request.kind == Request::Kind::pull;
-  bool lost = false;
+  const auto lost_run = std::find_if(request.runs.begin(), request.runs.end(),
+                                     [&](const Run& run) { return table->chain(run.slot).lost(); });
+  const bool lost = lost_run != request.runs.end();
+  const auto lost_slot = lost ? lost_run->slot : SlotIndex{};
   bool moved = false;
   for (const auto& run : request.runs) {
     const auto& chain = table->chain(run.slot);
-    lost = lost || chain.lost();
     moved = moved || (!chain.lost() && (pull ? chain.tail() : chain.head()) != request.server);
   }
   if (!lost && !moved) return;
@@ -175,10 +190,7 @@ void Engine::reroute(std::uint32_t index) {
     auto& op = operations_[request.operation];
     if (op.stage != Operation::Stage::letting_go) {
       const auto generation = request.generation;
-      let_go(op, Errc::slot_lost,
-             fmt::format("table '{}': the only server of some of its slots is lost, and their "
-                         "rows with it",
-                         op.table->spec.name));
+      let_go(op, Errc::slot_lost, why_lost(*table, lost_slot));
       // What is burnt of it has no lost slots any more, but may have to follow the others.
       if (request.stage != Request::Stage::free && request.generation == generation) reroute(index);
       return;
@@ -294,6 +306,7 @@ void Engine::on_control_answer(const Incoming& answer) {
     return finish(op, op.end_code,
                   std::move(op.end_code != code && !text.empty() ? text : op.end_detail));
   if (code != Errc::ok) return finish(op, code, std::move(text));
+  if (op.control == FrameKind::leave) left_ = true;
   if (op.control != FrameKind::open_table) return finish(op, Errc::ok, std::move(text));
   op.opened_id = answer.frame.header.table;
   finish_opened(op);
@@ -308,14 +321,6 @@ void Engine::finish_opened(Operation& op) {
   }
   op.opened = &table->shape;
   finish(op, Errc::ok, {});
-}
-
-std::string Engine::explain() const {
-  std::string text =
-      fmt::format("scheduler {}: {}\n", options_.scheduler.to_string(), link_.explain());
-  for (const auto& server : servers_)
-    text += fmt::format("server {}: {}\n", server->id.value, server->session->explain());
-  return text;
 }
 
 }  // namespace shoal

@@ -14,6 +14,7 @@ namespace shoal {
 struct Engine::Server {
   NodeId id;
   Incarnation incarnation;
+  std::string who;  ///< for people
   std::unique_ptr<Session> session;
   EndpointId endpoint;         ///< under which `by_endpoint_` knows it
   std::uint32_t refusals = 0;  ///< since it was last open: reported to the scheduler once
@@ -23,15 +24,17 @@ struct Engine::Server {
 /// A table of the view and this worker's place in it.
 struct Engine::Table {
   TableShape shape;
-  const TableInfo* info = nullptr;         ///< in seen_view_; null: dropped
-  std::vector<Sequence> next_q;            ///< by slot: what the next part gets
-  std::vector<std::uint32_t> slot_rank;    ///< by slot: its place when ordered by server
+  const TableInfo* info = nullptr;       ///< in seen_view_; null: dropped
+  std::vector<Sequence> next_q;          ///< by slot: what the next part gets
+  std::vector<std::uint32_t> slot_rank;  ///< by slot: its place when ordered by server
+  std::vector<NodeId> last_server;       ///< by slot: the last that it had; 0: lost before we came
   std::vector<std::uint64_t> contributed;  ///< collective: rows by segment, of the current clock
 
   explicit Table(const TableInfo& table)
       : shape{table.id, table.spec, table.geometry(), table.spec.row_bytes(),
               table.spec.row_bytes() * table.spec.update.inputs},
-        next_q(table.slots.size(), Sequence(1)) {
+        next_q(table.slots.size(), Sequence(1)),
+        last_server(table.slots.size()) {
     if (collective()) contributed.assign(shape.geometry.segments(), 0);
   }
   bool has_contributed(const Operation& op) const;

@@ -245,7 +245,8 @@ std::string WorkerCore::explain() {
 
 Status WorkerCore::leave() {
   if (left_.load()) return {};
-  SHOAL_TRY(flush({}));
+  if (const auto flushed = flush({}); !flushed.ok())
+    return Error{flushed.code(), "cannot leave yet: " + flushed.error().what};
   std::vector<std::byte> meta(16);
   Writer out(meta);
   encode(out, Leave{joined_.node});
