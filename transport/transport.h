@@ -120,9 +120,9 @@ struct Event {
 ///    has to know whether the rest came waits for an answer, as sessions do.
 ///  - `close` ends every loan on the endpoint before it returns: their completions follow with
 ///    `closed`, but from that moment no byte lands in or leaves the memory.
-///  - A peer that sends nonsense loses its endpoint (`closed` with Errc::protocol, corrupt,
-///  version)
-///    and touches nothing else. A peer without the cluster's token never shows up as `accepted`.
+///  - A peer that sends nonsense loses its endpoint (`closed` with Errc::protocol, corrupt or
+///    version) and touches nothing else. A peer without the cluster's token never shows up as
+///    `accepted`.
 ///  - Nothing blocks and nothing is called back; `poll` is the only way out.
 ///  - In steady state no call allocates.
 class Transport {

@@ -89,11 +89,11 @@ class Engine final : public Pollable {
   }
   void tick();
   WorkerClock clock() const { return WorkerClock(local_.load(std::memory_order_acquire)); }
-  /// Registers (later, on the loop) memory for many operations. Null: overloaded.
+  /// Memory for many operations; registered when the first one needs it. Never null.
   MemoryRecord* add_memory(MemoryView memory, bool owned);
   /// The handle is gone; owned memory is freed when no operation uses it any more.
   void remove_memory(MemoryRecord* record);
-  /// What `tick` and submit call so that a sleeping loop notices. Set before threads start.
+  /// What every call above makes so that a sleeping loop notices. Set before threads start.
   void set_wake(std::function<void()> wake) { wake_ = std::move(wake); }
 
   /// Counters for progress lines; approximate while operations run.
@@ -146,18 +146,22 @@ class Engine final : public Pollable {
     bool pushes = false;
   };
 
-  // engine.cc: the loop and the hand-over between threads
-  void dispatch(const Event& event, TimePoint now);
-  bool take_calls();
+  // engine_calls.cc: the hand-over between threads
   void hand(const Call& call);
   void wake();
+  bool take_calls();
   void accept(std::uint32_t index);
-  void advance_clock(WorkerClock to);
-  void report_clock();
+  void free_memory_if_unused(MemoryRecord* record);
+
+  // engine_blocked.cc: who waits for others
   bool start_unblocked();
   bool may_start(const Blocked& blocked, std::size_t position, Error& failed);
   void follow_ended(Operation& op);
-  void expire(TimePoint now);
+
+  // engine.cc: the loop, and the end of operations
+  void dispatch(const Event& event, TimePoint now);
+  void advance_clock(WorkerClock to);
+  void report_clock();
   void finish(Operation& op, Errc code, std::string detail);
   void finish_if_done(Operation& op);
   void set_phase(Operation& op, Operation::Phase phase);
@@ -219,6 +223,7 @@ class Engine final : public Pollable {
   std::string explain() const;
 
   // engine_late.cc: deadlines
+  void expire(TimePoint now);
   void expire(Operation& op);
   bool ask_for_straggler(Operation& op);
   void on_straggler(NodeId about, const FrameView& answer);
@@ -231,6 +236,10 @@ class Engine final : public Pollable {
   void follow_tables();
   void reroute();
   void reroute(std::uint32_t index);
+  void forget(std::uint32_t index);
+  bool lose_slot(std::uint32_t index, const Table& table, SlotIndex slot);
+  void divide(std::uint32_t index, const Table& table);
+  std::uint32_t another_like(std::uint32_t index);
   void leave_server(std::uint32_t index);
   void finish_opened(Operation& op);
   void on_control_answer(const Incoming& answer);
@@ -240,7 +249,6 @@ class Engine final : public Pollable {
   void end_control(Operation& op);
   Server* find_server(NodeId id);
   Table* find_table(TableId id);
-  void free_memory_if_unused(MemoryRecord* record);
 
   Transport& transport_;
   const Clock& clock_;

@@ -12,6 +12,28 @@
 
 namespace shoal {
 
+void Engine::expire(TimePoint now) {
+  if (now < next_expiry_) return;
+  next_expiry_ = kNever;
+  ended_.clear();
+  for (const auto index : active_) {
+    const auto& op = operations_[index];
+    const auto due = op.stage == Operation::Stage::letting_go ? op.force_at : op.deadline;
+    if (due <= now)
+      ended_.push_back(index);
+    else
+      next_expiry_ = std::min(next_expiry_, due);
+  }
+  for (const auto index : ended_) {
+    auto& op = operations_[index];
+    if (!op.pending()) continue;
+    if (op.stage == Operation::Stage::letting_go)
+      force_end(op);
+    else
+      expire(op);
+  }
+}
+
 void Engine::expire(Operation& op) {
   if (op.kind == OperationKind::control)
     return let_go(op, Errc::timed_out,

@@ -16,6 +16,10 @@ namespace {
 /// Servers that are gone whose names are kept for messages.
 constexpr std::size_t kGoneServersMax = 64;
 
+NodeId server_for(const Request& request, const SlotChain& chain) {
+  return request.kind == Request::Kind::pull ? chain.tail() : chain.head();
+}
+
 bool is_leave(const Operation& op) {
   return op.kind == OperationKind::control && op.control == FrameKind::leave;
 }
@@ -160,73 +164,75 @@ void Engine::reroute() {
 void Engine::reroute(std::uint32_t index) {
   auto& request = requests_[index];
   const auto* table = find_table(request.table);
-  if (fenced_ || table == nullptr || table->info == nullptr) {
-    // on_view ends the operations; what was burnt of them already ends here.
-    if (request.operation != Request::kNone && request.kind != Request::Kind::burn) return;
-    leave_server(index);
-    std::erase_if(blocked_, [&](const Blocked& b) { return b.request == index; });
-    if (request.operation != Request::kNone) operations_[request.operation].incomplete = true;
-    return end_request(index);
-  }
-  const bool pull = request.kind == Request::Kind::pull;
-  const auto lost_run = std::find_if(request.runs.begin(), request.runs.end(),
-                                     [&](const Run& run) { return table->chain(run.slot).lost(); });
-  const bool lost = lost_run != request.runs.end();
-  const auto lost_slot = lost ? lost_run->slot : SlotIndex{};
-  bool moved = false;
-  for (const auto& run : request.runs) {
+  if (fenced_ || table == nullptr || table->info == nullptr) return forget(index);
+  const auto lost = std::find_if(request.runs.begin(), request.runs.end(),
+                                 [&](const Run& run) { return table->chain(run.slot).lost(); });
+  const bool moved = std::any_of(request.runs.begin(), request.runs.end(), [&](const Run& run) {
     const auto& chain = table->chain(run.slot);
-    moved = moved || (!chain.lost() && (pull ? chain.tail() : chain.head()) != request.server);
-  }
-  if (!lost && !moved) return;
+    return !chain.lost() && server_for(request, chain) != request.server;
+  });
+  const bool any_lost = lost != request.runs.end();
+  if (!any_lost && !moved) return;
   if (request.stage == Request::Stage::letting_go) return;  // only waits for its loan's end
+  const auto lost_slot = any_lost ? lost->slot : SlotIndex{};
   leave_server(index);
   if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
   if (request.stage != Request::Stage::planned) {
     request.stage = Request::Stage::planned;
     request.id = RequestId{};
   }
-  if (lost && request.operation != Request::kNone) {
+  if (any_lost && !lose_slot(index, *table, lost_slot)) return;
+  divide(index, *table);
+}
+
+/// A request of a dropped table, or of a worker that is cut off. on_view ends the operations; what
+/// was burnt of them already ends here.
+void Engine::forget(std::uint32_t index) {
+  auto& request = requests_[index];
+  if (request.operation != Request::kNone && request.kind != Request::Kind::burn) return;
+  leave_server(index);
+  std::erase_if(blocked_, [&](const Blocked& b) { return b.request == index; });
+  if (request.operation != Request::kNone) operations_[request.operation].incomplete = true;
+  end_request(index);
+}
+
+/// Runs of lost slots leave the request, and its operation ends. True: other runs are left, which
+/// have to follow their servers.
+bool Engine::lose_slot(std::uint32_t index, const Table& table, SlotIndex slot) {
+  auto& request = requests_[index];
+  if (request.operation != Request::kNone) {
     auto& op = operations_[request.operation];
     if (op.stage != Operation::Stage::letting_go) {
       const auto generation = request.generation;
-      let_go(op, Errc::slot_lost, why_lost(*table, lost_slot));
+      let_go(op, Errc::slot_lost, why_lost(table, slot));
       // What is burnt of it has no lost slots any more, but may have to follow the others.
       if (request.stage != Request::Stage::free && request.generation == generation) reroute(index);
-      return;
+      return false;
     }
     op.ambiguous = op.incomplete = true;
     detach(index);
     finish_if_done(op);
   }
-  std::erase_if(request.runs, [&](const Run& run) { return table->chain(run.slot).lost(); });
-  if (request.runs.empty()) {
-    std::erase_if(blocked_, [&](const Blocked& b) { return b.request == index; });
-    return end_request(index);
-  }
+  std::erase_if(request.runs, [&](const Run& run) { return table.chain(run.slot).lost(); });
+  if (!request.runs.empty()) return true;
+  std::erase_if(blocked_, [&](const Blocked& b) { return b.request == index; });
+  end_request(index);
+  return false;
+}
+
+/// One request goes on for each server; the first is this one.
+void Engine::divide(std::uint32_t index, const Table& table) {
   const bool unsequenced = std::any_of(blocked_.begin(), blocked_.end(),
                                        [&](const Blocked& b) { return b.request == index; });
-  // One request goes on for each server; the first is this one.
-  const auto runs = std::exchange(request.runs, {});
+  const auto runs = std::exchange(requests_[index].runs, {});
   auto target = index;
   for (const auto& run : runs) {
-    const auto& chain = table->chain(run.slot);
-    const auto server = pull ? chain.tail() : chain.head();
+    const auto server = server_for(requests_[index], table.chain(run.slot));
     if (!requests_[target].runs.empty() && requests_[target].server != server) {
-      const auto next = requests_.acquire();
-      auto& from = requests_[index];
-      auto& to = requests_[next];
-      to.kind = from.kind;
-      to.store = from.store;
-      to.by_keys = from.by_keys;
-      to.repeated = from.repeated;
-      to.operation = from.operation;
-      to.table = from.table;
-      to.clock = from.clock;
-      if (to.operation != Request::kNone) ++operations_[to.operation].requests_left;
-      if (!pull) keeper_.begin_push(to.clock);
+      const auto next = another_like(index);
+      const auto& request = requests_[next];
       if (unsequenced)
-        blocked_.push_back({Request::kNone, next, to.table.value, to.clock, true});
+        blocked_.push_back({Request::kNone, next, request.table.value, request.clock, true});
       else if (target != index)
         post(target);
       target = next;
@@ -237,6 +243,23 @@ void Engine::reroute(std::uint32_t index) {
   if (unsequenced) return;
   if (target != index) post(target);
   if (requests_[index].stage == Request::Stage::planned) post(index);
+}
+
+/// A request of the same operation, without runs.
+std::uint32_t Engine::another_like(std::uint32_t index) {
+  const auto made = requests_.acquire();
+  const auto& from = requests_[index];
+  auto& to = requests_[made];
+  to.kind = from.kind;
+  to.store = from.store;
+  to.by_keys = from.by_keys;
+  to.repeated = from.repeated;
+  to.operation = from.operation;
+  to.table = from.table;
+  to.clock = from.clock;
+  if (to.operation != Request::kNone) ++operations_[to.operation].requests_left;
+  if (to.kind != Request::Kind::pull) keeper_.begin_push(to.clock);
+  return made;
 }
 
 /// The request's server has nothing to do with it any more: no answer comes, and no loan is left.

@@ -59,12 +59,12 @@ struct TableShape {
 inline constexpr WorkerClock kNoNeed{std::numeric_limits<std::int64_t>::min()};
 
 /// One call of the user's API, from its issue until its ticket is gone. The user's thread fills in
-/// the first block and hands the operation to the engine; the engine owns it until `state` says
+/// the first block and hands the operation to the engine; the engine owns it until `phase` says
 /// done; then the results are the user's to read.
 struct Operation {
   static constexpr std::size_t kAfterMax = 4;
 
-  // What is asked: written before submit, not changed after.
+  // What is asked: written before submit; later the loop changes `after` and `clock`.
   OperationKind kind = OperationKind::push;
   bool by_keys = false;
   bool store = false;
@@ -76,7 +76,7 @@ struct Operation {
   MemoryRecord* source_memory = nullptr;
   MemoryRecord* target_memory = nullptr;
   OperationId after[kAfterMax] = {};  ///< the engine clears those that have ended
-  WorkerClock clock;                  ///< the worker's clock at the call
+  WorkerClock clock;                  ///< the worker's clock at the call, or the loop's if later
   WorkerClock use_clock;              ///< pulls: u
   WorkerClock need;  ///< pulls: u - s; admitted when G or the version is at least this.
                      ///< kNoNeed: unbounded

@@ -1,0 +1,82 @@
+// Operations that wait for others before they may be sent: those they follow, and pushes of earlier
+// clocks.
+
+#include <fmt/core.h>
+
+#include <utility>
+
+#include "worker/engine/engine.h"
+
+namespace shoal {
+
+/// Whether the blocked entry at `position` may be sent: its dependencies have ended, and no push of
+/// an earlier clock to its table still waits for its sequence numbers.
+bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& failed) {
+  if (blocked.operation != Request::kNone) {
+    const auto& op = operations_[blocked.operation];
+    if (!op.follows_failed.empty()) {
+      failed = Error{Errc::cancelled,
+                     fmt::format("the operation that it follows failed: {}", op.follows_failed)};
+      return false;
+    }
+    for (const auto& id : op.after) {
+      if (!id.valid()) continue;
+      const auto& other = operations_[id.index];
+      // Only this worker's own tick could end it, and that tick waits for this push.
+      if (blocked.pushes && other.kind == OperationKind::pull && other.need > op.clock)
+        failed = Error{Errc::needs_tick,
+                       fmt::format("a push at clock {} follows a pull that needs clock {}: call "
+                                   "tick() between them",
+                                   op.clock.value, other.need.value)};
+      return false;
+    }
+  }
+  if (blocked.pushes)
+    for (std::size_t i = 0; i < position; ++i)
+      if (blocked_[i].pushes && blocked_[i].table == blocked.table &&
+          blocked_[i].clock < blocked.clock)
+        return false;
+  return true;
+}
+
+/// Takes from `after` what has ended, and keeps why it failed. Looked at when the operation is
+/// taken in and at each end of another: later the place may be another operation's.
+void Engine::follow_ended(Operation& op) {
+  for (auto& id : op.after) {
+    if (!id.valid()) continue;
+    const auto& other = operations_[id.index];
+    if (other.ended == id.generation && op.follows_failed.empty())
+      op.follows_failed = other.ended_why;
+    const auto now_there = other.generation.load(std::memory_order_relaxed);
+    if (other.ended == id.generation || now_there != id.generation) id = OperationId{};
+  }
+}
+
+bool Engine::start_unblocked() {
+  bool any = false;
+  // Finishing or failing one may unblock another, earlier or later in the list.
+  while (std::exchange(recheck_blocked_, false)) {
+    for (std::size_t i = 0; i < blocked_.size();) {
+      const auto blocked = blocked_[i];
+      Error failed{Errc::ok, {}, 0};
+      const bool start_now = may_start(blocked, i, failed);
+      if (!start_now && failed.code == Errc::ok) {
+        ++i;
+        continue;
+      }
+      blocked_.erase(blocked_.begin() + static_cast<std::ptrdiff_t>(i));
+      any = recheck_blocked_ = true;
+      if (blocked.operation == Request::kNone) {
+        assign_sequences(requests_[blocked.request]);
+        post(blocked.request);
+      } else if (start_now) {
+        start(operations_[blocked.operation]);
+      } else {
+        let_go(operations_[blocked.operation], failed.code, std::move(failed.what));
+      }
+    }
+  }
+  return any;
+}
+
+}  // namespace shoal
