@@ -53,5 +53,21 @@ TEST_F(Follow, WhatEndedWellLetsItsFollowersGo) {
   EXPECT_EQ(wait(0, third).code, Errc::ok) << engine(0).operation(third).detail;
 }
 
+TEST_F(Follow, APushThatATickOvertakesIsInItsRound) {
+  start(2, {dense("t", Apply::on_arrival), dense("c", Apply::collective)});
+  tick(0);
+  const auto first = pull(0, 0, seconds(10));  // until worker 1 has ended clock 0
+  const auto follower = push(0, 1, {0, 8}, std::span(&first, 1));  // half a segment
+  tick(0);
+  run(milliseconds(100));
+  EXPECT_FALSE(done(0, first));
+  tick(1);
+  tick(1);  // of the round, only the follower is missing now
+  EXPECT_EQ(wait(0, follower).code, Errc::ok) << engine(0).operation(follower).detail;
+  const auto round = pull(0, 1, seconds(10));
+  EXPECT_EQ(wait(0, round).code, Errc::ok) << engine(0).operation(round).detail;
+  EXPECT_EQ(memory_.back()->front(), 1.0f);
+}
+
 }  // namespace
 }  // namespace shoal::test

@@ -266,8 +266,9 @@ void Engine::note_contribution(Table& table, RowRange rows) {
   recheck_needs_tick_ = true;
 }
 
-/// At the end of a clock: empty parts for every segment of a collective table that this worker did
-/// not complete, so that nobody waits for it.
+/// At the end of a clock: an empty part for every segment of a collective table that this worker did
+/// not complete, so that nobody waits for it. It covers the rows that were not pushed, and no more:
+/// pushes that still wait for what they follow bring their own.
 void Engine::complete_contributions(WorkerClock clock) {
   if (options_.role != Role::worker) return;
   for (auto& table : tables_) {
@@ -276,8 +277,10 @@ void Engine::complete_contributions(WorkerClock clock) {
     runs_.clear();
     for (std::uint64_t i = 0; i < geometry.segments(); ++i) {
       const SegmentIndex segment(static_cast<std::uint32_t>(i));
-      const auto rows = geometry.rows_of(segment);
-      if (std::exchange(table->contributed[i], 0) >= rows.size()) continue;
+      auto rows = geometry.rows_of(segment);
+      const auto pushed = std::exchange(table->contributed[i], 0);
+      if (pushed >= rows.size()) continue;
+      rows.end -= pushed;
       const auto slot = geometry.slot_of(segment);
       if (runs_.empty() || runs_.back().slot != slot ||
           runs_.back().row_begin + runs_.back().row_count != rows.begin) {
