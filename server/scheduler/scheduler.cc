@@ -242,7 +242,8 @@ void Scheduler::on_get_view(SessionServer::Peer& peer, const FrameView& frame) {
   sent_view_[peer.endpoint] = view_->epoch;
   clocks_unsent_ = true;
   if (has == view_->epoch) return answer(peer.endpoint, frame.header.request, Errc::unchanged);
-  if (previous_ && has == previous_->epoch)
+  // Epoch 0 asks for all of it, and is also what a scheduler's first view followed.
+  if (has != Epoch{} && previous_ && has == previous_->epoch)
     return answer(peer.endpoint, frame.header.request, Errc::ok, {}, delta_, {},
                   frame_flag::kDelta);
   answer(peer.endpoint, frame.header.request, Errc::ok, {}, full_);

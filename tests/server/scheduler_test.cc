@@ -1,6 +1,9 @@
 #include "server/scheduler/scheduler.h"
 
+#include <optional>
+
 #include "tests/server/scheduler_fixture.h"
+#include "transport/session.h"
 
 namespace shoal {
 namespace {
@@ -191,6 +194,59 @@ TEST_F(SchedulerTest, ANewSchedulerTakesTheClusterUp) {
   ask(member(3), FrameKind::barrier, Barrier{member(3).id(), 1}, 3);
   ask(member(4), FrameKind::barrier, Barrier{member(4).id(), 1}, 4);
   EXPECT_TRUE(wait([&] { return member(2).answers.size() == 2 && !member(3).answers.empty(); }));
+}
+
+/// Asks for the view in full, as a node does that got a delta which does not fit: names no epoch.
+class Asker final : public Pollable {
+ public:
+  Asker(std::unique_ptr<Transport> transport, Session::Options options)
+      : transport_(std::move(transport)), session_(*transport_, std::move(options)), events_(16) {
+    FrameHeader header;
+    header.kind = FrameKind::get_view;
+    EXPECT_TRUE(session_.request(header, {}, {}, 1).ok());
+  }
+  ~Asker() override { session_.close(); }
+  bool poll(TimePoint now) override {
+    const auto count = transport_->poll(events_);
+    for (std::size_t i = 0; i < count; ++i) {
+      Incoming incoming;
+      if (!session_.handle(events_[i], now, incoming)) continue;
+      if (incoming.kind != Incoming::Kind::answer) continue;
+      status = incoming.status;
+      flags = incoming.frame.header.flags;
+    }
+    session_.poll(now);
+    transport_->flush();
+    return count > 0;
+  }
+  TimePoint next_timer() const override {
+    return std::min(session_.next_timer(), transport_->next_timer());
+  }
+  Transport& transport() override { return *transport_; }
+
+  std::optional<Errc> status;
+  std::uint16_t flags = 0;
+
+ private:
+  std::unique_ptr<Transport> transport_;
+  Session session_;
+  std::vector<Event> events_;
+};
+
+TEST_F(SchedulerTest, WhoAsksForAllOfTheViewGetsNoDelta) {
+  form(1, 1);
+  kill_scheduler();
+  start_scheduler(1, 1);
+  Session::Options options;
+  options.peer = address_;
+  options.hello = {member(1).id(), Incarnation(machines_[1]->incarnation), Role::worker, {}, {}};
+  const auto node = network_.create_node("asker");
+  Asker asker(network_.start(node), options);
+  driver_.attach(node, asker);
+  ASSERT_TRUE(wait([&] { return asker.status.has_value(); }, seconds(1)));
+  EXPECT_EQ(*asker.status, Errc::ok);
+  EXPECT_EQ(asker.flags & frame_flag::kDelta, 0);
+  driver_.detach(node);
 }
 
 TEST_F(SchedulerTest, LeavingIsAnsweredAndDoesNotWaitForTheLease) {
