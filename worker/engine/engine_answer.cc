@@ -92,6 +92,7 @@ void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
       continue;
     }
     (passes(worst) ? passing : fatal) = worst;
+    request.partly = request.partly || some_applied;
     if (!burning_is_pointless(worst))
       request.runs[kept++] = run;
     else if (op != nullptr)
@@ -284,7 +285,9 @@ void Engine::let_go_push(std::uint32_t index) {
   if (dropped) op.incomplete = true;
   if (request.runs.empty()) return end_request(index);
   request.kind = Request::Kind::burn;
-  if (!lent) {
+  if (!lent) {  // nobody waits for the answer, which would tell
+    op.ambiguous = op.ambiguous || request.doubtful;
+    op.runs_applied += request.partly ? 1 : 0;
     op.runs_burnt += static_cast<std::uint32_t>(request.runs.size());
     detach(index);
   }
@@ -352,6 +355,8 @@ void Engine::on_broken(Server& server) {
       continue;
     if (request.server != server.id) continue;
     if (request.kind == Request::Kind::burn) request.repeated = true;
+    if (request.kind == Request::Kind::push && server.session->was_sent(request.id))
+      request.doubtful = true;
     if (request.operation == Request::kNone) continue;
     auto& op = operations_[request.operation];
     if (op.stage != Operation::Stage::letting_go) continue;

@@ -254,6 +254,8 @@ std::uint32_t Engine::another_like(std::uint32_t index) {
   to.store = from.store;
   to.by_keys = from.by_keys;
   to.repeated = from.repeated;
+  to.doubtful = from.doubtful;
+  to.partly = from.partly;
   to.operation = from.operation;
   to.table = from.table;
   to.clock = from.clock;

@@ -43,6 +43,8 @@ struct Request {
   bool early = false;               ///< pull: posted before it was admissible: see Server::early
   bool held_back = false;           ///< pull, waiting: until its server has room for early ones
   bool repeated = false;            ///< burn: sent over more than one connection
+  bool doubtful = false;            ///< push: a connection broke that may have brought it
+  bool partly = false;              ///< push: of a run that is asked for again a part was applied
   std::uint32_t operation = kNone;  ///< index; kNone: the operation has ended
   std::uint32_t generation = 0;     ///< of this Request, in the session's context
   TableId table;
@@ -72,7 +74,7 @@ class RequestTable {
     ++request.generation;
     request.stage = Request::Stage::planned;
     request.store = request.by_keys = request.eager = request.repeated = false;
-    request.early = request.held_back = false;
+    request.early = request.held_back = request.doubtful = request.partly = false;
     request.operation = Request::kNone;
     request.id = RequestId{};
     request.attempts = 0;
