@@ -50,6 +50,22 @@ TEST_F(Credits, PullsThatWaitForOthersLeaveRoomToo) {
   expect_ok(0, pulls);
 }
 
+TEST_F(Credits, ParkedPushesHaveTheirShareOfTheQuota) {
+  limits_.parked_quota = 1;
+  start(2, {dense("t", Apply::on_arrival), dense("p", Apply::per_clock)});
+  tick(0);
+  tick(0);
+  const auto beyond_the_window = push(0, 1);
+  run(std::chrono::milliseconds(10));
+  const std::vector<OperationId> pulls = {pull(0, 0, seconds(60)), pull(0, 0, seconds(60))};
+  run(std::chrono::milliseconds(10));
+  expect_ok(0, {push(0, 0)});
+  tick(1);
+  tick(1);
+  expect_ok(0, pulls);
+  expect_ok(0, {beyond_the_window});
+}
+
 TEST_F(Credits, WithoutAQuotaToo) {
   limits_.credits = 1;
   limits_.parked_quota = 0;

@@ -266,9 +266,9 @@ void Engine::note_contribution(Table& table, RowRange rows) {
   recheck_needs_tick_ = true;
 }
 
-/// At the end of a clock: an empty part for every segment of a collective table that this worker did
-/// not complete, so that nobody waits for it. It covers the rows that were not pushed, and no more:
-/// pushes that still wait for what they follow bring their own.
+/// At the end of a clock: an empty part for every segment of a collective table that this worker
+/// did not complete, so that nobody waits for it. It covers the rows that were not pushed, and no
+/// more: pushes that still wait for what they follow bring their own.
 void Engine::complete_contributions(WorkerClock clock) {
   if (options_.role != Role::worker) return;
   for (auto& table : tables_) {
@@ -519,9 +519,11 @@ bool Engine::must_hold_back(const Request& request, const Server& server) const 
   const auto& peer = server.session->peer();
   const bool own_round = op.table->spec.apply_mode() == Apply::collective;
   const bool needs_own_tick = op.need > keeper_.local() + (own_round ? 1 : 0);
-  const auto room =
-      needs_own_tick ? peer.parked_quota : std::max(1u, peer.parked_quota + peer.credits / 2);
-  return server.early >= room;
+  // Any push that is not answered may be parked too, and has its share of the quota.
+  const auto others = std::max(server.session->unanswered(), server.early) - server.early;
+  const auto shared = peer.parked_quota + (needs_own_tick ? 0 : peer.credits / 2);
+  const auto room = shared - std::min(shared, others);
+  return server.early >= (needs_own_tick ? room : std::max(1u, room));
 }
 
 void Engine::forget_early(Request& request) {
