@@ -2,6 +2,13 @@
 
 #include <dlfcn.h>
 #include <fmt/core.h>
+#include <link.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <vector>
 
 namespace shoal {
 
@@ -17,11 +24,51 @@ std::string describe(const PluginAbi& abi) {
   return fmt::format("version {} ({}/{})", abi.version, abi.rule_kind_bytes, abi.rule_set_bytes);
 }
 
+/// Reads a T at `offset`. False: the file ends before.
+template <class T>
+bool read_at(std::ifstream& file, std::uint64_t offset, T& value) {
+  file.seekg(static_cast<std::streamoff>(offset));
+  file.read(reinterpret_cast<char*>(&value), sizeof value);
+  return file.good();
+}
+
+/// Where the file of an object of this machine's kind has to end at the earliest: behind its
+/// headers and what they say is in the file. 0: it is no such object, or its headers are cut off.
+/// See the System V ABI, "Object Files".
+std::uint64_t object_bytes(std::ifstream& file) {
+  ElfW(Ehdr) header;
+  if (!read_at(file, 0, header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
+      header.e_phentsize != sizeof(ElfW(Phdr)))
+    return 0;
+  auto end = header.e_shoff + std::uint64_t{header.e_shnum} * header.e_shentsize;
+  for (std::uint64_t i = 0; i < header.e_phnum; ++i) {
+    ElfW(Phdr) part;
+    if (!read_at(file, header.e_phoff + i * sizeof part, part)) return 0;
+    if (part.p_type == PT_LOAD) end = std::max<std::uint64_t>(end, part.p_offset + part.p_filesz);
+  }
+  return end;
+}
+
+/// The loader maps a file without a look at its size; the pages that are missing would end this
+/// process with SIGBUS. What is no object at all the loader itself refuses.
+Status check_whole(const std::string& file, const std::string& path) {
+  std::error_code failed;
+  const auto size = std::filesystem::file_size(file, failed);
+  if (failed) return {};  // a folder, a pipe, nothing
+  std::ifstream in(file, std::ios::binary);
+  const auto needed = object_bytes(in);
+  if (needed <= size) return {};
+  return Error{Errc::corrupt, fmt::format("cannot load plugin '{}': the file was cut short, it has "
+                                          "{} bytes of {}: build or copy it again",
+                                          path, size, needed)};
+}
+
 }  // namespace
 
 Status load_plugin(const std::string& path, RuleSet& rules) {
   // A name without a slash would be searched for on the library path: a file is meant.
   const auto file = path.find('/') == std::string::npos ? "./" + path : path;
+  SHOAL_TRY(check_whole(file, path));
   void* object = ::dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
   if (object == nullptr)
     return Error{Errc::io, fmt::format("cannot load plugin '{}': {}", path, loader_reason())};

@@ -23,7 +23,8 @@ struct PluginAbi {
 /// Loads the shared object at `path` and adds its update rules to `rules`, all or none. The object
 /// stays loaded until the process ends, since tables hold its functions. Its code runs with all the
 /// rights of the server: load what you trust. Errors: io (cannot be loaded: path and the loader's
-/// reason), mismatch (no plugin, or built against another Shoal), exists (a rule's name is taken).
+/// reason), corrupt (the file was cut short), mismatch (no plugin, or built against another Shoal),
+/// exists (a rule's name is taken).
 Status load_plugin(const std::string& path, RuleSet& rules);
 
 }  // namespace shoal

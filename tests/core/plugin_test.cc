@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -90,6 +91,25 @@ TEST(Plugin, OfAnotherVersionIsRefusedBeforeItRuns) {
   EXPECT_EQ(status.code(), Errc::mismatch);
   EXPECT_TRUE(mentions(status.error(), "version 999")) << status.error().what;
   EXPECT_TRUE(mentions(status.error(), "rebuild")) << status.error().what;
+}
+
+TEST(Plugin, CutShortItIsRefusedAndNotMapped) {
+  std::ifstream whole_file(plugin("test_plugin_good"), std::ios::binary);
+  const std::string whole{std::istreambuf_iterator<char>(whole_file), {}};
+  ASSERT_GT(whole.size(), 4096u);
+  const auto path = ::testing::TempDir() + "/cut_plugin.so";
+  auto rules = RuleSet::builtin();
+  // Without the last byte; without its end; within the program headers; within the file's header.
+  for (const auto size : {whole.size() - 1, whole.size() / 2, std::size_t{100}, std::size_t{40}}) {
+    std::ofstream(path, std::ios::binary) << whole.substr(0, size);
+    const auto status = load_plugin(path, rules);
+    ASSERT_FALSE(status.ok()) << size;
+    EXPECT_TRUE(mentions(status.error(), path)) << status.error().what;
+    if (size < 4096) continue;
+    EXPECT_EQ(status.code(), Errc::corrupt);
+    EXPECT_TRUE(mentions(status.error(), "was cut short")) << status.error().what;
+  }
+  std::remove(path.c_str());
 }
 
 TEST(Plugin, OtherFilesAreRefused) {
