@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "core/base/output_path.h"
 #include "perf/report.h"
 
 extern char** environ;
@@ -142,6 +143,11 @@ std::string plot_script(const Settings& settings, const std::vector<Line>& lines
   script += "unset logscale y\nset ylabel 'bandwidth, pipelined [GB/s]'\nset yrange [0:*]\n";
   script += "plot " + curves(ops, "4", "dashtype 1", true) + "\nunset multiplot\n";
   return script;
+}
+
+Status check_drawing(const std::string& png_path) {
+  SHOAL_TRY(check_output(png_path));
+  return draw({}, png_path);
 }
 
 Status draw(const std::string& script, const std::string& png_path) {

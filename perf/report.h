@@ -43,6 +43,8 @@ std::string report_json(const Settings& settings, const std::vector<Line>& lines
 /// each operation.
 std::string plot_script(const Settings& settings, const std::vector<Line>& lines,
                         const std::string& png_path);
+/// Whether draw() could work, asked before there is anything to draw. Errors: draw()'s.
+Status check_drawing(const std::string& png_path);
 /// Runs gnuplot on a script. Errors: unavailable (it is not installed), io (with what it said).
 Status draw(const std::string& script, const std::string& png_path);
 

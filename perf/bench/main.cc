@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "core/base/log.h"
+#include "core/base/output_path.h"
 #include "perf/bench/row.h"
 #include "perf/host.h"
 
@@ -127,6 +128,11 @@ int main(int argc, char** argv) {
     for (const auto& row : rows) fmt::print("{:<34} {}\n", row.name, row.goal.to_string());
     return 0;
   }
+  if (!options->json.empty())
+    if (const auto can = check_output(options->json); !can.ok()) {
+      fmt::print(stderr, "shoal_bench: {}\n", can.error().message());
+      return 2;
+    }
   set_log_level(LogLevel::warn);
   return run(*options, rows);
 }

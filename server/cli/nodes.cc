@@ -9,12 +9,15 @@
 #include <fstream>
 
 #include "core/base/log.h"
+#include "core/base/output_path.h"
 #include "server/cli/commands.h"
 #include "server/host.h"
 
 namespace shoal::cli {
 
 namespace {
+
+constexpr auto kFresh = ".new";  // behind the path while the file is written
 
 /// Signals that end a node. Blocked before there are threads, so that all of them inherit that.
 sigset_t ending_signals() {
@@ -33,7 +36,7 @@ bool wait_for_signal(const sigset_t& signals, timespec timeout) {
 /// Renamed into place, so that who finds the file finds all of it.
 Status announce(const std::string& path, const Address& address) {
   if (path.empty()) return {};
-  const auto fresh = path + ".new";
+  const auto fresh = path + kFresh;
   std::ofstream file(fresh);
   file << address.to_string() << "\n";
   file.close();
@@ -46,6 +49,9 @@ Status announce(const std::string& path, const Address& address) {
 
 int run_scheduler(const Config& config, const std::string& announce_file) {
   const auto signals = ending_signals();
+  if (!announce_file.empty())
+    if (const auto can = check_output(announce_file + kFresh); !can.ok())
+      return fail("scheduler", can.error());
   const auto host = SchedulerHost::start(config);
   if (!host.ok()) return fail("scheduler", host.error());
   const auto& address = (*host)->address();

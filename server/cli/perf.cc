@@ -85,6 +85,9 @@ int run_perf(const Config& given, const PerfArguments& arguments) {
     fail("perf", plan.ok() ? peer.error() : plan.error());
     return kWrongUse;
   }
+  if (!arguments.plot.empty())
+    if (const auto can = perf::check_drawing(arguments.plot); !can.ok())
+      return fail("perf", can.error());
   const perf::Settings settings{config.transports, arguments.local ? "local" : arguments.peer,
                                 plan->wait,        config.progress,
                                 plan->both_ways,   plan->check};
