@@ -36,6 +36,10 @@ inline constexpr int kListenBacklog = 4096;
 inline constexpr Duration kAcceptRest = milliseconds(100);
 /// Warnings about strangers, at most one in this time: a scanner may not fill the disk.
 inline constexpr Duration kWarningInterval = seconds(5);
+/// An error about a peer that a session tries again and again, at most one in this time, with the
+/// number of tries since the last; and of so many peers at a time.
+inline constexpr Duration kComplaintInterval = seconds(60);
+inline constexpr std::size_t kComplaintsMax = 256;
 
 // --- Receiving -----------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fmt/core.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -59,8 +60,26 @@ void TcpTransport::warn(const std::string& peer, const Error& error) {
     return;
   }
   last_warning_ = now;
-  log_warn("tcp", "turned away a connection from {}: {} ({} more like it not reported)", peer,
-           error.message(), std::exchange(warnings_held_back_, 0));
+  const auto held_back = std::exchange(warnings_held_back_, 0);
+  log_warn("tcp", "turned away a connection from {}: {}{}", peer, error.message(),
+           held_back == 0 ? "" : fmt::format(" ({} more were not reported)", held_back));
+}
+
+/// A session tries for ever: the first error of a peer is told, then now and then how many there
+/// were.
+void TcpTransport::complain(const std::string& peer, const Error& error) {
+  if (complaints_.size() == kComplaintsMax) complaints_.clear();
+  const auto now = clock_.now();
+  const auto [at, fresh] = complaints_.try_emplace(peer);
+  auto& complaint = at->second;
+  if (!fresh && now - complaint.told < kComplaintInterval) {
+    ++complaint.held_back;
+    return;
+  }
+  complaint.told = now;
+  const auto held_back = std::exchange(complaint.held_back, 0);
+  log_error("tcp", "cannot connect to {}: {}{}", peer, error.message(),
+            held_back == 0 ? "" : fmt::format(" ({} tries since this was said)", held_back));
 }
 
 // --- Accepting -----------------------------------------------------------------------------------
@@ -302,8 +321,7 @@ void TcpTransport::give_up_attempt(Endpoint& endpoint, const Error& error) {
   }
   // Refused ports are what a session tries again and again while a peer restarts; a refused token
   // is an operator's mistake and must be seen.
-  if (error.code == Errc::untrusted || error.code == Errc::version)
-    log_error("tcp", "cannot connect to {}: {}", endpoint.peer, error.message());
+  if (error.code == Errc::untrusted || error.code == Errc::version) complain(endpoint.peer, error);
   std::erase(connecting_, endpoint.id);
   finish(endpoint, error.code);
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -132,6 +133,7 @@ class TcpTransport final : public Transport {
   void connected(Endpoint& endpoint);
   void open_lanes(Endpoint& endpoint, Fd message, Fd bulk, Event::Kind kind);
   void warn(const std::string& peer, const Error& error);
+  void complain(const std::string& peer, const Error& error);
 
   const Token token_;
   const TcpOptions options_;
@@ -162,6 +164,11 @@ class TcpTransport final : public Transport {
   std::uint64_t handshake_number_ = 0;
   TimePoint last_warning_ = TimePoint::min();
   std::uint64_t warnings_held_back_ = 0;
+  struct Complaint {
+    TimePoint told{};
+    std::uint64_t held_back = 0;
+  };
+  std::map<std::string, Complaint> complaints_;  ///< by peer
 
   std::uint64_t turn_ = 0;
   TimePoint timer_ = kNever;
