@@ -15,6 +15,11 @@
 #include <type_traits>
 
 #define TOML_EXCEPTIONS 0
+#include <toml++/impl/preprocessor.h>
+// toml++ 3.3 asserts that a key begins as keys do, or lets the compiler assume it, and then looks
+// whether it does: "[:" would end the process, or worse. Without that it is an error like others.
+#undef TOML_ASSERT_ASSUME
+#define TOML_ASSERT_ASSUME(expression) static_assert(true)
 #include <toml++/toml.h>
 
 #include "core/base/nearest.h"
@@ -34,7 +39,7 @@ Result<T> parse_number(std::string_view text) {
   T value{};
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size() || text.empty())
-    return Error{Errc::invalid_argument, "expected a whole number in range"};
+    return Error{Errc::invalid_argument, "expected a whole number"};
   return value;
 }
 
@@ -81,6 +86,7 @@ struct Bounds {
 
 struct Option {
   std::string_view name;
+  std::string_view takes;  // what its value is, in a word
   std::string_view meaning;
   Bounds bounds;
   Status (*set)(Config&, const Bounds&, std::string_view);
@@ -89,7 +95,11 @@ struct Option {
 
 template <class T>
 Status parse_within(T& field, const Bounds& bounds, std::string_view text) {
-  SHOAL_TRY(parse_into(field, text));
+  if (const auto parsed = parse_into(field, text); !parsed.ok()) {
+    if (bounds.least.empty()) return parsed;
+    return Error{Errc::invalid_argument,
+                 fmt::format("{} ({} to {})", parsed.error().what, bounds.least, bounds.most)};
+  }
   if constexpr (std::is_class_v<T> && !std::is_same_v<T, Duration>) return {};  // a text
   if (bounds.least.empty()) return {};
   T least{}, most{};
@@ -100,8 +110,12 @@ Status parse_within(T& field, const Bounds& bounds, std::string_view text) {
 }
 
 template <auto Field>
-constexpr Option option(std::string_view name, std::string_view meaning, Bounds bounds = {}) {
-  return {name, meaning, bounds,
+constexpr Option option(std::string_view name, std::string_view takes, std::string_view meaning,
+                        Bounds bounds = {}) {
+  return {name,
+          takes,
+          meaning,
+          bounds,
           [](Config& config, const Bounds& within, std::string_view text) {
             return parse_within(config.*Field, within, text);
           },
@@ -111,54 +125,65 @@ constexpr Option option(std::string_view name, std::string_view meaning, Bounds 
 constexpr Bounds kTime{"1ms", "720h"};
 
 constexpr Option kOptions[] = {
-    option<&Config::scheduler>("scheduler", "host:port of the cluster's scheduler"),
-    option<&Config::token_file>("token_file",
+    option<&Config::scheduler>("scheduler", "HOST:PORT", "host:port of the cluster's scheduler"),
+    option<&Config::token_file>("token_file", "FILE",
                                 "file with the cluster's token; must not be world-readable"),
-    option<&Config::listen>("listen", "host:port to listen on; port 0 takes a free one"),
-    option<&Config::name>("name", "what messages and 'shoal status' call this process"),
-    option<&Config::state_dir>("state_dir",
+    option<&Config::listen>("listen", "HOST:PORT",
+                            "host:port to listen on; port 0 takes a free one"),
+    option<&Config::name>("name", "TEXT", "what messages and 'shoal status' call this process"),
+    option<&Config::state_dir>("state_dir", "DIR",
                                "scheduler: directory of its views, for restarts; empty: none kept"),
-    option<&Config::servers>("servers", "servers that the cluster waits for at its start",
+    option<&Config::servers>("servers", "N", "servers that the cluster waits for at its start",
                              {"0", "8192"}),
-    option<&Config::workers>("workers", "workers that the first roster waits for", {"0", "8192"}),
-    option<&Config::transports>("transports", "transports to use, best first; this build has tcp"),
-    option<&Config::join_timeout>("join_timeout", "how long to wait for the cluster to be complete",
+    option<&Config::workers>("workers", "N", "workers that the first roster waits for",
+                             {"0", "8192"}),
+    option<&Config::transports>("transports", "LIST",
+                                "transports to use, best first; this build has tcp"),
+    option<&Config::join_timeout>("join_timeout", "TIME",
+                                  "how long to wait for the cluster to be complete", kTime),
+    option<&Config::operation_timeout>("operation_timeout", "TIME",
+                                       "deadline of pushes, pulls and calls that give none",
+                                       {"1us", "720h"}),
+    option<&Config::cancel_grace>("cancel_grace", "TIME",
+                                  "how long a loan may outlive a deadline before it ends by force",
                                   kTime),
-    option<&Config::operation_timeout>(
-        "operation_timeout", "deadline of pushes, pulls and calls that give none", {"1us", "720h"}),
-    option<&Config::cancel_grace>(
-        "cancel_grace", "how long a loan may outlive a deadline before it ends by force", kTime),
     option<&Config::connect_timeout>(
-        "connect_timeout",
-        "deadline of one try to connect; how long shoal status waits for its answer", kTime),
-    option<&Config::server_beat>("server_beat", "interval of a server's heartbeats", kTime),
-    option<&Config::server_lease>("server_lease", "silence after which a server is suspect", kTime),
-    option<&Config::worker_beat>("worker_beat", "interval of a worker's heartbeats", kTime),
-    option<&Config::worker_lease>("worker_lease",
+        "connect_timeout", "TIME",
+        "deadline of one try to connect; how long shoal status and drop wait for an answer", kTime),
+    option<&Config::server_beat>("server_beat", "TIME", "interval of a server's heartbeats", kTime),
+    option<&Config::server_lease>("server_lease", "TIME", "silence after which a server is suspect",
+                                  kTime),
+    option<&Config::worker_beat>("worker_beat", "TIME", "interval of a worker's heartbeats", kTime),
+    option<&Config::worker_lease>("worker_lease", "TIME",
                                   "silence after which a worker is dropped from the roster", kTime),
-    option<&Config::lost_after>("lost_after", "silence after which a server's slots are lost",
-                                kTime),
+    option<&Config::lost_after>("lost_after", "TIME",
+                                "silence after which a server's slots are lost", kTime),
     option<&Config::straggler_limit>(
-        "straggler_limit", "clocks behind the fastest after which a worker is removed; 0: never",
+        "straggler_limit", "N",
+        "clocks behind the fastest after which a worker is removed; 0: never",
         {"0", "9223372036854775807"}),
-    option<&Config::progress>("progress",
+    option<&Config::progress>("progress", "thread|caller",
                               "who moves a worker's bytes: a thread, or the caller in wait()"),
-    option<&Config::spin>("spin", "how long to poll before sleeping", {"0s", "1s"}),
-    option<&Config::operations_max>(
-        "operations_max", "unfinished operations and live tickets of a worker", {"1", "1048576"}),
+    option<&Config::spin>("spin", "TIME", "how long to poll before sleeping", {"0s", "1s"}),
+    option<&Config::operations_max>("operations_max", "N",
+                                    "unfinished operations and live tickets of a worker",
+                                    {"1", "1048576"}),
     option<&Config::eager_bytes_max>(
-        "eager_bytes_max", "pushes and pulls up to this travel inside the message; at most 64KiB"),
-    option<&Config::credits>("credits", "unanswered requests of one worker at a server",
+        "eager_bytes_max", "SIZE",
+        "pushes and pulls up to this travel inside the message; at most 64KiB"),
+    option<&Config::credits>("credits", "N", "unanswered requests of one worker at a server",
                              {"1", "4096"}),
-    option<&Config::parked_quota>("parked_quota", "parked requests of one worker at a server",
+    option<&Config::parked_quota>("parked_quota", "N", "parked requests of one worker at a server",
                                   {"0", "65536"}),
-    option<&Config::memory_budget>("memory_budget", "bytes a server may use for rows; 0: no bound"),
-    option<&Config::landing_bytes>("landing_bytes", "a server's buffers for arriving pushes",
-                                   {"1MiB", "1024GiB"}),
-    option<&Config::copy_bytes>("copy_bytes", "a server's buffers for copies on write",
+    option<&Config::memory_budget>("memory_budget", "SIZE",
+                                   "bytes a server may use for rows; 0: no bound"),
+    option<&Config::landing_bytes>("landing_bytes", "SIZE",
+                                   "a server's buffers for arriving pushes", {"1MiB", "1024GiB"}),
+    option<&Config::copy_bytes>("copy_bytes", "SIZE", "a server's buffers for copies on write",
                                 {"1MiB", "1024GiB"}),
-    option<&Config::plugins>("plugins", "shared objects with update rules, separated by commas"),
-    option<&Config::log_level>("log_level", "trace, debug, info, warn, error or off"),
+    option<&Config::plugins>("plugins", "FILES",
+                             "shared objects with update rules, separated by commas"),
+    option<&Config::log_level>("log_level", "LEVEL", "trace, debug, info, warn, error or off"),
 };
 
 const Option* find_option(std::string_view name) {
@@ -167,44 +192,90 @@ const Option* find_option(std::string_view name) {
   return nullptr;
 }
 
+/// What came from outside as a message can show it: one line, of a length that one reads.
+std::string printable(std::string_view text) {
+  constexpr std::size_t kShownMax = 128;
+  std::string shown(text.substr(0, kShownMax));
+  for (auto& c : shown)
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7f') c = '?';
+  return text.size() > kShownMax ? shown + "..." : shown;
+}
+
+/// The option's default as it stands in a file.
+std::string example(std::string_view name) {
+  const auto* option = find_option(name);
+  const auto value = option->get(Config{});
+  return option->takes == "N" ? value : fmt::format("\"{}\"", value);
+}
+
 Error unknown(std::string_view name, std::string_view where) {
   std::vector<std::string_view> names;
   for (const auto& option : kOptions) names.push_back(option.name);
-  return {Errc::unknown_name,
-          fmt::format("{}: there is no option '{}'{}", where, name, suggest_name(name, names))};
+  return {Errc::unknown_name, fmt::format("{}: there is no option '{}'{}", where, printable(name),
+                                          suggest_name(name, names))};
 }
 
 Status set_option(Config& config, std::string_view name, std::string_view text,
                   const std::string& where, const std::string& origin) {
   const auto* option = find_option(name);
   if (option == nullptr) return unknown(name, where);
-  if (const auto set = option->set(config, option->bounds, text); !set.ok())
+  const auto wrong = [&](std::string_view why) {
     return Error{Errc::invalid_argument,
-                 fmt::format("{}: {} = '{}': {}", where, name, text, set.error().what)};
+                 fmt::format("{}: {} = '{}': {}", where, name, printable(text), why)};
+  };
+  // They would end a path early, or a line of the log.
+  if (std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+    return wrong("expected no control characters");
+  if (const auto set = option->set(config, option->bounds, text); !set.ok())
+    return wrong(set.error().what);
   config.origins[std::string(name)] = origin;
   return {};
 }
 
-Status load_file(Config& config, const std::string& path) {
-  if (::access(path.c_str(), R_OK) != 0)
-    return Error{Errc::io, fmt::format("cannot read the configuration file {}", path), errno};
-  const auto parsed = toml::parse_file(path);
+/// A configuration is a page of text: more is another file.
+constexpr std::size_t kFileBytesMax = 1u << 20;
+
+Result<std::string> read_file(const std::string& path) {
+  const auto failed = [&](int error) {
+    return Error{Errc::io, fmt::format("cannot read the configuration file {}", path), error};
+  };
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return failed(errno);
+  std::string text(kFileBytesMax + 1, '\0');
+  std::size_t size = 0;
+  ssize_t got = 0;
+  // A pipe is a file too: --config-file <(...).
+  while (size < text.size() && (got = ::read(fd, text.data() + size, text.size() - size)) > 0)
+    size += static_cast<std::size_t>(got);
+  const int error = errno;
+  ::close(fd);
+  if (got < 0) return failed(error);
+  if (size > kFileBytesMax)
+    return Error{Errc::invalid_argument,
+                 fmt::format("the configuration file {} has more than {}: is it another file?",
+                             path, bytes_to_string(kFileBytesMax))};
+  text.resize(size);
+  return text;
+}
+
+Status apply_toml(Config& config, std::string_view toml, const std::string& path) {
+  const auto parsed = toml::parse(toml, path);
   if (!parsed)
     return Error{Errc::invalid_argument,
                  fmt::format("{}:{}: {}", path, parsed.error().source().begin.line,
-                             parsed.error().description())};
+                             printable(parsed.error().description()))};
   for (const auto& [key, node] : parsed.table()) {
-    const auto where = fmt::format("{}:{}", path, node.source().begin.line);
+    const auto where = fmt::format("{}:{}", path, key.source().begin.line);
+    if (find_option(key.str()) == nullptr) return unknown(key.str(), where);
     std::string text;
     if (const auto* string = node.as_string()) {
       text = string->get();
     } else if (const auto* number = node.as_integer()) {
       text = std::to_string(number->get());
-    } else if (const auto* flag = node.as_boolean()) {
-      text = flag->get() ? "true" : "false";
     } else {
       return Error{Errc::invalid_argument,
-                   fmt::format("{}: {}: expected a string or a whole number", where, key.str())};
+                   fmt::format("{}: {}: expected a string or a whole number, as in {} = {}", where,
+                               key.str(), key.str(), example(key.str()))};
     }
     SHOAL_TRY(set_option(config, key.str(), text, where, where));
   }
@@ -255,17 +326,24 @@ Config::Settings Config::environment() {
 
 Result<Config> Config::load(const std::string& file, const Settings& environment,
                             const Settings& overrides) {
+  if (file.empty()) return parse({}, {}, environment, overrides);
+  SHOAL_ASSIGN(const auto text, read_file(file));
+  return parse(text, file, environment, overrides);
+}
+
+Result<Config> Config::parse(std::string_view toml, const std::string& path,
+                             const Settings& environment, const Settings& overrides) {
   Config config;
-  if (!file.empty()) SHOAL_TRY(load_file(config, file));
+  SHOAL_TRY(apply_toml(config, toml, path));
   for (const auto& [name, value] : environment) {
     if (!name.starts_with(kEnvironmentPrefix) || name == kConfigVariable) continue;
     const auto option = lower(std::string_view(name).substr(kEnvironmentPrefix.size()));
-    SHOAL_TRY(set_option(config, option, value, fmt::format("environment variable {}", name),
-                         "environment"));
+    SHOAL_TRY(set_option(config, option, value,
+                         fmt::format("environment variable {}", printable(name)), "environment"));
   }
   for (const auto& [name, value] : overrides)
-    SHOAL_TRY(set_option(config, lower(name), value, fmt::format("command line, --{}", name),
-                         "command line"));
+    SHOAL_TRY(set_option(config, lower(name), value,
+                         fmt::format("command line, --{}", printable(name)), "command line"));
   SHOAL_TRY(check_leases(config));
   return config;
 }
@@ -276,7 +354,10 @@ std::vector<Config::Shown> Config::show() const {
     const auto origin = origins.find(option.name);
     all.push_back({std::string(option.name), option.get(*this),
                    origin == origins.end() ? "default" : origin->second,
-                   std::string(option.meaning)});
+                   std::string(option.meaning), std::string(option.takes),
+                   option.bounds.least.empty()
+                       ? std::string()
+                       : fmt::format("{} to {}", option.bounds.least, option.bounds.most)});
   }
   return all;
 }

@@ -21,43 +21,44 @@ struct Config {
   enum class Progress : std::uint8_t { thread, caller };
 
   // The cluster.
-  std::string scheduler;   ///< host:port
-  std::string token_file;  ///< what every process of the cluster knows; not world-readable
-  std::string listen = "127.0.0.1:0";
-  std::string name;
-  std::string state_dir;
-  std::uint32_t servers = 1;
-  std::uint32_t workers = 1;
-  std::string transports = "tcp";
+  std::string scheduler;               ///< host:port of the scheduler; needed by all but it
+  std::string token_file;              ///< what every process of the cluster knows; not for others
+  std::string listen = "127.0.0.1:0";  ///< host:port of scheduler and servers; port 0: a free one
+  std::string name;                    ///< of this process, for people; empty: by role and number
+  std::string state_dir;               ///< of the scheduler, to be taken up by another; empty: none
+  std::uint32_t servers = 1;           ///< that the cluster waits for at its start; 0 to 8192
+  std::uint32_t workers = 1;           ///< that the first roster waits for; 0 to 8192
+  std::string transports = "tcp";      ///< separated by commas, best first
 
-  // Time.
-  Duration join_timeout = std::chrono::seconds(60);
-  Duration operation_timeout = std::chrono::seconds(30);
-  Duration cancel_grace = std::chrono::milliseconds(500);
-  Duration connect_timeout = std::chrono::seconds(5);
-  Duration server_beat = std::chrono::milliseconds(250);
-  Duration server_lease = std::chrono::seconds(2);
-  Duration worker_beat = std::chrono::seconds(1);
-  Duration worker_lease = std::chrono::seconds(10);
-  Duration lost_after = std::chrono::seconds(30);
-  std::int64_t straggler_limit = 0;
+  // Time: 1 ms to 720 h where nothing else is said.
+  Duration join_timeout = std::chrono::seconds(60);  ///< until the cluster is complete
+  Duration operation_timeout =
+      std::chrono::seconds(30);  ///< of an operation that names none; 1 us on
+  Duration cancel_grace = std::chrono::milliseconds(500);  ///< of a loan beyond its deadline
+  Duration connect_timeout = std::chrono::seconds(5);      ///< of one try; of an answer to a tool
+  Duration server_beat = std::chrono::milliseconds(250);   ///< between a server's heartbeats
+  Duration server_lease = std::chrono::seconds(2);         ///< at least twice server_beat
+  Duration worker_beat = std::chrono::seconds(1);          ///< between a worker's heartbeats
+  Duration worker_lease = std::chrono::seconds(10);        ///< at least twice worker_beat
+  Duration lost_after = std::chrono::seconds(30);          ///< of silence a server's rows are lost
+  std::int64_t straggler_limit = 0;                        ///< clocks behind the fastest; 0: none
 
   // Workers.
-  Progress progress = Progress::thread;
-  Duration spin = std::chrono::microseconds(50);
-  std::uint32_t operations_max = 4096;
-  std::size_t eager_bytes_max = 16u << 10;
+  Progress progress = Progress::thread;           ///< who moves a worker's bytes
+  Duration spin = std::chrono::microseconds(50);  ///< of polling before a sleep; 0 to 1 s
+  std::uint32_t operations_max = 4096;            ///< unfinished at a time; 1 to 2^20
+  std::size_t eager_bytes_max = 16u << 10;        ///< that travel inside a message; at most 64 KiB
 
   // Servers.
-  std::uint32_t credits = 64;
-  std::uint32_t parked_quota = 256;
-  std::size_t memory_budget = 0;
-  std::size_t landing_bytes = 64u << 20;
-  std::size_t copy_bytes = 64u << 20;
-  std::string plugins;
+  std::uint32_t credits = 64;             ///< unanswered requests of a worker; 1 to 4096
+  std::uint32_t parked_quota = 256;       ///< waiting requests of a worker; 0 to 65536
+  std::size_t memory_budget = 0;          ///< bytes of rows; 0: no bound
+  std::size_t landing_bytes = 64u << 20;  ///< for arriving pushes; 1 MiB to 1 TiB
+  std::size_t copy_bytes = 64u << 20;     ///< for copies on write; 1 MiB to 1 TiB
+  std::string plugins;                    ///< shared objects, separated by commas
 
   // People.
-  std::string log_level = "info";
+  std::string log_level = "info";  ///< trace, debug, info, warn, error or off
 
   /// From `SHOAL_CONFIG` (a file, if set) and the environment.
   static Result<Config> from_env();
@@ -68,12 +69,17 @@ struct Config {
   /// unknown_name (with the nearest name and where it stood), invalid_argument, io.
   static Result<Config> load(const std::string& file, const Settings& environment,
                              const Settings& overrides);
+  /// As `load`, with a file's text instead of a file; `path` is what messages call it.
+  static Result<Config> parse(std::string_view toml, const std::string& path,
+                              const Settings& environment, const Settings& overrides);
   /// The process's environment, for `load`.
   static Settings environment();
 
   /// One option, for `--help` and `shoal info --config`.
   struct Shown {
     std::string name, value, origin, meaning;
+    std::string takes;  ///< the kind of its values: TIME, SIZE, N, HOST:PORT, FILE, ...
+    std::string range;  ///< "1ms to 720h"; empty: any
   };
   std::vector<Shown> show() const;
 

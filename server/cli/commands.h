@@ -29,8 +29,15 @@ struct StatusOptions {
   bool watch = false;  ///< again every second, until a signal
   bool json = false;
 };
-/// `shoal status`: what the scheduler knows.
+/// `shoal status`: what the scheduler knows. A watch that has begun outlives the scheduler.
 int show_status(const Config& config, const StatusOptions& options);
+
+struct DropOptions {
+  std::vector<std::string> tables;  ///< by name
+  bool force = false;               ///< while there are workers, too
+};
+/// `shoal drop`: takes tables and their rows out of the cluster.
+int drop_tables(const Config& config, const DropOptions& options);
 
 /// What stands on the command line of `shoal perf`.
 struct PerfArguments {

@@ -21,14 +21,15 @@ void print_config(const Config& config) {
     origins = std::max(origins, option.origin.size());
   }
   for (const auto& option : options)
-    fmt::print("{:{}}  {:{}}  {:{}}  {}\n", option.name, names, shown(option.value), values,
-               option.origin, origins, option.meaning);
+    fmt::print("{:{}}  {:{}}  {:{}}  {} ({}{})\n", option.name, names, shown(option.value), values,
+               option.origin, origins, option.meaning, option.takes,
+               option.range.empty() ? "" : ", " + option.range);
 }
 
 }  // namespace
 
 int fail(std::string_view command, const Error& error) {
-  fmt::print(stderr, "shoal {}: {}\n", command, error.message());
+  fmt::print(stderr, "shoal{}{}: {}\n", command.empty() ? "" : " ", command, error.message());
   return 1;
 }
 

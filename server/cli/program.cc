@@ -1,13 +1,12 @@
 #include "server/program.h"
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
 #include <climits>
-#include <deque>
 #include <filesystem>
 #include <functional>
 
@@ -16,6 +15,7 @@
 #include "core/base/version.h"
 #include "core/ops/plugin.h"
 #include "server/cli/commands.h"
+#include "server/cli/options.h"
 #include "server/cli/run.h"
 
 namespace shoal {
@@ -27,15 +27,14 @@ constexpr int kWrongCommandLine = 2;
 
 /// What stands on the command line.
 struct Arguments {
-  Config::Settings settings;
-  std::string config_file;
-  std::vector<std::string> plugins;
+  Configured configured;
   std::vector<std::string> program;  // after "--"
   std::string announce;
   std::string grace = "10s";
   bool keep_going = false;
   bool show_config = false;
   StatusOptions status;
+  DropOptions drop;
   PerfArguments perf;
 };
 
@@ -45,66 +44,59 @@ struct Command {
   std::function<int(const Config&, const RuleSet&)> body;
 };
 
-std::string dashed(std::string name) {
-  std::replace(name.begin(), name.end(), '_', '-');
-  return name;
-}
-
-/// Every option of the configuration, so that `--help` shows them all.
-void add_configuration(CLI::App& app, Arguments& arguments) {
-  app.allow_extras();  // unknown names are answered with the nearest by reject_extras()
-  app.add_option("--config-file", arguments.config_file,
-                 "TOML file with options; also SHOAL_CONFIG in the environment")
+/// Adds the options of the configuration that the subcommand uses. What is unknown is left over,
+/// for useless_word().
+void add_configuration(CLI::App& command, Configured& configured) {
+  command.allow_extras();
+  command
+      .add_option("--config-file", configured.file,
+                  "TOML file with options of any subcommand; also SHOAL_CONFIG")
       ->type_name("FILE");
-  app.add_option("--plugin", arguments.plugins, "Shared object with update rules; may be repeated")
-      ->type_name("FILE")
-      ->allow_extra_args(false);
+  // `info` takes every option, to show what it would be; it has a page for them.
+  const std::string group(command.get_name() == "info" ? "" : configuration_title());
   for (const auto& option : Config{}.show()) {
-    const auto name = dashed(option.name);
-    app.add_option_function<std::string>(
-           "--" + name,
-           [&arguments, name](const std::string& value) {
-             arguments.settings.emplace_back(name, value);
-           },
-           option.meaning)
-        ->type_name(option.value.empty() ? "..." : "[" + option.value + "]")
-        ->group("Configuration (over SHOAL_<NAME> in the environment, over the file)");
+    if (!uses_option(command.get_name(), option.name)) continue;
+    if (option.name == "plugins") {
+      command
+          .add_option_function<std::vector<std::string>>(
+              "--plugin,--plugins",
+              [&configured](const std::vector<std::string>& files) {
+                configured.settings.emplace_back("plugins",
+                                                 fmt::format("{}", fmt::join(files, ",")));
+              },
+              "Shared object with update rules; may be repeated")
+          ->allow_extra_args(false)
+          ->type_name("FILE")
+          ->group(group);
+      continue;
+    }
+    auto name = option.name;
+    std::replace(name.begin(), name.end(), '_', '-');
+    command
+        .add_option_function<std::string>(
+            "--" + name,
+            [&configured, name](const std::string& text) {
+              configured.settings.emplace_back(name, text);
+            },
+            option.meaning)
+        ->type_name(kind_of_value(command.get_name(), option))
+        ->group(group);
   }
 }
 
-/// Errors: unknown_name with the nearest option.
-Status reject_extras(const CLI::App& app) {
-  const auto extras = app.remaining();
+CommandOptions options_of(const CLI::App& command) {
+  CommandOptions options{command.get_name(), {}};
+  for (const auto* option : command.get_options())
+    for (const auto& name : option->get_lnames()) options.names.push_back("--" + name);
+  return options;
+}
+
+Status reject_extras(const CLI::App& chosen, const std::vector<Command>& commands) {
+  const auto extras = chosen.remaining();
   if (extras.empty()) return {};
-  const auto& first = extras.front();
-  if (!first.starts_with("-"))
-    return Error{Errc::invalid_argument, fmt::format("'{}' is not expected here", first)};
-  std::deque<std::string> names;
-  for (const auto* option : app.get_options())
-    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
-  const std::vector<std::string_view> known(names.begin(), names.end());
-  const auto name = first.substr(0, first.find('='));
-  const auto nearest = nearest_name(name, known);
-  return Error{Errc::unknown_name,
-               fmt::format("there is no option {}{}; see --help", name,
-                           nearest.empty() ? "" : fmt::format(" (did you mean '{}'?)", nearest))};
-}
-
-Result<Config> load_config(const Arguments& arguments) {
-  const auto environment = Config::environment();
-  auto file = arguments.config_file;
-  for (const auto& [name, value] : environment)
-    if (file.empty() && name == "SHOAL_CONFIG") file = value;
-  return Config::load(file, environment, arguments.settings);
-}
-
-/// `--plugin` adds to what the configuration names.
-void settle_plugins(Arguments& arguments) {
-  std::string all;
-  for (const auto& [name, value] : arguments.settings)
-    if (name == "plugins") all = value;
-  for (const auto& plugin : arguments.plugins) all += (all.empty() ? "" : ",") + plugin;
-  if (!arguments.plugins.empty()) arguments.settings.emplace_back("plugins", all);
+  std::vector<CommandOptions> all;
+  for (const auto& command : commands) all.push_back(options_of(*command.app));
+  return useless_word(extras.front(), options_of(chosen), all);
 }
 
 Status load_plugins(const std::string& list, RuleSet& rules) {
@@ -163,10 +155,10 @@ int run(const Arguments& arguments, const Config& config) {
   options.scheduler = {*self, "scheduler"};
   options.server = {*self, "server"};
   options.keep_going = arguments.keep_going;
-  options.settings = arguments.settings;
-  if (!arguments.config_file.empty())
+  options.settings = arguments.configured.settings;
+  if (!arguments.configured.file.empty())
     options.settings.emplace_back("config",
-                                  std::filesystem::absolute(arguments.config_file).string());
+                                  std::filesystem::absolute(arguments.configured.file).string());
   options.start_timeout = config.join_timeout;
   options.supervisor.grace = *grace;
   return run_local_cluster(options, SteadyClock());
@@ -216,7 +208,7 @@ std::vector<Command> add_commands(CLI::App& app, Arguments& arguments) {
   std::vector<Command> commands;
   const auto add = [&](const char* name, const char* what, auto body) {
     auto* command = app.add_subcommand(name, what);
-    add_configuration(*command, arguments);
+    add_configuration(*command, arguments.configured);
     commands.push_back({command, std::move(body)});
     return command;
   };
@@ -246,6 +238,13 @@ std::vector<Command> add_commands(CLI::App& app, Arguments& arguments) {
       [&](const Config& config, const RuleSet&) { return show_status(config, arguments.status); });
   status->add_flag("--watch", arguments.status.watch, "Keep it on the screen");
   status->add_flag("--json", arguments.status.json, "The scheduler's own words");
+  auto* drop = add(
+      "drop", "Drop tables and their rows: they outlive the jobs that made them",
+      [&](const Config& config, const RuleSet&) { return drop_tables(config, arguments.drop); });
+  drop->add_option("tables", arguments.drop.tables, "Names, as 'shoal status' shows them")
+      ->required()
+      ->type_name("TABLE");
+  drop->add_flag("--force", arguments.drop.force, "Also while workers are in the cluster");
   auto* perf =
       add("perf", "Measure latency and bandwidth of the network and of Shoal on it",
           [&](const Config& config, const RuleSet&) { return run_perf(config, arguments.perf); });
@@ -260,6 +259,19 @@ std::vector<Command> add_commands(CLI::App& app, Arguments& arguments) {
   return commands;
 }
 
+/// CLI11's words are about its own notions.
+Error explain(const CLI::ParseError& error) {
+  const std::string_view what = error.what();
+  const auto name = what.substr(0, what.find(':'));
+  if (what.find("but received") != what.npos)
+    return {Errc::invalid_argument, fmt::format("{} is given more than once", name)};
+  if (what.ends_with("missing"))
+    return {Errc::invalid_argument, fmt::format("{} expects a value; see --help", name)};
+  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr)
+    return {Errc::invalid_argument, fmt::format("{}; see --help", what)};
+  return {Errc::invalid_argument, std::string(what)};
+}
+
 /// 'shoal rnu' deserves a better answer than "a subcommand is required".
 Status check_command(const std::vector<Command>& commands, std::string_view name) {
   if (name.starts_with("-")) return {};
@@ -270,13 +282,13 @@ Status check_command(const std::vector<Command>& commands, std::string_view name
   return Error{Errc::unknown_name, fmt::format("no such command{}", suggest_name(name, known))};
 }
 
-int dispatch(const std::vector<Command>& commands, Arguments& arguments, RuleSet rules) {
+int dispatch(const std::vector<Command>& commands, const Arguments& arguments, RuleSet rules) {
   const auto chosen = std::find_if(commands.begin(), commands.end(),
                                    [](const auto& command) { return command.app->parsed(); });
   const auto& name = chosen->app->get_name();
-  settle_plugins(arguments);
-  Status status = reject_extras(*chosen->app);
-  const auto config = status.ok() ? load_config(arguments) : Result<Config>(status.error());
+  Status status = reject_extras(*chosen->app, commands);
+  const auto config =
+      status.ok() ? load_config(arguments.configured) : Result<Config>(status.error());
   if (config.ok()) {
     const auto level = parse_log_level(config->log_level);
     if (level.ok()) set_log_level(*level);
@@ -313,8 +325,11 @@ int run_program(int argc, char** argv, const RuleSet& rules) {
     }
   try {
     app.parse(static_cast<int>(separator - argv), argv);
+  } catch (const CLI::Success& help) {
+    return app.exit(help);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : cli::kWrongCommandLine;
+    cli::fail(argc > 1 ? argv[1] : "", cli::explain(error));
+    return cli::kWrongCommandLine;
   }
   return cli::dispatch(commands, arguments, rules);
 }

@@ -8,16 +8,21 @@
 #include <cctype>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 
 #include "core/base/token_file.h"
+#include "server/cli/scheduler_client.h"
 
 namespace shoal::cli {
 
 namespace {
 
 constexpr int kCannotStart = 127;  // as shells have it
+/// For a word to the scheduler, while nobody's output is forwarded.
+constexpr Duration kReportTimeout = std::chrono::seconds(1);
 
 /// A directory that nobody else may look into, removed with all it holds.
 class PrivateDirectory {
@@ -60,7 +65,7 @@ class Run {
   int go() {
     if (const auto started = start(); !started.ok()) {
       say(started.error().message());
-      processes_.stop_all();
+      stop_all();
       return code_ != 0 ? code_ : kCannotStart;
     }
     while (!over()) {
@@ -68,8 +73,9 @@ class Run {
       pass_signals();
       look_for_failures();
     }
-    if (!stop_) end_scheduler();
-    processes_.stop_all();
+    // First, so that it does not take the servers' ends for their deaths and say so.
+    if (!stop_) processes_.stop(0, 1, [this](const std::string& what) { say(what); });
+    stop_all();
     look_at_the_end();
     return code_;
   }
@@ -98,6 +104,7 @@ class Run {
     spec.environment.emplace_back("SHOAL_SERVERS", std::to_string(options_.servers));
     spec.environment.emplace_back("SHOAL_WORKERS", std::to_string(options_.workers));
     spec.environment.emplace_back("SHOAL_NAME", label);
+    spec.environment.emplace_back("SHOAL_STATE_DIR", "");  // no other cluster is taken up
     if (!scheduler_.empty()) spec.environment.emplace_back("SHOAL_SCHEDULER", scheduler_);
     SHOAL_ASSIGN([[maybe_unused]] const auto index, processes_.start(spec));
     ++process_count_;
@@ -152,6 +159,9 @@ class Run {
     if (const int signal = processes_.take_signal(); signal != 0) {
       if (code_ == 0) code_ = 128 + signal;
       if (std::exchange(signalled_, true)) return kill_all();
+      say(fmt::format("SIG{} came: passed on to {}, who have {} to end, or until another signal",
+                      ::sigabbrev_np(signal), running_workers(),
+                      to_string(options_.supervisor.grace)));
       for (auto i = service_count_; i < process_count_; ++i) processes_.send(i, signal);
       kill_at_ = deadline_after(clock_.now(), options_.supervisor.grace);
     }
@@ -159,8 +169,13 @@ class Run {
   }
 
   void kill_all() {
+    say(fmt::format("{} did not end and will be killed", running_workers()));
     for (std::size_t i = 0; i < process_count_; ++i) processes_.send(i, SIGKILL);
     stop_ = true;
+  }
+
+  std::string running_workers() const {
+    return processes_.names_running(service_count_, process_count_);
   }
 
   void look_for_failures() {
@@ -168,10 +183,30 @@ class Run {
       if (processes_.running(i) || seen_.at(i)) continue;
       seen_[i] = true;
       const bool service = i < service_count_;
+      if (!service) report_end(processes_.label(i));
       if (signalled_ || (*processes_.exit_code(i) == 0 && !service)) continue;
       report(i);
       if (stop_) return;  // the others' ends may be its doing
     }
+  }
+
+  /// Tells the scheduler of a worker that ended, in case it did not leave: the others then go on at
+  /// once, and not after its lease. An error costs that and nothing more.
+  void report_end(const std::string& worker) {
+    if (over()) return;
+    if (!client_) {
+      Config config;
+      config.scheduler = scheduler_;
+      config.token_file = token_.path();
+      config.connect_timeout = kReportTimeout;
+      auto made = SchedulerClient::create(config, clock_);
+      if (!made.ok()) return;
+      client_.emplace(std::move(made).value());
+    }
+    const auto view = client_->view();
+    if (!view.ok()) return;
+    for (const auto& node : view->nodes)
+      if (node.role == Role::worker && node.name == worker) (void)client_->leave_for(node.id);
   }
 
   /// With its last words; the first failure gives the exit code.
@@ -183,12 +218,8 @@ class Run {
     if (!options_.keep_going) stop_ = true;
   }
 
-  /// First, so that it does not take the servers' ends for their deaths and say so.
-  void end_scheduler() {
-    processes_.send(0, SIGTERM);
-    const auto until = deadline_after(clock_.now(), options_.supervisor.grace);
-    while (processes_.running(0) && clock_.now() < until && processes_.take_signal() == 0)
-      processes_.turn(until);
+  void stop_all() {
+    processes_.stop_all([this](const std::string& what) { say(what); });
   }
 
   /// Whether those that were told to end did so in order.
@@ -210,7 +241,8 @@ class Run {
   Supervisor& processes_;
   const PrivateDirectory& directory_;
   TokenFile token_;
-  std::string scheduler_;          // where it listens
+  std::string scheduler_;  // where it listens
+  std::optional<SchedulerClient> client_;
   std::size_t process_count_ = 0;  // scheduler, servers, workers, in this order
   std::size_t service_count_ = 0;
   std::vector<bool> seen_ = std::vector<bool>(1 + options_.servers + options_.workers);

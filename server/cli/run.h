@@ -30,6 +30,7 @@ struct RunOptions {
 /// and waits until all workers have ended. Every process finds what it needs in its environment:
 /// SHOAL_SCHEDULER, SHOAL_TOKEN_FILE, SHOAL_LISTEN, SHOAL_SERVERS, SHOAL_WORKERS, SHOAL_NAME.
 /// The first process that fails is reported with its last lines, and unless `keep_going` ends all.
+/// A worker that has ended is told to the scheduler, so that nobody waits for its lease.
 /// SIGINT, SIGTERM and SIGHUP are passed on to the workers, a second one kills everything.
 /// Returns the exit code: 0, the first failure's, 128 + the signal that came, or 127 if a program
 /// could not be started. No process and no file stays behind.

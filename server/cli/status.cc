@@ -8,11 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
-#include "core/base/entropy.h"
 #include "server/cli/commands.h"
-#include "transport/loop.h"
-#include "transport/open_transport.h"
-#include "transport/session.h"
+#include "server/cli/scheduler_client.h"
 
 namespace shoal::cli {
 
@@ -21,78 +18,6 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr Duration kWatchInterval = std::chrono::seconds(1);
-
-/// A session to the scheduler, asked one question at a time.
-class Questioner {
- public:
-  static Result<Questioner> create(const Config& config, const Clock& clock) {
-    if (config.scheduler.empty())
-      return Error{Errc::invalid_argument,
-                   "no scheduler address: --scheduler host:port, or SHOAL_SCHEDULER"};
-    Session::Options options;
-    SHOAL_ASSIGN(options.peer, Address::parse(config.scheduler));
-    options.hello.role = Role::observer;
-    options.hello.incarnation = Incarnation(entropy());
-    options.requests_max = 4;
-    SHOAL_ASSIGN(auto transport, open_transport(config, clock));
-    return Questioner(config, clock, std::move(transport), std::move(options));
-  }
-
-  Result<std::string> ask() {
-    FrameHeader header;
-    header.kind = FrameKind::status;
-    SHOAL_ASSIGN(const auto id, session_->request(header, {}, {}, 0));
-    const auto until = deadline_after(clock_.now(), config_.connect_timeout);
-    std::vector<Event> events(16);
-    for (auto now = clock_.now(); now < until; now = clock_.now()) {
-      session_->poll(now);
-      const auto count = transport_->poll(events);
-      for (std::size_t i = 0; i < count; ++i) {
-        Incoming incoming;
-        if (!session_->handle(events[i], now, incoming)) continue;
-        if (incoming.kind == Incoming::Kind::refused)
-          return Error{Errc::refused,
-                       fmt::format("{}: no scheduler listens there", config_.scheduler)};
-        if (incoming.status == Errc::untrusted) return wrong_token(peer_, token_source(config_));
-        if (incoming.kind != Incoming::Kind::answer || incoming.id != id) continue;
-        const auto& payload = incoming.frame.payload;
-        std::string text(reinterpret_cast<const char*>(payload.data()), payload.size());
-        if (incoming.status != Errc::ok) return Error{incoming.status, std::move(text)};
-        return text;
-      }
-      if (count == 0)
-        wait(now, std::min({until, session_->next_timer(), transport_->next_timer()}));
-    }
-    return Error{Errc::timed_out,
-                 fmt::format("the scheduler does not answer: {}", session_->explain())};
-  }
-
- private:
-  Questioner(const Config& config, const Clock& clock, std::unique_ptr<Transport> transport,
-             Session::Options options)
-      : config_(config),
-        clock_(clock),
-        peer_(options.peer),
-        transport_(std::move(transport)),
-        session_(std::make_unique<Session>(*transport_, std::move(options))) {}
-
-  void wait(TimePoint now, TimePoint until) {
-    struct Idle final : Pollable {
-      explicit Idle(Transport& t) : own(t) {}
-      bool poll(TimePoint) override { return false; }
-      TimePoint next_timer() const override { return kNever; }
-      Transport& transport() override { return own; }
-      Transport& own;
-    } idle(*transport_);
-    wait_for_work(idle, nullptr, now, until);
-  }
-
-  const Config& config_;
-  const Clock& clock_;
-  Address peer_;
-  std::unique_ptr<Transport> transport_;
-  std::unique_ptr<Session> session_;  // goes before its transport
-};
 
 std::string bytes(std::uint64_t count) {
   constexpr std::array kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
@@ -181,28 +106,41 @@ void draw(const Json& status) {
   }
 }
 
+/// Asks once and shows the answer.
+Status show_once(SchedulerClient& scheduler, const StatusOptions& options) {
+  SHOAL_ASSIGN(const auto reply, scheduler.ask(FrameKind::status));
+  if (options.json) {
+    fmt::print("{}\n", reply.text);
+  } else {
+    const auto status = Json::parse(reply.text, nullptr, false);
+    if (!is_status(status))
+      return Error{Errc::protocol,
+                   "the scheduler's answer is not a status: is it of the same release? --json "
+                   "shows what it said"};
+    if (options.watch) fmt::print("\033[H\033[2J");
+    draw(status);
+  }
+  std::fflush(stdout);
+  return {};
+}
+
 }  // namespace
 
 int show_status(const Config& config, const StatusOptions& options) {
   const SteadyClock clock;
-  auto questioner = Questioner::create(config, clock);
-  if (!questioner.ok()) return fail("status", questioner.error());
-  for (;;) {
-    const auto text = questioner->ask();
-    if (!text.ok()) return fail("status", text.error());
-    if (options.json) {
-      fmt::print("{}\n", *text);
-    } else {
-      const auto status = Json::parse(*text, nullptr, false);
-      if (!is_status(status))
-        return fail("status", {Errc::protocol,
-                               "the scheduler's answer is not a status: is it of the same "
-                               "release? --json shows what it said"});
-      if (options.watch) fmt::print("\033[H\033[2J");
-      draw(status);
-    }
-    std::fflush(stdout);
+  auto scheduler = SchedulerClient::create(config, clock);
+  if (!scheduler.ok()) return fail("status", scheduler.error());
+  std::string told;  // of what is wrong now; once each
+  for (bool answered = false;;) {
+    const auto shown = show_once(*scheduler, options);
+    // What has worked will work again: a scheduler may be restarted.
+    if (!shown.ok() && !(options.watch && answered)) return fail("status", shown.error());
     if (!options.watch) return 0;
+    answered = true;
+    const auto wrong = shown.ok() ? std::string() : shown.error().message();
+    if (!wrong.empty() && wrong != told)
+      fmt::print(stderr, "shoal status: {}; trying again until it answers\n", wrong);
+    told = wrong;
     const auto interval = std::chrono::duration_cast<std::chrono::microseconds>(kWatchInterval);
     ::usleep(static_cast<useconds_t>(interval.count()));
   }

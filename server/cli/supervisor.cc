@@ -16,6 +16,8 @@
 #include <cstring>
 #include <fstream>
 
+#include "core/base/config.h"
+
 namespace shoal::cli {
 
 namespace {
@@ -23,6 +25,8 @@ namespace {
 /// A longer line is cut into pieces of this size: a process that prints none must not fill our
 /// memory.
 constexpr std::size_t kLineBytesMax = 64u << 10;
+/// Whoever watches us wait hears for whom after that long.
+constexpr Duration kSilenceMax = std::chrono::seconds(1);
 /// Of a line that is kept for a report.
 constexpr std::size_t kKeptBytesMax = 1024;
 
@@ -305,19 +309,48 @@ void Supervisor::send(Index process, int signal) {
   ::kill(-target.pid, signal);
 }
 
-void Supervisor::stop_all() {
-  for (Index index = 0; index < processes_.size(); ++index) {
+std::string Supervisor::names_running(Index begin, Index end) const {
+  constexpr std::size_t kNamed = 3;
+  std::vector<std::string_view> names;
+  for (auto index = begin; index < end; ++index)
+    if (running(index)) names.push_back(label(index));
+  std::string text;
+  const auto named = names.size() <= kNamed + 1 ? names.size() : kNamed;
+  for (std::size_t i = 0; i < named; ++i)
+    text += fmt::format("{}{}", i == 0 ? "" : i + 1 == names.size() ? " and " : ", ", names[i]);
+  return named == names.size() ? text : fmt::format("{} and {} more", text, names.size() - named);
+}
+
+void Supervisor::stop(Index begin, Index end, const Tell& tell) {
+  const auto say = [&](const std::string& what) {
+    if (tell) tell(what);
+  };
+  for (auto index = begin; index < end; ++index) {
     send(index, SIGTERM);
     send(index, SIGCONT);  // a stopped process would not hear it
   }
   const auto until = deadline_after(clock_.now(), options_.grace);
-  bool killed = false;
-  while (any_running()) {
-    turn(killed ? kNever : until);
-    if (killed || (take_signal() == 0 && clock_.now() < until)) continue;
-    for (Index index = 0; index < processes_.size(); ++index) send(index, SIGKILL);
-    killed = true;
+  auto tell_at = deadline_after(clock_.now(), kSilenceMax);
+  for (bool killed = false; !names_running(begin, end).empty();) {
+    turn(killed ? kNever : std::min(until, tell_at));
+    const auto names = names_running(begin, end);
+    const auto now = clock_.now();
+    if (killed || names.empty()) continue;
+    if (take_signal() != 0 || now >= until) {
+      say(fmt::format("{} did not end{} and will be killed", names,
+                      now >= until ? " within " + to_string(options_.grace) : ""));
+      for (auto index = begin; index < end; ++index) send(index, SIGKILL);
+      killed = true;
+    } else if (now >= tell_at) {
+      say(fmt::format("waiting for {} to end, {} at most, or until a signal", names,
+                      to_string(std::chrono::ceil<std::chrono::seconds>(until - now))));
+      tell_at = kNever;
+    }
   }
+}
+
+void Supervisor::stop_all(const Tell& tell) {
+  stop(0, processes_.size(), tell);
   kill_strays();
   for (auto& process : processes_)
     for (auto& stream : process->streams) read_available(*process, stream);

@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -66,9 +67,16 @@ class Supervisor {
   int take_signal();
   /// To the process's whole group. An end after it is no failure.
   void send(Index process, int signal);
-  /// Ends all that run: SIGTERM, and SIGKILL after the grace, or at a signal to this process.
-  /// Returns when all are gone.
-  void stop_all();
+  using Tell = std::function<void(const std::string& what)>;
+  /// Ends those of [begin, end) that run: SIGTERM, and SIGKILL after the grace, or at a signal to
+  /// this process. `tell` hears for whom it waits when that has taken a second, and who was killed.
+  /// Returns when they are gone.
+  void stop(Index begin, Index end, const Tell& tell = {});
+  /// stop() of all, and of what they left.
+  void stop_all(const Tell& tell = {});
+  /// "worker 0", "worker 0 and worker 3", "worker 0, worker 1, worker 2 and 5 more": who runs of
+  /// [begin, end).
+  std::string names_running(Index begin, Index end) const;
 
  private:
   struct Process;

@@ -66,6 +66,7 @@ class Membership {
   /// `clock`: the opener's local clock.
   void open_table(Asker asker, NodeId opener, WorkerClock clock, const TableSpec& spec,
                   TimePoint now);
+  /// `from`: a worker of the roster, or 0: a person's tool, which joins nothing.
   void drop_table(Asker asker, NodeId from, TableId table);
   void set_parameter(Asker asker, NodeId from, TableId table, const SetParameter& change);
   void barrier(Asker asker, const Barrier& barrier);

@@ -172,12 +172,8 @@ void Scheduler::on_request(SessionServer::Peer& peer, const FrameView& frame, Ti
       if (barrier->node != peer.node) return malformed({Errc::protocol, "a barrier for another"});
       return membership_.barrier(asker(peer, frame), *barrier);
     }
-    case FrameKind::leave: {
-      const auto leave = decode<Leave>(frame.meta);
-      if (!leave.ok()) return malformed(leave.error());
-      if (leave->node != peer.node) return malformed({Errc::protocol, "a leave for another"});
-      return membership_.leave(asker(peer, frame), leave->node);
-    }
+    case FrameKind::leave:
+      return on_leave(peer, frame);
     case FrameKind::straggler:
       return on_straggler(peer, frame);
     case FrameKind::status:
@@ -213,6 +209,23 @@ void Scheduler::on_heartbeat(SessionServer::Peer& peer, const FrameView& frame, 
   answer(peer.endpoint, frame.header.request, known ? Errc::ok : Errc::unknown_name);
 }
 
+/// Every node speaks for itself, and an observer that has not joined for workers: who started a
+/// worker's process has seen it end, long before its lease.
+void Scheduler::on_leave(SessionServer::Peer& peer, const FrameView& frame) {
+  const auto leave = decode<Leave>(frame.meta);
+  if (!leave.ok())
+    return answer(peer.endpoint, frame.header.request, Errc::protocol, leave.error().what);
+  if (leave->node != peer.node) {
+    const auto* node = membership_.draft().find_node(leave->node);
+    const bool worker = node == nullptr || node->role == Role::worker;
+    if (peer.role != Role::observer || peer.node.value != 0 || !worker)
+      return answer(peer.endpoint, frame.header.request, Errc::protocol, "a leave for another");
+    if (node != nullptr)
+      log_warn("scheduler", "{}'s process has ended, says who started it", node->name);
+  }
+  membership_.leave(asker(peer, frame), leave->node);
+}
+
 void Scheduler::on_straggler(SessionServer::Peer& peer, const FrameView& frame) {
   const auto asked = decode<Straggler>(frame.meta);
   if (!asked.ok()) return answer(peer.endpoint, frame.header.request, Errc::protocol);
@@ -225,12 +238,15 @@ void Scheduler::on_straggler(SessionServer::Peer& peer, const FrameView& frame) 
 }
 
 /// The answer is a view newer than the asker's, or `unchanged`; to a node that is in no view any
-/// more, that it has been cut off; to one that has not joined, what that waits for.
+/// more, that it has been cut off; to one that has not joined, what that waits for. Tools never
+/// join: see docs/design/scheduler.md.
 void Scheduler::on_get_view(SessionServer::Peer& peer, const FrameView& frame) {
   const auto has = Epoch::unpacked(frame.header.epoch);
-  if (peer.node.value == 0)
+  const bool joined = peer.node.value != 0;
+  if (!joined && peer.role != Role::observer)
     return answer(peer.endpoint, frame.header.request, Errc::not_ready, membership_.waiting_for());
-  if (view_->find_node(peer.node) == nullptr && membership_.draft().find_node(peer.node) == nullptr)
+  if (joined && view_->find_node(peer.node) == nullptr &&
+      membership_.draft().find_node(peer.node) == nullptr)
     return answer(peer.endpoint, frame.header.request,
                   peer.role == Role::worker ? Errc::fenced : Errc::unknown_name,
                   has > view_->epoch

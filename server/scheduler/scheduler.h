@@ -56,6 +56,7 @@ class Scheduler final : public Pollable {
   void on_request(SessionServer::Peer& peer, const FrameView& frame, TimePoint now);
   void on_notice(const SessionServer::Peer& peer, const FrameView& frame, TimePoint now);
   void on_heartbeat(SessionServer::Peer& peer, const FrameView& frame, TimePoint now);
+  void on_leave(SessionServer::Peer& peer, const FrameView& frame);
   void on_straggler(SessionServer::Peer& peer, const FrameView& frame);
   void on_get_view(SessionServer::Peer& peer, const FrameView& frame);
   void on_gone(SessionServer::Peer& peer, TimePoint now);

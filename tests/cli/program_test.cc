@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "server/cli/options.h"
+
 namespace shoal {
 namespace {
 
@@ -95,6 +97,14 @@ TEST(Program, WrongUseSaysWhatWasExpected) {
         {{"perf", "--local", "--wait", "sleep"}, "expected 'spin' or 'block'"},
         {{"perf", "--local", "--inflight", "5000"}, "at most 1024"},
         {{"perf", "nowhere"}, "nowhere"},
+        {{}, "A subcommand is required"},
+        {{"run", "--listen", "127.0.0.1:1", "--", "true"}, "--listen is for scheduler, server and"},
+        {{"run", "--scheduler=127.0.0.1:1", "--", "true"}, "--scheduler is for server, status"},
+        {{"run", "--state-dir", "/tmp", "--", "true"}, "not for run, whose cluster is its own"},
+        {{"status", "--servers", "2"}, "--servers is for run and scheduler, not for status"},
+        {{"scheduler", "--watch"}, "--watch is for status, not for scheduler"},
+        {{"run", "--workers", "2", "--workers", "3"}, "--workers is given more than once"},
+        {{"drop"}, "tables is required"},
         {{"info", "more"}, "'more' is not expected"},
         {{"info", "--config-file", "/nonexistent/c.toml"}, "/nonexistent/c.toml"}}) {
     const auto called = call(arguments);
@@ -113,6 +123,13 @@ TEST(Program, PerfPrintsALineForEachSize) {
     EXPECT_TRUE(contains(perf.out, part)) << part << "\n" << perf.out;
 }
 
+TEST(Program, PerfTriesItsOutputFirst) {
+  const auto perf = call({"perf", "--local", "--plot", "/nonexistent/perf.png"});
+  EXPECT_EQ(perf.code, 1);
+  EXPECT_TRUE(contains(perf.err, "cannot write /nonexistent/perf.png")) << perf.err;
+  EXPECT_EQ(perf.out, "");
+}
+
 TEST(Program, PerfSaysWhenNobodyListens) {
   const auto perf = call({"perf", "127.0.0.1:1", "--token-file", "/nonexistent/token"});
   EXPECT_EQ(perf.code, 1);
@@ -123,7 +140,35 @@ TEST(Program, HelpNamesEveryCommand) {
   const auto help = call({"--help"});
   EXPECT_EQ(help.code, 0);
   for (const auto* part : {"run", "info"}) EXPECT_TRUE(contains(help.out, part)) << help.out;
-  EXPECT_TRUE(contains(call({"run", "--help"}).out, "--lost-after"));
+}
+
+TEST(Program, HelpHasTheOptionsThatAreUsed) {
+  const auto run = call({"run", "--help"}).out;
+  EXPECT_TRUE(contains(run, "--lost-after TIME [30s]")) << run;
+  EXPECT_TRUE(contains(run, "--landing-bytes SIZE [64MiB]")) << run;
+  EXPECT_FALSE(contains(run, "--listen")) << run;
+  const auto status = call({"status", "--help"}).out;
+  EXPECT_TRUE(contains(status, "--scheduler HOST:PORT")) << status;
+  EXPECT_FALSE(contains(status, "--lost-after")) << status;
+  EXPECT_TRUE(contains(call({"perf", "--help"}).out, "[caller]"));
+}
+
+TEST(Program, EveryOptionIsUsedBySomeSubcommand) {
+  for (const auto& option : Config{}.show()) {
+    bool used = false;
+    for (const auto* command : {"run", "scheduler", "server", "status", "drop", "perf"})
+      used |= cli::uses_option(command, option.name);
+    EXPECT_TRUE(used) << option.name;
+  }
+  EXPECT_FALSE(cli::uses_option("run", "no_such_option"));
+}
+
+TEST(Program, ConfigFilesMayHoldTheOptionsOfAll) {
+  ::setenv("SHOAL_STATE_DIR", "/nonexistent", 1);
+  const auto info = call({"info", "--config", "--plugin", "a.so", "--plugins", "b.so,c.so"});
+  ::unsetenv("SHOAL_STATE_DIR");
+  EXPECT_EQ(info.code, 2) << info.out;  // there is no a.so
+  EXPECT_TRUE(contains(info.err, "a.so")) << info.err;
 }
 
 }  // namespace

@@ -121,7 +121,10 @@ TEST_F(SupervisorTest, WhoIgnoresTheRequestIsKilledAtASecondSignal) {
   const auto process = shell(
       "p", "trap 'kill -INT $PPID' TERM; echo ready; while :; do tail -f /dev/null & wait; done");
   run_until_said("ready");
-  processes_->stop_all();  // its grace is a minute: what ends it is the signal
+  std::string told;
+  // Its grace is a minute: what ends it is the signal.
+  processes_->stop_all([&](const std::string& what) { told += what; });
+  EXPECT_NE(told.find("p did not end and will be killed"), told.npos) << told;
   EXPECT_EQ(processes_->exit_code(process), 128 + SIGKILL);
 }
 
@@ -141,6 +144,19 @@ TEST_F(SupervisorTest, OnlyOneAtATime) {
   EXPECT_TRUE(Supervisor::create({}, clock_).ok());
 }
 
+TEST_F(SupervisorTest, ItNamesWhomItWaitsFor) {
+  for (int i = 0; i < 6; ++i) shell("worker " + std::to_string(i), kWait);
+  EXPECT_EQ(processes_->names_running(0, 1), "worker 0");
+  EXPECT_EQ(processes_->names_running(0, 2), "worker 0 and worker 1");
+  EXPECT_EQ(processes_->names_running(1, 5), "worker 1, worker 2, worker 3 and worker 4");
+  EXPECT_EQ(processes_->names_running(0, 6), "worker 0, worker 1, worker 2 and 3 more");
+  processes_->stop(1, 3);
+  EXPECT_EQ(processes_->names_running(0, 4), "worker 0 and worker 3");
+  std::vector<std::string> told;
+  processes_->stop_all([&](const std::string& what) { told.push_back(what); });
+  for (const auto& what : told) EXPECT_EQ(what.find("will be killed"), what.npos) << what;
+}
+
 TEST(SupervisorGrace, IsTheLongestThatStoppingTakes) {
   Captured out, err;
   SteadyClock clock;
@@ -148,8 +164,10 @@ TEST(SupervisorGrace, IsTheLongestThatStoppingTakes) {
   const auto process =
       processes->start({"p", {"sh", "-c", "trap '' TERM; echo ready; tail -f /dev/null"}, {}});
   while (!out.has("ready")) processes->turn(kNever);
-  processes->stop_all();
+  std::string told;
+  processes->stop_all([&](const std::string& what) { told += what; });
   EXPECT_EQ(processes->exit_code(process.value()), 128 + SIGKILL);
+  EXPECT_NE(told.find("p did not end within 0s and will be killed"), told.npos) << told;
 }
 
 }  // namespace

@@ -71,15 +71,59 @@ TEST_F(ConfigTest, WrongValuesSayWhatWasExpected) {
                                               {"workers", "-1", "whole number"},
                                               {"workers", "99999999999", "whole number"},
                                               {"eager_bytes_max", "16kb", "size in bytes"},
+                                              {"workers", "9000", "0 to 8192"},
+                                              {"workers", "two", "whole number (0 to 8192)"},
+                                              {"workers", "", "whole number"},
+                                              {"spin", "2s", "expected 0s to 1s"},
+                                              {"spin", "", "unit"},
+                                              {"spin", "-1s", "unit"},
+                                              {"spin", "1.5s", "unit"},
+                                              {"spin", "1 s", "unit"},
+                                              {"join_timeout", "0s", "expected 1ms to 720h"},
+                                              {"join_timeout", "1000h", "expected 1ms to 720h"},
+                                              {"landing_bytes", "4KiB", "expected 1MiB to"},
+                                              {"landing_bytes", "-1", "size in bytes"},
+                                              {"landing_bytes", "99999999999GiB", "size in bytes"},
+                                              {"name", "two\nlines", "control characters"},
                                               {"progress", "gpu", "thread or caller"},
                                               {"spin", "99999999999999h", "unit"}}) {
     const auto config = Config::load({}, {}, {{name, value}});
     ASSERT_FALSE(config.ok()) << name << "=" << value;
     EXPECT_NE(config.error().what.find(expected), std::string::npos) << config.error().what;
   }
-  EXPECT_FALSE(Config::load("/nonexistent/shoal.toml", {}, {}).ok());
-  EXPECT_FALSE(Config::load(file("workers = [1]\n"), {}, {}).ok());
-  EXPECT_FALSE(Config::load(file("workers = = 1\n"), {}, {}).ok());
+}
+
+TEST_F(ConfigTest, WrongFilesSayWhatIsWrong) {
+  using namespace std::string_literals;
+  const auto what = [](const std::string& path) {
+    const auto config = Config::load(path, {}, {});
+    return config.ok() ? "" : config.error().message();
+  };
+  const auto has = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  EXPECT_TRUE(has(what("/nonexistent/shoal.toml"), "/nonexistent/shoal.toml"));
+  EXPECT_TRUE(has(what(directory_.string()), "Is a directory")) << what(directory_.string());
+  EXPECT_EQ(what(file("")), "");
+  for (const auto& [text, part] :
+       {std::pair{"workers = [1]\n"s, ":1: workers: expected a string or a whole number"s},
+        {"\nworkers = 1.5\n",
+         ":2: workers: expected a string or a whole number, as in workers = 1"},
+        {"spin = 20\n", "unit, as in"},
+        {"workers = = 1\n", ":1: "},
+        {"workers = 1\nworkers = 2\n", ":2: "},
+        {"[server]\ncredits = 3\n", ":1: there is no option 'server' (did you mean 'servers'?)"},
+        {"[:", ":1: "},
+        {"\x7f"
+         "ELF\x02\x01\x01\0\0\0"s,
+         ":1: "},
+        {std::string(2 << 20, '#'), "is it another file?"},
+        {"name = \"a\\u0000b\"", "control characters"}}) {
+    const auto told = what(file(text));
+    EXPECT_TRUE(has(told, part)) << told << "\nfor " << text.substr(0, 40);
+    EXPECT_TRUE(has(told, directory_.string())) << told;
+    for (const unsigned char c : told) EXPECT_GE(c, ' ') << told;
+  }
 }
 
 TEST_F(ConfigTest, UnitsRoundTrip) {

@@ -58,6 +58,23 @@ TEST_F(Run, FirstFailureIsReportedWithItsLastWordsAndEndsAll) {
   expect_nothing_left();
 }
 
+TEST_F(Run, AWorkerThatDiesHoldsNobodyBackForItsLease) {
+  // Both have opened the table when worker 1 kills all of itself; worker 0 has rounds to do then.
+  auto& process =
+      run({"--workers", "2", "--keep-going", "--worker-lease", "1h", "--operation-timeout", "1h"},
+          "both() { printf 'connect\\nopen t rows=10 rule=add\\nbarrier\\n'; }\n"
+          "if [ \"$SHOAL_NAME\" = 'worker 1' ]; then\n"
+          "  { both; exec tail -f /dev/null; } | $TEST_WORKER |\n"
+          "    while read -r line; do n=$((n + 1)); [ $n -lt 3 ] || kill -9 0; done\n"
+          "else\n"
+          "  { both; printf 'train t 5 rows=0:10\\nleave\\nquit\\n'; } | $TEST_WORKER\n"
+          "fi");
+  EXPECT_EQ(process.wait_exit(), 128 + SIGKILL) << process.log();
+  EXPECT_TRUE(process.read_until("[worker 0] ok clock=5")) << process.log();
+  EXPECT_TRUE(process.logged("worker 1's process has ended")) << process.log();
+  expect_nothing_left();
+}
+
 TEST_F(Run, InterruptIsPassedOnAndEndsAll) {
   auto& process = run({"--servers", "1", "--workers", "2"},
                       "trap 'echo interrupted; exit 0' INT; echo up; tail -f /dev/null & wait");

@@ -261,6 +261,75 @@ TEST_F(SchedulerTest, LeavingIsAnsweredAndDoesNotWaitForTheLease) {
   EXPECT_NE(scheduler_->view()->find_node(member(0).id()), nullptr);
 }
 
+/// A person's tool: an observer that joins nothing.
+class Tool final : public Pollable {
+ public:
+  Tool(std::unique_ptr<Transport> transport, const Address& scheduler)
+      : transport_(std::move(transport)), session_(*transport_, options(scheduler)), events_(16) {}
+  bool poll(TimePoint now) override {
+    session_.poll(now);
+    const auto count = transport_->poll(events_);
+    for (std::size_t i = 0; i < count; ++i) {
+      Incoming incoming;
+      if (session_.handle(events_[i], now, incoming) && incoming.kind == Incoming::Kind::answer)
+        answers.push_back(static_cast<Errc>(incoming.frame.header.status));
+    }
+    transport_->flush();
+    return count > 0;
+  }
+  TimePoint next_timer() const override {
+    return std::min(session_.next_timer(), transport_->next_timer());
+  }
+  Transport& transport() override { return *transport_; }
+
+  void ask(FrameKind kind, NodeId leaver, TableId table = {}) {
+    std::array<std::byte, kSmallMessageBytesMax> meta;
+    Writer out(meta);
+    if (kind == FrameKind::leave) encode(out, Leave{leaver});
+    FrameHeader header;
+    header.kind = kind;
+    header.table = table;
+    ASSERT_TRUE(session_.request(header, out.written(), {}, 0).ok());
+  }
+  std::vector<Errc> answers;
+
+ private:
+  static Session::Options options(const Address& scheduler) {
+    Session::Options options;
+    options.peer = scheduler;
+    options.hello.role = Role::observer;
+    options.hello.incarnation = Incarnation(77);
+    return options;
+  }
+  std::unique_ptr<Transport> transport_;
+  Session session_;
+  std::vector<Event> events_;
+};
+
+TEST_F(SchedulerTest, AToolDropsTablesAndLeavesForWorkersOnly) {
+  form(1, 2);
+  ask(member(1), FrameKind::open_table, table_spec("w"), 1);
+  ASSERT_TRUE(wait([&] { return !member(1).answers.empty(); }));
+  const auto node = network_.create_node("tool");
+  Tool tool(network_.start(node), address_);
+  driver_.attach(node, tool);
+  const auto ask_tool = [&](FrameKind kind, NodeId leaver, TableId table = {}) {
+    tool.answers.clear();
+    tool.ask(kind, leaver, table);
+    return wait([&] { return !tool.answers.empty(); }) ? tool.answers[0] : Errc::timed_out;
+  };
+  EXPECT_EQ(ask_tool(FrameKind::drop_table, {}, member(1).answers[0].table), Errc::ok);
+  EXPECT_TRUE(scheduler_->view()->tables.empty());
+  EXPECT_EQ(ask_tool(FrameKind::leave, member(0).id()), Errc::protocol);
+  EXPECT_NE(scheduler_->view()->find_node(member(0).id()), nullptr) << "a server's end is seen";
+  const auto dead = member(2).id();
+  kill(machine(2));
+  EXPECT_EQ(ask_tool(FrameKind::leave, dead), Errc::ok);
+  EXPECT_EQ(scheduler_->view()->find_node(dead), nullptr);
+  EXPECT_EQ(ask_tool(FrameKind::leave, dead), Errc::ok) << "once more";
+  driver_.detach(node);
+}
+
 TEST_F(SchedulerTest, StatusShowsTheCluster) {
   form(1, 2);
   ask(member(1), FrameKind::open_table, table_spec("w"), 1);
