@@ -99,13 +99,15 @@ std::uint32_t Membership::count_servers() const {
       }));
 }
 
-const NodeInfo& Membership::add_node(const Join& join, TimePoint now) {
+/// Whoever has no name is called by its role and a number: a worker by its rank, as it knows
+/// itself; others by their id.
+const NodeInfo& Membership::add_node(const Join& join, TimePoint now, std::optional<Rank> rank) {
   NodeInfo node;
   node.id = NodeId(next_node_++);
+  const auto number = rank ? rank->value : node.id.value;
   node.role = join.role;
   node.incarnation = join.incarnation;
-  node.name =
-      join.name.empty() ? fmt::format("{} {}", kind_of(join.role), node.id.value) : join.name;
+  node.name = join.name.empty() ? fmt::format("{} {}", kind_of(join.role), number) : join.name;
   node.address = join.address;
   vitals_[node.id].last_heard = now;
   view_bytes_ += bytes_bound(join);
@@ -182,9 +184,7 @@ void Membership::join_worker(Asker asker, const Join& join, TimePoint now) {
 /// A late joiner starts at G + W, so that no round was folded without it, with the lowest free
 /// rank.
 void Membership::admit_late(Asker asker, const Join& join, TimePoint now) {
-  const auto& node = add_node(join, now);
   RosterEntry entry;
-  entry.worker = node.id;
   entry.start = options_.join_at_global_clock ? clocks_.global_clock()
                                               : clocks_.global_clock() + draft_.window;
   auto at = draft_.roster.begin();
@@ -192,6 +192,8 @@ void Membership::admit_late(Asker asker, const Join& join, TimePoint now) {
     ++at;
     entry.rank = Rank(entry.rank.value + 1);
   }
+  const auto& node = add_node(join, now, entry.rank);
+  entry.worker = node.id;
   draft_.roster.insert(at, entry);
   clocks_.add(entry.worker, entry.start);
   advance_clocks();  // it may be the only one
@@ -203,11 +205,18 @@ void Membership::form_if_complete(TimePoint now) {
       count_servers() < options_.servers_expected)
     return;
   draft_.formed = changed_ = true;
-  for (const auto& pending : std::exchange(joins_, {})) {
-    const auto& node = add_node(pending.join, now);
+  // Ranks go by name, the shorter first, so that "worker 2" is 2 whoever came first; those of the
+  // same name, or none, in the order of coming.
+  auto joins = std::exchange(joins_, {});
+  std::stable_sort(joins.begin(), joins.end(), [](const PendingJoin& a, const PendingJoin& b) {
+    return std::pair(a.join.name.size(), std::string_view(a.join.name)) <
+           std::pair(b.join.name.size(), std::string_view(b.join.name));
+  });
+  for (const auto& pending : joins) {
     RosterEntry entry;
-    entry.worker = node.id;
     entry.rank = Rank(static_cast<std::uint32_t>(draft_.roster.size()));
+    const auto& node = add_node(pending.join, now, entry.rank);
+    entry.worker = node.id;
     draft_.roster.push_back(entry);
     clocks_.add(entry.worker, entry.start);
     answer({pending.asker, Errc::ok, {}, {}, joined_of(node)});
@@ -385,11 +394,10 @@ void Membership::check_stragglers() {
     if (fastest_ - *clocks_.reported(entry.worker) > options_.straggler_limit)
       slow.push_back(entry);
   for (const auto& entry : slow) {
-    log_warn(
-        "scheduler",
-        "worker {} (node {}) is {} clocks behind the fastest and is dropped (straggler_limit = {})",
-        entry.rank.value, entry.worker.value, fastest_ - *clocks_.reported(entry.worker),
-        options_.straggler_limit);
+    log_warn("scheduler",
+             "{} (node {}) is {} clocks behind the fastest and is dropped (straggler_limit = {})",
+             find_node(entry.worker)->name, entry.worker.value,
+             fastest_ - *clocks_.reported(entry.worker), options_.straggler_limit);
     drop_worker(entry.worker);
   }
 }

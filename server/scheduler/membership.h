@@ -143,7 +143,7 @@ class Membership {
   NodeInfo* find_node(NodeId node);
   const NodeInfo* find_incarnation(Role role, Incarnation incarnation) const;
   std::uint32_t count_servers() const;
-  const NodeInfo& add_node(const Join& join, TimePoint now);
+  const NodeInfo& add_node(const Join& join, TimePoint now, std::optional<Rank> rank = {});
   bool has_room(Asker asker, const Join& join);
   void join_server(Asker asker, const Join& join, TimePoint now);
   void join_worker(Asker asker, const Join& join, TimePoint now);

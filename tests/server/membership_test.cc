@@ -35,6 +35,22 @@ TEST(MembershipJoin, TheFirstRosterStartsTogetherAtClockZero) {
   EXPECT_EQ(s.view().roster.size(), 3u);
 }
 
+TEST(MembershipJoin, RanksGoByName) {
+  Script s(expecting(0, 4));
+  std::vector<Membership::Asker> askers;
+  for (const auto* name : {"worker 10", "worker 2", "", "worker 1"}) {
+    Join join{Role::worker, Incarnation(50 + askers.size()), name, {}};
+    s.members.join(s.next, join, s.now);
+    askers.push_back(s.next++);
+  }
+  std::vector<std::uint32_t> ranks;
+  for (const auto asker : askers) ranks.push_back(s.take(asker).joined->rank.value);
+  EXPECT_EQ(ranks, (std::vector<std::uint32_t>{3, 2, 0, 1}));
+  EXPECT_EQ(s.view().find_node(s.take(askers[2]).joined->node)->name, "worker 0");
+  const auto late = s.joined(Role::worker, 60);
+  EXPECT_EQ(s.view().find_node(late)->name, "worker 4");
+}
+
 TEST(MembershipJoin, WhoWaitsTooLongIsToldHowManyAreMissing) {
   Script s(expecting(2, 3));
   s.joined(Role::server, 10);
