@@ -13,9 +13,8 @@ constexpr std::uint16_t kSchedulerPort = 7000;
 constexpr std::uint16_t kServerPort = 8000;
 /// Until a run's work must be over, faults and all; far beyond what any seed needs.
 constexpr Duration kRunLimit = std::chrono::seconds(120);
-/// For this long after the start faults happen; then the network is whole again.
-constexpr Duration kFaultsFor = std::chrono::milliseconds(1500);
 constexpr std::size_t kViolationsMax = 8;
+constexpr Duration kSayAgain = std::chrono::seconds(1);
 
 Membership::Options membership_options(std::uint32_t servers, std::uint32_t workers,
                                        const Mutation& mutation) {
@@ -52,10 +51,12 @@ ServerLimits small_limits(Random& random) {
   limits.parts_max = 2048;
   limits.writes_max = 256;
   limits.held_max = 64;
-  limits.credits = 4 + static_cast<std::uint32_t>(random.below(12));
-  limits.parked_quota = 16;
   constexpr std::size_t kLists[] = {0, 40, 4096};  // none, one or two, all
   limits.lists_bytes = kLists[limits.copies_max % 3];
+  limits.pins_per_peer = 1 + static_cast<std::uint32_t>(random.below(8));
+  limits.credits = 2 + static_cast<std::uint32_t>(random.below(14));
+  limits.parked_quota = 1 + static_cast<std::uint32_t>(random.below(16));
+  limits.stall = std::chrono::milliseconds(20 + random.below(200));
   return limits;
 }
 
@@ -79,6 +80,7 @@ Cluster::Cluster(std::uint64_t seed, const Mutation& mutation, bool verbose)
   for (std::size_t i = 0; i < servers_.size(); ++i) start_server(i);
   for (std::uint32_t i = 0; i < expected_workers_; ++i)
     start_worker(3 + static_cast<int>(random_.below(7)));
+  if (random_.chance(0.4)) start_worker(10 + static_cast<int>(random_.below(30)), Job::watch);
   server_clock_seen_.resize(servers_.size());
   driver_.after_each([this] { check_invariants(); });
   plan_faults();
@@ -202,7 +204,7 @@ void Cluster::start_server(std::size_t index) {
   driver_.attach(machine.node, *machine.server);
 }
 
-void Cluster::start_worker(int rounds, bool audit) {
+void Cluster::start_worker(int rounds, Job job) {
   const auto index = static_cast<std::uint32_t>(workers_.size());
   auto& machine = *workers_.emplace_back(std::make_unique<WorkerMachine>());
   ledger_.gone.push_back(false);
@@ -214,8 +216,8 @@ void Cluster::start_worker(int rounds, bool audit) {
   plan.index = index;
   plan.seed = random_.next();
   plan.rounds = rounds;
-  plan.audit = audit;
-  plan.engine.role = audit ? Role::observer : Role::worker;
+  plan.job = job;
+  plan.engine.role = job == Job::train ? Role::worker : Role::observer;
   plan.engine.scheduler = {"scheduler", kSchedulerPort};
   plan.engine.incarnation = Incarnation(random_.next());
   plan.engine.name = fmt::format("worker {}", index);
@@ -309,116 +311,6 @@ void Cluster::restart_scheduler() {
               [this] { start_scheduler(); });
 }
 
-// ---- Faults.
-
-bool Cluster::formed() const { return scheduler_ != nullptr && scheduler_->view()->formed; }
-
-void Cluster::plan_faults() {
-  const auto fault_count = random_.below(9);
-  for (std::uint64_t i = 0; i < fault_count; ++i) {
-    // Most of them early, when there is work to disturb.
-    const auto when = random_.uniform();
-    network_.at(network_.now() + Duration(static_cast<Duration::rep>(
-                                     when * when * when * static_cast<double>(kFaultsFor.count()))),
-                [this] { one_fault(); });
-  }
-  network_.at(network_.now() + kFaultsFor, [this] { end_faults(); });
-}
-
-void Cluster::one_fault() {
-  const auto some_server = random_.below(servers_.size());
-  const auto some_worker = random_.below(workers_.size());
-  auto& server = *servers_[some_server];
-  auto& worker = *workers_[some_worker];
-  const auto later = [&](std::uint64_t ms_max) {
-    return network_.now() + std::chrono::milliseconds(1 + random_.below(ms_max));
-  };
-  switch (random_.below(13)) {
-    case 0:
-    case 1:
-    case 2:
-      say(fmt::format("connections of worker {} and server {} drop", some_worker, some_server));
-      return network_.drop_connections(worker.node, server.node);
-    case 3: {
-      say(fmt::format("worker {} and server {} are parted", some_worker, some_server));
-      network_.partition(worker.node, server.node);
-      return network_.at(later(800),
-                         [this, a = worker.node, b = server.node] { network_.heal(a, b); });
-    }
-    case 4: {
-      // The scheduler does not hear the server, which is alive: a false suspicion.
-      say(fmt::format("server {} and the scheduler are parted", some_server));
-      for (const auto node : {server.node, server.heart_node}) {
-        network_.partition(node, scheduler_node_);
-        network_.at(later(800), [this, node] { network_.heal(node, scheduler_node_); });
-      }
-      return;
-    }
-    case 5: {
-      say(fmt::format("worker {} and the scheduler are parted", some_worker));
-      for (const auto node : {worker.node, worker.heart_node}) {
-        network_.partition(node, scheduler_node_);
-        network_.at(later(2500), [this, node] { network_.heal(node, scheduler_node_); });
-      }
-      return;
-    }
-    case 6: {
-      if (!server.up || network_.stopped(server.node)) return;
-      say(fmt::format("server {} is stopped", some_server));
-      const auto until = later(1500);
-      for (const auto node : {server.node, server.heart_node}) {
-        network_.stop(node);
-        network_.at(until, [this, node] {
-          if (network_.alive(node) && network_.stopped(node)) network_.resume(node);
-        });
-      }
-      return;
-    }
-    case 7: {
-      if (!worker.up || network_.stopped(worker.node)) return;
-      say(fmt::format("worker {} is stopped", some_worker));
-      worker.process->excuse();
-      const auto until = later(2000);
-      for (const auto node : {worker.node, worker.heart_node}) {
-        network_.stop(node);
-        network_.at(until, [this, node] {
-          if (network_.alive(node) && network_.stopped(node)) network_.resume(node);
-        });
-      }
-      return;
-    }
-    case 8:
-      // Before the first roster is complete a death only means that it never will be.
-      return formed() ? crash_worker(some_worker) : void();
-    case 9:
-      return formed() && random_.chance(0.3) ? crash_server(some_server) : void();
-    case 10:
-      return scheduler_ != nullptr ? restart_scheduler() : void();
-    case 11:
-      if (workers_.size() < 6) {
-        say("a late worker starts");
-        start_worker(2 + static_cast<int>(random_.below(5)));
-      }
-      return;
-    case 12:
-      if (scheduler_ == nullptr || network_.stopped(scheduler_node_)) return;
-      say("the scheduler is stopped");
-      network_.stop(scheduler_node_);
-      return network_.at(later(2000), [this] {
-        if (network_.alive(scheduler_node_) && network_.stopped(scheduler_node_))
-          network_.resume(scheduler_node_);
-      });
-    default:
-      return;
-  }
-}
-
-void Cluster::end_faults() {
-  say("no more faults");
-  network_.heal_all();
-  ledger_.faults_over = true;
-}
-
 // ---- Invariants.
 
 void Cluster::check_invariants() {
@@ -486,7 +378,7 @@ void Cluster::check_ended() {
 /// What is in the tables at the very end, read by an observer.
 void Cluster::check_rows() {
   say("audit");
-  start_worker(0, true);
+  start_worker(0, Job::audit);
   const auto& auditor = *workers_.back();
   driver_.run_while_not([&] { return auditor.process->finished(); },
                         network_.now() + std::chrono::seconds(20));
@@ -494,7 +386,15 @@ void Cluster::check_rows() {
     broken("8: the tables cannot be read at the end: " + auditor.process->state());
 }
 
+/// For people: who is still at work, and with what.
+void Cluster::say_who_works() {
+  for (const auto& worker : workers_)
+    if (worker->up && !worker->process->finished()) say(worker->process->state());
+  network_.at(network_.now() + kSayAgain, [this] { say_who_works(); });
+}
+
 Outcome Cluster::run() {
+  if (verbose_) network_.at(network_.now() + kSayAgain, [this] { say_who_works(); });
   driver_.run_while_not([this] { return all_finished(); }, network_.now() + kRunLimit);
   if (ledger_.violations.empty()) check_ended();
   if (ledger_.violations.empty()) check_rows();

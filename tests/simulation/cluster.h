@@ -63,7 +63,9 @@ class Cluster {
   void make_tables();
   void start_scheduler();
   void start_server(std::size_t index);
-  void start_worker(int rounds, bool audit = false);
+  void start_worker(int rounds, Job job = Job::train);
+  void stop_watcher();
+  void stop_for(const Machine& machine, Duration time);
   void start_hearts();
   void crash_worker(std::size_t index);
   void crash_server(std::size_t index);
@@ -77,6 +79,7 @@ class Cluster {
   void check_ended();
   void check_rows();
   void say(const std::string& what);
+  void say_who_works();
   void broken(std::string what);
   bool all_finished() const;
 

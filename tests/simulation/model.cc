@@ -2,6 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <limits>
+
 namespace shoal::simulation {
 
 RowValue value_of_push(std::uint32_t push) {
@@ -19,10 +22,16 @@ void TableModel::worker_gone(std::uint32_t worker) {
     if (push.worker == worker && push.state == PushState::issued) push.state = PushState::unknown;
 }
 
-std::vector<std::uint32_t> TableModel::pushes_of(std::uint32_t worker) const {
+std::vector<std::uint32_t> TableModel::sent_by(std::uint32_t worker) const {
   std::vector<std::uint32_t> found;
-  for (std::uint32_t i = 0; i < pushes_.size(); ++i)
-    if (pushes_[i].worker == worker) found.push_back(i);
+  auto held_from = WorkerClock(std::numeric_limits<std::int64_t>::max());
+  for (std::uint32_t i = 0; i < pushes_.size(); ++i) {
+    const auto& push = pushes_[i];
+    if (push.worker != worker) continue;
+    const bool held = push.follows && push.state == PushState::issued;
+    if (held) held_from = std::min(held_from, push.clock);
+    if (!held && push.clock <= held_from) found.push_back(i);
+  }
   return found;
 }
 

@@ -40,6 +40,7 @@ struct PushRecord {
   WorkerClock clock;
   std::set<Key> rows;
   PushState state = PushState::issued;
+  bool follows = false;  ///< `after` names another operation: it is sent when that has ended
 };
 
 struct PullRecord {
@@ -48,7 +49,7 @@ struct PullRecord {
   WorkerClock need;  ///< u - s
   bool bounded = true;
   std::vector<Key> rows;
-  std::vector<std::uint32_t> own_before;  ///< pushes of this worker issued before it
+  std::vector<std::uint32_t> own_before;  ///< pushes of this worker sent before it
 };
 
 /// One table's pushes, and the checks of what pulls return.
@@ -67,7 +68,9 @@ class TableModel {
   PushState state(std::uint32_t push) const { return pushes_[push].state; }
   /// A worker died, left by force, or was cut off: what it had not heard of may be there or not.
   void worker_gone(std::uint32_t worker);
-  std::vector<std::uint32_t> pushes_of(std::uint32_t worker) const;
+  /// Pushes that are sent as soon as they are issued, which what the worker issues next comes
+  /// behind. Those that follow another operation may not be, nor those of later clocks behind them.
+  std::vector<std::uint32_t> sent_by(std::uint32_t worker) const;
 
   /// Checks a pull that succeeded. `gone[w]`: the worker was dropped from the roster at some time.
   /// Returns sentences, empty if everything holds.

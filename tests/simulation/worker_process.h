@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,21 +25,27 @@ struct Ledger {
   std::vector<std::string> violations;
   SimNetwork* network = nullptr;
   bool faults_over = false;
+  TimePoint quiet_from = kNever;  ///< the last fault has been dealt with: who is gone is known
   bool slots_may_be_lost = false;
   std::uint64_t pushes_applied = 0;
   std::uint64_t pulls_answered = 0;
 };
 
-/// A worker that trains at random: opens the tables, and in each round pushes, pulls, prefetches
-/// and cancels, then ticks; at the end it flushes and leaves. Everything it learns goes to the
-/// ledger.
+/// What a process of the workload does. Watchers and auditors are observers.
+enum class Job : std::uint8_t {
+  train,  ///< in each round it pushes, pulls, prefetches and cancels, then ticks; flushes, leaves
+  watch,  ///< pulls at random while others train
+  audit,  ///< reads every row once, when all is over
+};
+
+/// A process that opens the tables and does its job. Everything it learns goes to the ledger.
 class WorkerProcess final : public Pollable {
  public:
   struct Plan {
     std::uint32_t index = 0;
     std::uint64_t seed = 1;
     int rounds = 4;
-    bool audit = false;  ///< reads every row once, when all is over, as an observer
+    Job job = Job::train;
     Engine::Options engine;
   };
   WorkerProcess(Ledger& ledger, Transport& transport, const Clock& clock, Plan plan);
@@ -56,6 +64,8 @@ class WorkerProcess final : public Pollable {
   std::vector<std::string> overdue(TimePoint now) const;
   /// It was stopped or slowed: its deadlines may be missed from here on.
   void excuse() { excused_ = true; }
+  /// Has asked for something and waits for it.
+  bool in_the_middle() const;
   std::string state() const;
 
  private:
@@ -67,11 +77,20 @@ class WorkerProcess final : public Pollable {
     std::uint32_t push = 0;
     PullRecord pull;
     std::vector<Key> keys;
-    std::vector<RowValue> in, out;
+    std::span<RowValue> in, out;
+    std::vector<RowValue> own_in, own_out;  ///< what they are of, unless it is the arena
     TimePoint deadline{};
     bool done = false;
-    bool awaited = false;  ///< the round does not end before it
+    WorkerClock waited_from = kNotWaited;  ///< no round of this clock or a later one ends before it
+    const Issued* follows = nullptr;
+    bool quiet = false;  ///< nothing stands in its way: no fault, no short deadline, no cancel
+    bool failed = false;
+    /// And what it follows, if anything, did not fail either.
+    bool undisturbed() const {
+      return quiet && (follows == nullptr || (follows->undisturbed() && !follows->failed));
+    }
   };
+  static constexpr WorkerClock kNotWaited{std::numeric_limits<std::int64_t>::max()};
 
   bool act(TimePoint now);
   bool collect();
@@ -80,20 +99,37 @@ class WorkerProcess final : public Pollable {
   void play_round(TimePoint now);
   void audit(TimePoint now);
   void issue_rows(std::size_t table, OperationKind kind, std::int64_t ahead, TimePoint now);
+  void choose_wait(Issued& issued, std::int64_t ahead, TimePoint now);
+  void follow_last(Issued& issued);
+  void lend_pushed(Issued& issued, Engine::Ask& ask);
+  void lend_pulled(Issued& issued, Engine::Ask& ask);
+  void issue_burst(std::size_t table, TimePoint now);
+  void look_around(TimePoint now);
+  void cancel_some();
+  bool tables_are_open(TimePoint now);
+  std::span<RowValue> take_rows(std::size_t count, std::vector<RowValue>& own,
+                                MemoryRecord*& memory);
   void issue_control(OperationKind kind, FrameKind control, std::vector<std::byte> meta,
                      std::size_t table, TimePoint now);
   std::vector<Key> choose_rows(const TableSpec& spec);
   bool waits() const;
+  void check_clock();
 
   Ledger& ledger_;
   Plan plan_;
   Random random_;
+  std::vector<RowValue> arena_;  ///< registered once, for many operations: slices are used once
+  std::size_t arena_used_ = 0;
   Engine engine_;
+  MemoryRecord* arena_memory_;
   Stage stage_ = Stage::joining;
   int round_ = 0;
   bool played_ = false;
+  int opens_ = 0;
+  TimePoint act_at_ = kNever;  ///< when it looks again for tables that are not there yet
   bool excused_ = false;
   bool fenced_ = false;
+  bool flushed_ = false;
   std::vector<const TableShape*> shapes_;
   std::vector<std::vector<Key>> lists_;  ///< of sparse keys, to be named again
   std::deque<Issued> issued_;            ///< addresses are stable; buffers live until the run ends
