@@ -56,7 +56,7 @@ Status PeerLink::look(const Event& event) const {
     if (event.status == Errc::untrusted) return wrong_token(peer_, token_source_);
     return Error{event.status,
                  fmt::format("the connection to {} ended; it may be measuring for somebody else, "
-                             "or have stopped",
+                             "have stopped, or be no 'shoal perf --listen'",
                              peer_.to_string())};
   }
   if (event.kind == Event::Kind::message &&

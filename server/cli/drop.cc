@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/base/log.h"
 #include "core/base/nearest.h"
 #include "server/cli/commands.h"
 #include "server/cli/scheduler_client.h"
@@ -48,6 +49,7 @@ Status drop(SchedulerClient& scheduler, const DropOptions& options) {
 }  // namespace
 
 int drop_tables(const Config& config, const DropOptions& options) {
+  if (!config.origins.contains("log_level")) set_log_level(LogLevel::off);  // all is said below
   const SteadyClock clock;
   auto scheduler = SchedulerClient::create(config, clock);
   const auto dropped = scheduler.ok() ? drop(*scheduler, options) : Status(scheduler.error());

@@ -68,6 +68,7 @@ constexpr Use kUses[] = {
 std::string default_of(std::string_view command, const Config::Shown& option) {
   if (command == "perf" && option.name == "progress") return "caller";
   if (command == "perf" && option.name == "log_level") return "warn";
+  if (option.name == "log_level" && command_named(command) == kTools) return "off";
   return option.value;
 }
 

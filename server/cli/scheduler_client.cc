@@ -98,11 +98,6 @@ Status SchedulerClient::look_at(const Incoming& incoming) const {
     return Error{Errc::version, fmt::format("{} speaks another wire version: use the shoal command "
                                             "of the cluster's release",
                                             at)};
-  // Schedulers have no incarnation: whoever is restarted at that address is the scheduler.
-  if (incoming.kind == Incoming::Kind::opened && session_->peer().incarnation.value != 0)
-    return Error{Errc::mismatch, fmt::format("{} is a server of a cluster, not its scheduler: give "
-                                             "the address that the servers were given",
-                                             at)};
   return {};
 }
 

@@ -30,8 +30,8 @@ class SchedulerClient {
     std::string text;
   };
   /// Asks and waits for the answer, `config.connect_timeout` long. Errors: refused (nobody listens,
-  /// or another token), mismatch (a server listens there), version, timed_out, and what the
-  /// scheduler answered if not ok, with its words.
+  /// or another token), version, timed_out, and what the scheduler, or a server that listens there,
+  /// answered if not ok, with its words.
   Result<Reply> ask(FrameKind kind, TableId table = {}, std::span<const std::byte> meta = {});
 
   /// The cluster's newest view. Errors: ask's, protocol; not_ready while there is none yet.

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "core/base/log.h"
 #include "server/cli/commands.h"
 #include "server/cli/scheduler_client.h"
 
@@ -127,6 +128,7 @@ Status show_once(SchedulerClient& scheduler, const StatusOptions& options) {
 }  // namespace
 
 int show_status(const Config& config, const StatusOptions& options) {
+  if (!config.origins.contains("log_level")) set_log_level(LogLevel::off);  // all is said below
   const SteadyClock clock;
   auto scheduler = SchedulerClient::create(config, clock);
   if (!scheduler.ok()) return fail("status", scheduler.error());

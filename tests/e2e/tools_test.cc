@@ -25,7 +25,8 @@ TEST_F(Tools, AServerIsNotTakenForTheScheduler) {
   const auto server = server_address(0);
   auto& status = start_shoal({"status", "--scheduler", server});
   EXPECT_EQ(status.wait_exit(), 1);
-  EXPECT_TRUE(status.logged(server + " is a server of a cluster, not its scheduler"));
+  EXPECT_TRUE(status.logged(server + " is the address of a server, not of the scheduler"));
+  EXPECT_TRUE(status.logged(scheduler_address()));
 }
 
 TEST_F(Tools, ATableIsDroppedWhenNobodyUsesIt) {
