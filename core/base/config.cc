@@ -258,7 +258,56 @@ Result<std::string> read_file(const std::string& path) {
   return text;
 }
 
+bool is_ascii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return c == '\t' || c == '\r' || (c >= ' ' && c < 0x7f);
+  });
+}
+
+/// Where the string that begins `text` ends: behind its closing quote, or at the end of the line.
+std::size_t string_end(std::string_view text) {
+  const char quote = text[0];
+  for (std::size_t i = 1; i < text.size(); ++i) {
+    if (text[i] == '\\' && quote == '"')
+      ++i;
+    else if (text[i] == quote)
+      return i + 1;
+  }
+  return text.size();
+}
+
+/// A line as options need it: NAME = VALUE, the value on that line, and characters beyond ASCII
+/// only in its quotes or behind a '#'. Elsewhere toml++ 3.3 promises the compiler that most of them
+/// cannot be. Returns what was expected; empty: it is one.
+std::string_view expected_of_line(std::string_view line) {
+  constexpr std::string_view kForm =
+      "expected NAME = VALUE, in ASCII but for quoted text on one line and behind '#'";
+  const auto name = line.substr(0, line.find_first_of("=#"));
+  if (!is_ascii(name) || name.find_first_of("\"'") != name.npos) return kForm;
+  if (name.size() == line.size() || line[name.size()] == '#') return {};
+  auto value = line.substr(name.size() + 1);
+  value.remove_prefix(std::min(value.find_first_not_of(" \t"), value.size()));
+  if (value.starts_with("\"\"\"") || value.starts_with("'''")) return kForm;
+  if (value.starts_with('[') || value.starts_with('{'))
+    return "expected a string or a whole number behind the '='";
+  if (value.starts_with('"') || value.starts_with('\'')) value.remove_prefix(string_end(value));
+  return is_ascii(value.substr(0, value.find('#'))) ? std::string_view() : kForm;
+}
+
+Status check_lines(std::string_view text, const std::string& path) {
+  for (std::size_t number = 1; !text.empty(); ++number) {
+    const auto end = std::min(text.find('\n'), text.size());
+    if (const auto expected = expected_of_line(text.substr(0, end)); !expected.empty())
+      return Error{Errc::invalid_argument, fmt::format("{}:{}: {}", path, number, expected)};
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return {};
+}
+
 Status apply_toml(Config& config, std::string_view toml, const std::string& path) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  if (toml.starts_with(kByteOrderMark)) toml.remove_prefix(kByteOrderMark.size());
+  SHOAL_TRY(check_lines(toml, path));
   const auto parsed = toml::parse(toml, path);
   if (!parsed)
     return Error{Errc::invalid_argument,

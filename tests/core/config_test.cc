@@ -93,6 +93,15 @@ TEST_F(ConfigTest, WrongValuesSayWhatWasExpected) {
   }
 }
 
+TEST_F(ConfigTest, StringsAndCommentsAreInAnyLanguage) {
+  const auto config = Config::load(
+      file("\xef\xbb\xbfname = \"K\u00f6ln \\\" #1\"  # \u00e4\nstate_dir = '/\u65e5\\'\n"), {},
+      {});
+  ASSERT_TRUE(config.ok()) << config.error().message();
+  EXPECT_EQ(config->name, "K\u00f6ln \" #1");
+  EXPECT_EQ(config->state_dir, "/\u65e5\\");
+}
+
 TEST_F(ConfigTest, WrongFilesSayWhatIsWrong) {
   using namespace std::string_literals;
   const auto what = [](const std::string& path) {
@@ -106,7 +115,7 @@ TEST_F(ConfigTest, WrongFilesSayWhatIsWrong) {
   EXPECT_TRUE(has(what(directory_.string()), "Is a directory")) << what(directory_.string());
   EXPECT_EQ(what(file("")), "");
   for (const auto& [text, part] :
-       {std::pair{"workers = [1]\n"s, ":1: workers: expected a string or a whole number"s},
+       {std::pair{"workers = [1]\n"s, ":1: expected a string or a whole number"s},
         {"\nworkers = 1.5\n",
          ":2: workers: expected a string or a whole number, as in workers = 1"},
         {"spin = 20\n", "unit, as in"},
@@ -114,6 +123,8 @@ TEST_F(ConfigTest, WrongFilesSayWhatIsWrong) {
         {"workers = 1\nworkers = 2\n", ":2: "},
         {"[server]\ncredits = 3\n", ":1: there is no option 'server' (did you mean 'servers'?)"},
         {"[:", ":1: "},
+        {"workers = 1\n\u00e4 = 1\n", ":2: expected NAME = VALUE, in ASCII"},
+        {"name = \"\"\"a\nb\"\"\"\n", ":1: expected NAME = VALUE"},
         {"\x7f"
          "ELF\x02\x01\x01\0\0\0"s,
          ":1: "},
