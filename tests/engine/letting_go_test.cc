@@ -1,5 +1,9 @@
 // What an operation says of itself when it is cancelled between two tries.
 
+#include <span>
+#include <vector>
+
+#include "core/cluster/messages.h"
 #include "tests/engine/cluster.h"
 
 namespace shoal::test {
@@ -27,6 +31,37 @@ TEST_F(LettingGo, APushOfWhichAPartWasAppliedIsNotCalledCancelled) {
   run(std::chrono::seconds(1));
   EXPECT_EQ(applied(), 1u);
   EXPECT_EQ(engine(0).reported(), engine(0).clock());
+}
+
+/// The server stands still with the push and the only credit, so what burns the push is not sent
+/// before the worker is cut off.
+TEST_F(LettingGo, APushOfWhichNothingIsHeardIsNotCalledCancelled) {
+  limits_.credits = 1;
+  start(2, {dense("t", Apply::on_arrival)});
+  network_.stop(server_node_);
+  const auto pushed = push(0, 0);
+  run(std::chrono::milliseconds(10));
+  cancel(0, pushed);
+  run(std::chrono::milliseconds(10));
+  ASSERT_FALSE(done(0, pushed));
+  std::vector<std::byte> meta(16);
+  Writer out(meta);
+  encode(out, Leave{id(0)});
+  meta.resize(out.size());
+  Engine::Ask ask;
+  ask.kind = OperationKind::control;
+  ask.control = FrameKind::leave;
+  ask.control_meta = std::move(meta);
+  EXPECT_EQ(wait(0, submit(0, std::move(ask), std::chrono::seconds(1))).code, Errc::ok);
+  const auto& op = wait(0, pushed);
+  EXPECT_EQ(op.code, Errc::timed_out) << op.detail;
+  // The loan has ended with the operation: the push comes too late.
+  const ConstMemoryView memory = host_view(std::span(*memory_.back()));
+  network_.protect(memory);
+  network_.resume(server_node_);
+  run(std::chrono::seconds(1));
+  EXPECT_TRUE(network_.violations().empty());
+  network_.unprotect(memory);
 }
 
 }  // namespace

@@ -96,7 +96,7 @@ void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
     if (!burning_is_pointless(worst))
       request.runs[kept++] = run;
     else if (op != nullptr)
-      op->incomplete = true;
+      op->incomplete = op->ambiguous = true;
   }
   request.runs.resize(kept);
   if (fatal == Errc::ok) return kept == 0 ? end_request(index) : retry(index, passing, header);
@@ -106,7 +106,7 @@ void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
     if (kept == 0) return end_request(index);
     // Its sequence numbers must be taken, or the slot asks for them for ever; the loan is over.
     if (op != nullptr) {
-      op->incomplete = true;
+      op->incomplete = op->ambiguous = true;
       detach(index);
     }
     retry(index, passing != Errc::ok ? passing : fatal, header);
@@ -283,11 +283,13 @@ void Engine::let_go_push(std::uint32_t index) {
   request.stage = Request::Stage::planned;
   if (broken != nullptr) on_broken(*broken);
   if (dropped) op.incomplete = true;
-  if (request.runs.empty()) return end_request(index);
-  request.kind = Request::Kind::burn;
   if (!lent) {  // nobody waits for the answer, which would tell
     op.ambiguous = op.ambiguous || request.doubtful;
     op.runs_applied += request.partly ? 1 : 0;
+  }
+  if (request.runs.empty()) return end_request(index);
+  request.kind = Request::Kind::burn;
+  if (!lent) {
     op.runs_burnt += static_cast<std::uint32_t>(request.runs.size());
     detach(index);
   }
@@ -323,14 +325,19 @@ void Engine::force_end(Operation& op) {
   for (const auto index : requests_of(op)) {
     auto& request = requests_[index];
     if (request.stage == Request::Stage::free || request.operation != index_of(op)) continue;
-    if (auto* server = find_server(request.server);
-        server != nullptr &&
-        (request.stage == Request::Stage::posted || request.stage == Request::Stage::letting_go)) {
+    auto* server = find_server(request.server);
+    const bool posted = request.stage == Request::Stage::posted;
+    if (server != nullptr && (posted || request.stage == Request::Stage::letting_go)) {
       server->session->break_connection();
       on_broken(*server);
       continue;
     }
     op.ambiguous = op.incomplete = true;
+    if (request.kind == Request::Kind::burn && server != nullptr) {
+      // It waits for its next try; what it burns may still be read.
+      server->session->break_connection();
+      on_broken(*server);
+    }
     if (request.kind == Request::Kind::burn)
       detach(index);
     else
@@ -390,7 +397,7 @@ void Engine::end_letting_go(Operation& op) {
       if (op.ambiguous) {
         code = Errc::timed_out;
         op.end_detail =
-            "cancelled, but the connection broke: it may have been applied, at most once";
+            "cancelled, but nothing told whether it had been applied: at most once, perhaps";
       } else if (op.runs_applied > 0) {
         code = Errc::partly_applied;
         op.end_detail =

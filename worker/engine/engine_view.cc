@@ -192,7 +192,10 @@ void Engine::forget(std::uint32_t index) {
   if (request.operation != Request::kNone && request.kind != Request::Kind::burn) return;
   leave_server(index);
   std::erase_if(blocked_, [&](const Blocked& b) { return b.request == index; });
-  if (request.operation != Request::kNone) operations_[request.operation].incomplete = true;
+  if (request.operation != Request::kNone) {
+    auto& op = operations_[request.operation];
+    op.incomplete = op.ambiguous = true;
+  }
   end_request(index);
 }
 
@@ -269,9 +272,14 @@ void Engine::leave_server(std::uint32_t index) {
   auto& request = requests_[index];
   auto* server = find_server(request.server);
   forget_early(request);
-  if (request.stage != Request::Stage::posted || server == nullptr) return;
-  const bool lent = server->session->was_sent(request.id) && server->session->open();
-  server->session->withdraw(request.id);
+  if (server == nullptr) return;
+  // What an operation's burn stands for was sent, even if the burn was not.
+  const bool burns = request.kind == Request::Kind::burn && request.operation != Request::kNone;
+  const bool posted = request.stage == Request::Stage::posted;
+  if (!posted && !burns) return;
+  const bool sent = burns || server->session->was_sent(request.id);
+  const bool lent = sent && server->session->open();
+  if (posted) server->session->withdraw(request.id);
   if (!lent || request.operation == Request::kNone) return;
   server->session->break_connection();
   on_broken(*server);
