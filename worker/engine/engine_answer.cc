@@ -103,6 +103,11 @@ void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
   request.stage = Request::Stage::planned;
   request.id = RequestId{};
   if (op == nullptr || request.kind == Request::Kind::burn) {
+    // A refusal, unlike a burn's own answer, does not wait for READs of what was to burn.
+    if (auto* server = find_server(request.server); op != nullptr && server != nullptr) {
+      server->session->break_connection();
+      on_broken(*server);
+    }
     if (kept == 0) return end_request(index);
     // Its sequence numbers must be taken, or the slot asks for them for ever; the loan is over.
     if (op != nullptr) {
