@@ -170,6 +170,9 @@ void Scheduler::on_request(SessionServer::Peer& peer, const FrameView& frame, Ti
       const auto barrier = decode<Barrier>(frame.meta);
       if (!barrier.ok()) return malformed(barrier.error());
       if (barrier->node != peer.node) return malformed({Errc::protocol, "a barrier for another"});
+      if (!knows(peer.node))
+        return answer(peer.endpoint, header.request, Errc::fenced,
+                      why_unknown(Epoch::unpacked(header.epoch)));
       return membership_.barrier(asker(peer, frame), *barrier);
     }
     case FrameKind::leave:
@@ -237,6 +240,19 @@ void Scheduler::on_straggler(SessionServer::Peer& peer, const FrameView& frame) 
   answer(peer.endpoint, frame.header.request, Errc::ok, {}, out.written());
 }
 
+bool Scheduler::knows(NodeId node) const {
+  return view_->find_node(node) != nullptr || membership_.draft().find_node(node) != nullptr;
+}
+
+/// For a node that has joined and is in no view; `has`: the newest that it saw.
+std::string_view Scheduler::why_unknown(Epoch has) const {
+  return has > view_->epoch
+             ? "it was restarted without the state of the cluster that this process joined "
+               "(state_dir): start the cluster's processes anew"
+             : "nothing was heard of it for its lease, or it fell behind by straggler_limit; start "
+               "it again to join";
+}
+
 /// The answer is a view newer than the asker's, or `unchanged`; to a node that is in no view any
 /// more, that it has been cut off; to one that has not joined, what that waits for. Tools never
 /// join: see docs/design/scheduler.md.
@@ -245,15 +261,9 @@ void Scheduler::on_get_view(SessionServer::Peer& peer, const FrameView& frame) {
   const bool joined = peer.node.value != 0;
   if (!joined && peer.role != Role::observer)
     return answer(peer.endpoint, frame.header.request, Errc::not_ready, membership_.waiting_for());
-  if (joined && view_->find_node(peer.node) == nullptr &&
-      membership_.draft().find_node(peer.node) == nullptr)
+  if (joined && !knows(peer.node))
     return answer(peer.endpoint, frame.header.request,
-                  peer.role == Role::worker ? Errc::fenced : Errc::unknown_name,
-                  has > view_->epoch
-                      ? "it was restarted without the state of the cluster that this process "
-                        "joined (state_dir): start the cluster's processes anew"
-                      : "nothing was heard of it for its lease, or it fell behind by "
-                        "straggler_limit; start it again to join");
+                  peer.role == Role::worker ? Errc::fenced : Errc::unknown_name, why_unknown(has));
   if (view_->epoch == Epoch{}) return answer(peer.endpoint, frame.header.request, Errc::not_ready);
   sent_view_[peer.endpoint] = view_->epoch;
   clocks_unsent_ = true;

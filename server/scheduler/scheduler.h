@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/clock.h"
@@ -58,6 +59,8 @@ class Scheduler final : public Pollable {
   void on_heartbeat(SessionServer::Peer& peer, const FrameView& frame, TimePoint now);
   void on_leave(SessionServer::Peer& peer, const FrameView& frame);
   void on_straggler(SessionServer::Peer& peer, const FrameView& frame);
+  bool knows(NodeId node) const;
+  std::string_view why_unknown(Epoch has) const;
   void on_get_view(SessionServer::Peer& peer, const FrameView& frame);
   void on_gone(SessionServer::Peer& peer, TimePoint now);
   Membership::Asker asker(const SessionServer::Peer& peer, const FrameView& frame);
