@@ -61,6 +61,7 @@ struct Server::State {
   bool look_again();
   bool fold();
   void close_stalled();
+  void close_dropped();
   bool has_news() const;
   void tell_traffic();
   void close(Peer& peer);
@@ -133,7 +134,6 @@ bool Server::poll(TimePoint now) {
   busy |= s.look_again();
   busy |= s.fold();
   busy |= s.pushes.start_reads();
-  busy |= s.pulls.gather_landed();
   busy |= s.pulls.send();
   s.pulls.expire();
   s.close_stalled();
@@ -314,6 +314,7 @@ void Server::State::on_view() {
     pulls.drop(member);
     shard->forget(member);
   }
+  close_dropped();
   shard->update(*plane.view, plane.self, [&](SlotState& slot, Errc why) {
     pushes.drop(slot, why);
     pulls.drop(slot, why);
@@ -394,11 +395,25 @@ void Server::State::close_stalled() {
   if (peer == nullptr) return;
   ++metrics.sends_given_up;
   log_warn("server",
-           "node {} has not taken its rows for {} ms while pushes wait: its connection is "
-           "closed, it may pull again",
+           "node {} has not taken its rows for {} ms while others wait for the memory: its "
+           "connection is closed, it may pull again",
            peer->node.value,
            std::chrono::duration_cast<std::chrono::milliseconds>(options.limits.stall).count());
   close(*peer);
+}
+
+/// A worker that was dropped may be one that stopped: it would hold for ever what its READs and
+/// WRITEs stand in. If it lives, it connects again, and hears there that it is fenced.
+void Server::State::close_dropped() {
+  std::vector<Peer*> dropped;
+  for (const auto& [endpoint, peer] : peers)
+    if (peer->role == Role::worker && (peer->reads != 0 || peer->pins != 0) &&
+        shard->members().find(peer->node) == Members::kNone)
+      dropped.push_back(peer.get());
+  // In the order of their numbers, not of the map: a simulation's runs are equal.
+  std::sort(dropped.begin(), dropped.end(),
+            [](const Peer* a, const Peer* b) { return a->endpoint < b->endpoint; });
+  for (auto* peer : dropped) close(*peer);
 }
 
 void Server::State::close(Peer& peer) {

@@ -184,6 +184,7 @@ struct Peer {
   std::uint32_t ops = 0;    ///< requests in hand
   std::uint32_t reads = 0;  ///< parts being READ
   std::uint32_t pins = 0;   ///< WRITEs under way
+  TimePoint moved{};        ///< when one of them last ended
   List<PushOp, &PushOp::link> pushes;
   List<PullOp, &PullOp::link> pulls;
   List<Part, &Part::want> wants;

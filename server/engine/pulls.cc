@@ -224,9 +224,15 @@ void Pulls::move_on(PullOp& op) {
 }
 
 bool Pulls::send() {
+  rows_short_ = tickets_short_ = false;  // Who lacks some says so again.
+  if (plane_.silent) return false;
+  const bool gathered = gather_landed();
+  return send_parts() || gathered;
+}
+
+bool Pulls::send_parts() {
   constexpr std::uint32_t kPartsPerTurn = 16;  // Messages are served in between; a part that is
   constexpr std::uint32_t kListedParts = 8;    // gathered counts as so many that are only sent.
-  if (plane_.silent) return false;
   std::uint32_t sent = 0;
   for (bool progress = true; progress && sent < kPartsPerTurn;) {
     progress = false;
@@ -283,7 +289,7 @@ bool Pulls::write(PullOp& op, ConstMemoryView from, const Piece& piece, WriteTic
   if (!status.ok()) return false;
   ticket.peer = op.peer;
   ticket.posted = plane_.now;
-  writes_.push_back(&ticket);
+  writes_of(ticket).push_back(&ticket);
   ++op.peer->pins;
   ++plane_.metrics.writes;
   plane_.metrics.bytes_out += piece.bytes;
@@ -291,9 +297,15 @@ bool Pulls::write(PullOp& op, ConstMemoryView from, const Piece& piece, WriteTic
   return true;
 }
 
+WriteTicket* Pulls::take_ticket() {
+  auto* ticket = tickets_.take();
+  tickets_short_ = tickets_short_ || ticket == nullptr;
+  return ticket;
+}
+
 /// From the segment's own memory: pinned until the WRITE has left.
 Pulls::Step Pulls::send_range(PullOp& op, SlotState& slot, const Piece& piece) {
-  auto* ticket = tickets_.take();
+  auto* ticket = take_ticket();
   if (ticket == nullptr) return Step::busy;
   std::size_t offset = 0;
   const auto snapshot = slot.pin(piece.rows.range, offset);
@@ -309,10 +321,12 @@ Pulls::Step Pulls::send_range(PullOp& op, SlotState& slot, const Piece& piece) {
 }
 
 Pulls::Step Pulls::send_list(PullOp& op, SlotState& slot, const Piece& piece) {
-  auto* ticket = tickets_.take();
-  auto* rows = ticket != nullptr ? plane_.gathered.take(piece.bytes) : nullptr;
+  auto* ticket = take_ticket();
+  if (ticket == nullptr) return Step::busy;
+  auto* rows = plane_.gathered.take(piece.bytes);
   if (rows == nullptr) {
-    if (ticket != nullptr) tickets_.give(ticket);
+    rows_short_ = true;
+    tickets_.give(ticket);
     return Step::busy;
   }
   if (slot.gather(piece.rows, rows) != Outcome::applied) {
@@ -409,7 +423,7 @@ void Pulls::key_read_done(std::uint64_t index, Errc status) {
 
 bool Pulls::gather_landed() {
   auto* part = landed_.front();
-  if (part == nullptr || plane_.silent) return false;
+  if (part == nullptr) return false;
   auto& op = *part->op;
   auto& peer = *op.peer;
   if (part->failed != Errc::ok && op.ended == Errc::ok) {
@@ -455,7 +469,8 @@ void Pulls::write_done(std::uint64_t index) {
   // A WRITE that failed did so because its reader is gone or has taken its memory back.
   auto& peer = *ticket.peer;
   --peer.pins;
-  writes_.erase(&ticket);
+  peer.moved = plane_.now;
+  writes_of(ticket).erase(&ticket);
   if (ticket.memory != nullptr) {
     auto context = plane_.shard.context();
     const bool last = ticket.memory->pins == 1;
@@ -482,8 +497,7 @@ void Pulls::answer_inline(PullOp& op) {
       bytes = std::max(bytes, static_cast<std::size_t>(piece.offset + piece.bytes));
     }
   }
-  auto* rows = plane_.gathered.take(bytes);
-  if (rows == nullptr) return end(op, Errc::overloaded);
+  auto* const rows = inline_rows_.data();
   auto status = Errc::ok;
   for (std::uint32_t run = 0; run < op.runs.size(); ++run) {
     auto& slot = *slot_of(op, run);
@@ -508,7 +522,6 @@ void Pulls::answer_inline(PullOp& op) {
   const ConstMemoryView payload(rows, bytes);
   end_now(op, status,
           status == Errc::ok ? std::span(&payload, 1) : std::span<const ConstMemoryView>{});
-  plane_.gathered.give(rows, bytes);
 }
 
 void Pulls::advance(SlotState& slot) {
@@ -543,16 +556,30 @@ void Pulls::expire() {
   }
 }
 
+const WriteTicket* Pulls::awaited_write() const {
+  const auto* pinned = pinned_writes_.front();
+  const auto* gathered = gathered_writes_.front();
+  if (!plane_.copy_waiters.empty() && pinned != nullptr) return pinned;
+  if (rows_short_ && gathered != nullptr) return gathered;
+  if (!tickets_short_) return nullptr;
+  if (pinned == nullptr || gathered == nullptr) return pinned != nullptr ? pinned : gathered;
+  return pinned->posted <= gathered->posted ? pinned : gathered;
+}
+
+TimePoint Pulls::stalls_at(const WriteTicket& ticket) const {
+  return deadline_after(std::max(ticket.posted, ticket.peer->moved), plane_.limits.stall);
+}
+
 Peer* Pulls::stalled() const {
-  const auto* oldest = writes_.front();
-  if (oldest == nullptr || plane_.copy_waiters.empty() || oldest->peer->gone) return nullptr;
-  return plane_.now - oldest->posted >= plane_.limits.stall ? oldest->peer : nullptr;
+  const auto* oldest = awaited_write();
+  if (oldest == nullptr || oldest->peer->gone) return nullptr;
+  return plane_.now >= stalls_at(*oldest) ? oldest->peer : nullptr;
 }
 
 TimePoint Pulls::next_timer() const {
   auto next = timed_.empty() ? kNever : next_deadline_;
-  if (const auto* oldest = writes_.front(); oldest != nullptr && !plane_.copy_waiters.empty())
-    next = std::min(next, deadline_after(oldest->posted, plane_.limits.stall));
+  if (const auto* oldest = awaited_write(); oldest != nullptr && !oldest->peer->gone)
+    next = std::min(next, stalls_at(*oldest));
   return next;
 }
 

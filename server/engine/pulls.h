@@ -18,7 +18,8 @@ class Pulls {
       : plane_(plane),
         ops_(plane.limits.pulls_max),
         parts_(plane.limits.writes_max),
-        tickets_(plane.limits.writes_max) {}
+        tickets_(plane.limits.writes_max),
+        inline_rows_(kEagerBytesMax) {}
 
   /// A pull from a table that is served. `member` is Members::kNone for observers. False: the frame
   /// is not one that a correct worker sends.
@@ -29,10 +30,8 @@ class Pulls {
 
   void key_read_done(std::uint64_t part_index, Errc status);
   void write_done(std::uint64_t ticket_index);
-  /// Gathers one list whose keys have landed. True: there was one.
-  bool gather_landed();
-  /// Posts WRITEs, a part for each peer in turn, while pins and memory last. True: posted
-  /// something.
+  /// Gathers a list whose keys have landed, and posts WRITEs, a part for each peer in turn, while
+  /// pins and memory last. True: did something.
   bool send();
   /// Parts wait for memory, or for room in the transport.
   bool blocked() const { return !writers_.empty() || !landed_.empty(); }
@@ -42,7 +41,8 @@ class Pulls {
   void open_gate();
   /// Pulls that have waited to their deadline end with `timed_out`.
   void expire();
-  /// While pushes wait for a copy: the peer whose send has stalled for longest, or null.
+  /// While pushes wait for a copy, or pulls for memory to gather in: the peer whose send holds it
+  /// for longest, if nothing of that peer's has moved for ServerLimits::stall. Or null.
   Peer* stalled() const;
   TimePoint next_timer() const;
 
@@ -74,6 +74,8 @@ class Pulls {
   void wait_on(PullOp& op, SlotState& slot);
   void stop_waiting(PullOp& op);
   void park(PullOp& op);
+  bool gather_landed();
+  bool send_parts();
   Step send_next(PullOp& op);
   Step send_range(PullOp& op, SlotState& slot, const Piece& piece);
   Step send_list(PullOp& op, SlotState& slot, const Piece& piece);
@@ -83,6 +85,13 @@ class Pulls {
   Step fetch_keys(PullOp& op);
   void keys_fetched(PullOp& op);
   bool write(PullOp& op, ConstMemoryView from, const Piece& piece, WriteTicket& ticket);
+  WriteTicket* take_ticket();
+  List<WriteTicket, &WriteTicket::by_age>& writes_of(const WriteTicket& ticket) {
+    return ticket.memory != nullptr ? pinned_writes_ : gathered_writes_;
+  }
+  /// The oldest of those whose end somebody waits for.
+  const WriteTicket* awaited_write() const;
+  TimePoint stalls_at(const WriteTicket& ticket) const;
   void answer_inline(PullOp& op);
   NodeId awaited(const PullOp& op);
   void note_version(PullOp& op, WorkerClock version);
@@ -103,9 +112,12 @@ class Pulls {
   List<PullOp, &PullOp::waiting> gate_;
   List<PullOp, &PullOp::timed> timed_;
   List<PullPart, &PullPart::landed> landed_;
-  List<WriteTicket, &WriteTicket::by_age> writes_;
+  List<WriteTicket, &WriteTicket::by_age> pinned_writes_, gathered_writes_;
+  bool rows_short_ = false;     ///< a part found no memory to gather its rows in
+  bool tickets_short_ = false;  ///< a part found `writes_max` WRITEs under way
   TimePoint next_deadline_ = kNever;
   std::vector<Key> aligned_keys_;
+  std::vector<std::byte> inline_rows_;  ///< of the answer that is being made
 };
 
 }  // namespace shoal

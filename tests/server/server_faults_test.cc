@@ -148,6 +148,94 @@ TEST_F(ServerTest, AReaderThatStallsDoesNotHoldACollectiveRound) {
   EXPECT_EQ(server->metrics().sends_given_up, 1u);
 }
 
+/// 1024 rows of 64 values of table 1, by their keys: gathered, and WRITTEN to `target`.
+class GatherTest : public ServerTest {
+ protected:
+  static constexpr std::size_t kBytes = 1024 * 64 * 4;
+
+  void start_gathering(ServerLimits limits) {
+    SimOptions sim;
+    sim.keepalive = 600s;  // The server's own patience is tried here.
+    sim.window_bytes = 256;
+    auto spec = dense(4096, Apply::on_arrival, unbounded, 0);
+    spec.row_width = 64;
+    start({spec}, limits, sim);
+  }
+  RequestId pull_keys(RawClient& client) {
+    PullMeta meta;
+    meta.run_count = 1;
+    meta.destination =
+        lend(client, reinterpret_cast<std::byte*>(back.data()), kBytes, Access::write);
+    meta.need = WorkerClock(-1);
+    meta.time_left = ~std::uint64_t{0};
+    auto run = pull_run(1, 0, {0, 1024});
+    run.part_count = geometry(1).part_count_of_keys(1024);
+    return client.send(header_for(FrameKind::pull, 1, -1, frame_flag::kKeyList), meta,
+                       std::vector{run}, std::vector<std::byte>(1024 * sizeof(Key)));
+  }
+  /// All the memory to gather rows in stands for this client, which does not take them.
+  void stall(std::size_t client, const ServerLimits& limits) {
+    const auto pulls = 2 * limits.gather_bytes / kBytes;
+    for (std::size_t i = 0; i < pulls; ++i) pull_keys(*clients[client]);
+    network->wake(client_nodes[client]);
+    ASSERT_TRUE(until([&] { return server->metrics().pulls == pulls; }));
+    network->stop(client_nodes[client]);
+    run_for(10ms);
+    ASSERT_LT(server->metrics().writes, pulls) << "there is room for all";
+  }
+  std::vector<float> back = std::vector<float>(kBytes / 4);
+};
+
+TEST_F(GatherTest, AReaderThatStallsDoesNotHoldTheMemoryOfGatheredRows) {
+  const auto limits = small_limits();
+  start_gathering(limits);
+  stall(3, limits);
+  auto& a = *clients[0];
+  const auto started = network->now();
+  EXPECT_EQ(wait(a, pull(a, 1, {0, 1}, -1)).status, Errc::ok) << "a small answer needs none of it";
+  EXPECT_LT(network->now() - started, 100ms);
+  EXPECT_EQ(server->metrics().sends_given_up, 0u) << "nobody waits";
+  EXPECT_EQ(wait(a, pull_keys(a)).status, Errc::ok);
+  EXPECT_LT(network->now() - started, limits.stall + 1s);
+  EXPECT_EQ(server->metrics().sends_given_up, 1u);
+  EXPECT_EQ(server->metrics().overloaded, 0u);
+}
+
+TEST_F(GatherTest, AReaderThatMovesKeepsItsSession) {
+  auto limits = small_limits();
+  limits.stall = 50ms;
+  start_gathering(limits);
+  auto& slow = *clients[3];
+  std::vector<RequestId> asked;
+  for (std::size_t i = 0; i < 2 * limits.gather_bytes / kBytes; ++i)
+    asked.push_back(pull_keys(slow));
+  auto& a = *clients[0];
+  EXPECT_EQ(wait(a, pull_keys(a)).status, Errc::ok);
+  for (const auto id : asked) EXPECT_EQ(wait(slow, id).status, Errc::ok);
+  EXPECT_GT(network->now() - TimePoint{}, 4 * limits.stall) << "some waited for long";
+  EXPECT_EQ(server->metrics().sends_given_up, 0u);
+}
+
+/// Its READs and WRITEs end with its connection, not when its process does.
+TEST_F(GatherTest, AWorkerThatIsDroppedHoldsNothing) {
+  auto limits = small_limits();
+  limits.stall = 300s;
+  start_gathering(limits);
+  stall(0, limits);
+  auto& b = *clients[1];
+  const auto waits = pull_keys(b);
+  run_for(5s);
+  EXPECT_EQ(b.answer(waits), nullptr);
+  auto& roster = scheduler->view().roster;
+  roster.erase(roster.begin());
+  scheduler->publish();
+  EXPECT_EQ(wait(b, waits).status, Errc::ok);
+  EXPECT_EQ(server->metrics().sends_given_up, 0u);
+  network->resume(client_nodes[0]);
+  EXPECT_EQ(wait(*clients[0], pull(*clients[0], 1, {0, 1}, -1)).status, Errc::fenced)
+      << "it connects again, and hears why";
+}
+
 TEST_F(ServerTest, WithoutAWordOfTheSchedulerNothingIsAnswered) {
   start({dense(256, Apply::on_arrival, unbounded)});
   auto& a = *clients[0];
