@@ -107,6 +107,7 @@ Result<std::unique_ptr<Server>> Server::create(Transport& transport, Device& dev
   SHOAL_TRY(validate(options.link.join.rules));
   auto metrics = std::make_unique<ServerMetrics>();
   SHOAL_ASSIGN(auto shard, Shard::create(device, device, rules, limits, *metrics));
+  options.link.join.memory_bytes = shard->budget().limit() - shard->budget().used();
   SHOAL_ASSIGN(auto landing, Arena::create(device, limits.landing_bytes));
   SHOAL_ASSIGN(auto waiting, Arena::create(device, limits.waiting_bytes));
   SHOAL_ASSIGN(auto gathered, Arena::create(device, limits.gather_bytes));

@@ -21,7 +21,8 @@ namespace shoal {
 class Server final : public Pollable {
  public:
   struct Options {
-    /// join.role is server; join.address is where workers reach us; create() fills in join.rules.
+    /// join.role is server; join.address is where workers reach us; create() fills in what join
+    /// says of rules and memory.
     SchedulerLink::Options link;
     ServerLimits limits;
     ServerFaults faults;  ///< tests only

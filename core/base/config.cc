@@ -175,8 +175,10 @@ constexpr Option kOptions[] = {
                              {"1", "4096"}),
     option<&Config::parked_quota>("parked_quota", "N", "parked requests of one worker at a server",
                                   {"0", "65536"}),
-    option<&Config::memory_budget>("memory_budget", "SIZE",
-                                   "bytes a server may use for rows; 0: no bound"),
+    option<&Config::memory_budget>(
+        "memory_budget", "SIZE",
+        "bytes a server may use for tables: rows, states, sums, indices, copies on write",
+        {"1MiB", "1048576GiB"}),
     option<&Config::landing_bytes>("landing_bytes", "SIZE",
                                    "a server's buffers for arriving pushes", {"1MiB", "1024GiB"}),
     option<&Config::copy_bytes>("copy_bytes", "SIZE", "a server's buffers for copies on write",

@@ -222,6 +222,18 @@ void get_tables_delta(Reader& in, ClusterView& view) {
 
 }  // namespace
 
+std::string_view name_of(Role role) {
+  switch (role) {
+    case Role::server:
+      return "server";
+    case Role::worker:
+      return "worker";
+    case Role::observer:
+      return "observer";
+  }
+  return "?";
+}
+
 const NodeInfo* ClusterView::find_node(NodeId id) const { return find_sorted(nodes, id, node_key); }
 const TableInfo* ClusterView::find_table(TableId id) const {
   return find_sorted(tables, id, table_key);

@@ -35,6 +35,8 @@ enum class Role : std::uint8_t {
   observer = 2,  ///< Pulls, never pushes, is never waited for.
 };
 
+std::string_view name_of(Role role);
+
 enum class NodeState : std::uint8_t {
   alive = 0,
   suspect = 1,  ///< Silent for a lease; keeps its id and slots.
@@ -89,10 +91,7 @@ struct TableInfo {
   std::vector<ParameterChange> parameters;  ///< In the order of the changes.
 
   Geometry geometry() const { return {spec, static_cast<std::uint32_t>(slots.size())}; }
-  /// The staleness bound + 2: a push at clock >= G + window is parked unread.
-  std::int64_t window() const {
-    return spec.staleness == unbounded ? unbounded : spec.staleness + 2;
-  }
+  std::int64_t window() const { return spec.window(); }
   friend bool operator==(const TableInfo&, const TableInfo&) = default;
 };
 

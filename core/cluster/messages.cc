@@ -46,8 +46,9 @@ void read(Reader& in, Join& m) {
   m.incarnation = in.get<Incarnation>();
   m.name = in.get_string(kNodeNameBytesMax);
   m.address = in.get_string(kNodeAddressBytesMax);
+  m.memory_bytes = in.get<std::uint64_t>();
   m.rules = decode_rules(in);
-  if (m.role != Role::server && !m.rules.empty()) in.fail();
+  if (m.role != Role::server && (!m.rules.empty() || m.memory_bytes != 0)) in.fail();
 }
 
 void read(Reader& in, Joined& m) {
@@ -157,6 +158,7 @@ void encode(Writer& out, const Join& m) {
   out.put(m.incarnation);
   out.put_string(m.name);
   out.put_string(m.address);
+  out.put(m.memory_bytes);
   encode(out, m.rules);
 }
 

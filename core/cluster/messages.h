@@ -9,8 +9,8 @@
 #include "core/cluster/cluster_view.h"
 #include "core/table/rule_info.h"
 
-// What nodes and the scheduler tell each other: the meta of control frames. Each message has
-// encode(Writer&, const M&) and decode(Reader&) -> Result<M>. See docs/design/wire_format.md.
+// What nodes and the scheduler tell each other: the meta of control frames. Each message has an
+// encode(Writer&, const M&) and a decode<M>(bytes). See docs/design/wire_format.md.
 
 namespace shoal {
 
@@ -41,6 +41,7 @@ struct Join {
   std::string address;  ///< Where it listens; workers: empty.
   /// Servers: the update rules that they know, at most kRulesMax. Others: none.
   std::vector<RuleInfo> rules = {};
+  std::uint64_t memory_bytes = 0;  ///< Servers: what tables may take, copies on write apart.
 };
 struct Joined {
   NodeId node;

@@ -31,7 +31,6 @@ struct RuleTraits {
   bool repeats_compose = false;
 };
 
-inline constexpr std::size_t kRuleStatesMax = 8;
 inline constexpr std::size_t kRuleBytesMax = 128;
 
 /// Where the values of one segment (dense) or page (sparse) begin. Aligned to the value's size.

@@ -33,6 +33,8 @@ std::vector<RuleInfo> RuleSet::infos(DeviceKind device) const {
   for (const auto& entry : entries_) {
     const auto& traits = entry.kind->traits;
     RuleInfo info{std::string(traits.name), 0, traits.inputs, traits.aggregate};
+    info.states = traits.states;
+    info.counts_steps = entry.kind->counts_steps;
     for (const auto& parameter : entry.kind->parameters)
       info.parameters.push_back({std::string(parameter.name), parameter.range});
     if (const auto* table = entry.kernels[static_cast<std::size_t>(device)])

@@ -63,13 +63,17 @@ UpdateSpec UpdateRule::spec() const {
 
 StateLayout StateLayout::of(const UpdateRule& rule, std::size_t rows, std::size_t width,
                             bool steps_per_row) {
-  const auto array_bytes = width * byte_size(rule.dtype());  // of one state of one row
-  const std::size_t states = rule.traits().states;
-  const std::size_t step_bytes = rule.counts_steps() ? sizeof(std::uint32_t) : 0;
+  return of(rule.traits().states, rule.counts_steps(), rule.dtype(), rows, width, steps_per_row);
+}
+
+StateLayout StateLayout::of(std::size_t states, bool counts_steps, DType dtype, std::size_t rows,
+                            std::size_t width, bool steps_per_row) {
+  const auto array_bytes = width * byte_size(dtype);  // of one state of one row
+  const std::size_t step_bytes = counts_steps ? sizeof(std::uint32_t) : 0;
   StateLayout layout;
   layout.steps_per_row = steps_per_row;
   if (steps_per_row) {
-    const auto unit = std::max(byte_size(rule.dtype()), step_bytes);
+    const auto unit = std::max(byte_size(dtype), step_bytes);
     const auto row_bytes = round_up(states * array_bytes + step_bytes, unit);
     layout.state_stride = array_bytes;
     layout.state_row_bytes = row_bytes;

@@ -102,6 +102,9 @@ struct StateLayout {
   /// side by side with its count; else dense segments, one array per state.
   static StateLayout of(const UpdateRule& rule, std::size_t rows, std::size_t width,
                         bool steps_per_row);
+  /// Of a rule that keeps `states` values for each weight, known by its RuleInfo only.
+  static StateLayout of(std::size_t states, bool counts_steps, DType dtype, std::size_t rows,
+                        std::size_t width, bool steps_per_row);
   RowShape shape(std::uint32_t width, std::uint32_t page_shift) const {
     return {width, page_shift, state_stride, steps_per_row, state_row_bytes, step_row_bytes};
   }

@@ -17,6 +17,8 @@ namespace shoal {
 inline constexpr std::size_t kSegmentBytes = 256u << 10;
 
 inline constexpr std::uint32_t kInputsMax = 4;
+/// Optimizer values that an update rule keeps for each weight.
+inline constexpr std::size_t kRuleStatesMax = 8;
 inline constexpr std::size_t kTableNameBytesMax = 256;
 inline constexpr std::uint64_t kDenseRowsMax = std::uint64_t{1} << 48;
 inline constexpr std::uint64_t kSegmentsMax = std::uint64_t{1} << 31;

@@ -63,9 +63,8 @@ struct PushMeta {
   std::uint64_t time_left = 0;  ///< ns until the worker's deadline
   WireSpan keys;
   WireSpan values;
-  std::uint64_t payload_checksum = 0;  ///< frame_flag::kPayloadChecksum: XXH3-64 of keys, values
 };
-static_assert(sizeof(PushMeta) == 72);
+static_assert(sizeof(PushMeta) == 64);
 
 /// The rows of one slot in a pull. Fields as in PushRun; the values go to `offset` of the
 /// destination.
@@ -85,7 +84,8 @@ static_assert(sizeof(PullRun) == 56 && std::has_unique_object_representations_v<
 /// each part. header.clock is the use clock u.
 /// Key lists (frame_flag::kKeyList): the keys are the payload, or are READ from `keys`; of a signed
 /// list, which needs `keys` and `destination`, only where the server does not have it.
-/// destination.bytes == 0: the answer carries the values as its payload, at most `answer_max`.
+/// destination.bytes == 0: the answer carries the values as its payload, at most
+/// kEagerBytesMax.
 struct PullMeta {
   std::uint32_t run_count = 0;
   std::uint32_t reserved = 0;
@@ -110,11 +110,6 @@ struct AnswerMeta {
   WorkerClock newest;
 };
 static_assert(sizeof(AnswerMeta) == 32);
-
-/// Meta of a cancel; header.request names the pull to let go of.
-struct CancelMeta {
-  std::uint64_t reserved = 0;
-};
 
 /// A parsed meta: `prefix` by value, `runs` and `signatures` in place in the frame (8-byte aligned
 /// by the transports). There is a signature for every part, or none.

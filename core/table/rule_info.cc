@@ -11,7 +11,8 @@ namespace shoal {
 
 namespace {
 
-constexpr std::size_t kFixedBytes = 3 + sizeof(std::uint32_t);  // dtypes, inputs, aggregate, count
+/// dtypes, inputs, aggregate, states, counts_steps, and how many parameters follow
+constexpr std::size_t kFixedBytes = 5 + sizeof(std::uint32_t);
 constexpr std::size_t kRangeBytes = 2 * sizeof(double) + 1;
 constexpr unsigned kLowIncluded = 1;
 constexpr unsigned kHighIncluded = 2;
@@ -146,6 +147,8 @@ void encode(Writer& out, std::span<const RuleInfo> rules) {
     out.put(rule.dtypes);
     out.put(rule.inputs);
     out.put(rule.aggregate);
+    out.put(rule.states);
+    out.put_bool(rule.counts_steps);
     out.put(static_cast<std::uint32_t>(rule.parameters.size()));
     for (const auto& parameter : rule.parameters) encode(out, parameter);
   }
@@ -161,8 +164,10 @@ std::vector<RuleInfo> decode_rules(Reader& in) {
     rule.dtypes = in.get<std::uint8_t>();
     rule.inputs = in.get<std::uint8_t>();
     rule.aggregate = in.get_enum<Aggregate>(4);
+    rule.states = in.get<std::uint8_t>();
+    rule.counts_steps = in.get_bool();
     if (rule.name.empty() || rule.dtypes >> kDTypeCount != 0 || rule.inputs == 0 ||
-        rule.inputs > kInputsMax)
+        rule.inputs > kInputsMax || rule.states > kRuleStatesMax)
       in.fail();
     const auto parameters = in.get_count(sizeof(std::uint32_t) + 1 + kRangeBytes);
     if (parameters > kRuleParametersMax) in.fail();

@@ -20,13 +20,16 @@ struct RuleParameter {
 };
 
 /// An update rule as a server tells the scheduler of it: enough to judge whether a table can have
-/// it. Rules of plugins and of people's own server binaries are known to servers only.
+/// it, and what memory that takes. Rules of plugins and of people's own server binaries are known
+/// to servers only.
 struct RuleInfo {
   std::string name;
   std::uint8_t dtypes = 0;  ///< bit i: the rule has a form for the DType with the number i
   std::uint8_t inputs = 1;
   Aggregate aggregate = Aggregate::sum;
   std::vector<RuleParameter> parameters = {};  ///< at most kRuleParametersMax
+  std::uint8_t states = 0;                     ///< optimizer values per weight
+  bool counts_steps = false;                   ///< beside them, how often a segment was updated
 
   bool takes(DType dtype) const { return (dtypes >> static_cast<unsigned>(dtype) & 1) != 0; }
   friend bool operator==(const RuleInfo&, const RuleInfo&) = default;

@@ -10,18 +10,6 @@ namespace shoal {
 
 namespace {
 
-std::string_view name_of(Apply apply) {
-  switch (apply) {
-    case Apply::on_arrival:
-      return "on_arrival";
-    case Apply::per_clock:
-      return "per_clock";
-    case Apply::collective:
-      return "collective";
-  }
-  return "?";
-}
-
 Error wrong(const TableSpec& spec, std::string_view what) {
   return {Errc::invalid_argument, fmt::format("table '{}': {}", spec.name, what)};
 }
@@ -44,6 +32,18 @@ std::string describe(const UpdateSpec& update) {
 }
 
 }  // namespace
+
+std::string_view name_of(Apply apply) {
+  switch (apply) {
+    case Apply::on_arrival:
+      return "on_arrival";
+    case Apply::per_clock:
+      return "per_clock";
+    case Apply::collective:
+      return "collective";
+  }
+  return "?";
+}
 
 Status validate(const TableSpec& spec) {
   if (spec.name.empty() || spec.name.size() > kTableNameBytesMax)
@@ -138,7 +138,6 @@ void encode(Writer& out, const TableSpec& spec) {
   out.put(spec.apply_mode());
   out.put(spec.staleness);
   out.put_bool(spec.deterministic);
-  out.put_bool(spec.payload_checksum);
   out.put(spec.slots);
   out.put(spec.segment_bytes);
 }
@@ -165,7 +164,6 @@ TableSpec decode_table_spec(Reader& in) {
   spec.apply = in.get_enum<Apply>(3);
   spec.staleness = in.get<std::int64_t>();
   spec.deterministic = in.get_bool();
-  spec.payload_checksum = in.get_bool();
   spec.slots = in.get<std::uint32_t>();
   spec.segment_bytes = in.get<std::uint32_t>();
   return spec;

@@ -4,6 +4,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,8 @@ enum class Apply : std::uint8_t {
   per_clock,   ///< Pushes of a clock are summed; the rule runs once, when every worker has ticked.
   collective,  ///< per_clock, dense, each row pushed once a clock: a segment folds when all have.
 };
+
+std::string_view name_of(Apply apply);
 
 /// A staleness bound: 0 is BSP, k is bounded (SSP, Ho et al. NIPS'13), `unbounded` is asynchronous.
 inline constexpr std::int64_t unbounded = std::numeric_limits<std::int64_t>::max();
@@ -71,7 +74,6 @@ struct TableSpec {
   std::optional<Apply> apply{};     ///< not given: per_clock for staleness 0, else on_arrival
   std::int64_t staleness = 0;       ///< clocks
   bool deterministic = false;       ///< collective: sums in order of rank, bit for bit
-  bool payload_checksum = false;    ///< XXH3-64 over every payload of this table
   std::uint32_t slots = 0;          ///< 0: chosen when the table is made
   std::uint32_t segment_bytes = 0;  ///< at most kSegmentBytes; 0: that. Smaller ones cost speed.
 
@@ -79,6 +81,8 @@ struct TableSpec {
     return apply.value_or(staleness == 0 ? Apply::per_clock : Apply::on_arrival);
   }
   std::size_t row_bytes() const { return byte_size(dtype) * row_width; }
+  /// The staleness bound + 2: a push at clock >= G + window is parked unread.
+  std::int64_t window() const { return staleness == unbounded ? unbounded : staleness + 2; }
   friend bool operator==(const TableSpec&, const TableSpec&) = default;
 };
 

@@ -57,7 +57,6 @@ enum class FrameKind : std::uint16_t {
 
 /// Bits of FrameHeader::flags.
 namespace frame_flag {
-inline constexpr std::uint16_t kPayloadChecksum = 1;   ///< meta ends with an XXH3-64 of the payload
 inline constexpr std::uint16_t kBurnt = 2;             ///< push: the parts carry no data
 inline constexpr std::uint16_t kStore = 4;             ///< push: sets rows past the update rule
 inline constexpr std::uint16_t kRendezvous = 8;        ///< push: the payload is to be READ

@@ -11,7 +11,7 @@ Result<std::unique_ptr<SlotState>> SlotState::create(const TableRules& rules, Sl
   if (rules.spec().layout == Layout::dense) {
     SHOAL_ASSIGN(slot->dense_, DenseStore::create(rules, index, context));
   } else {
-    slot->sparse_ = std::make_unique<SparseStore>(rules, index, context);
+    SHOAL_ASSIGN(slot->sparse_, SparseStore::create(rules, index, context));
   }
   if (!rules.rule().traits().repeats_compose) SHOAL_TRY(context.scratch.need_merger(context.host));
   slot->folded_to_ = slot->fold_target_ = rules.start();

@@ -27,18 +27,6 @@ std::size_t bytes_bound(const Join& join) {
 /// G may rise by this much before the view is stored again: a sync in minutes, not at every tick.
 constexpr std::int64_t kClocksPerStore = 1024;
 
-const char* kind_of(Role role) {
-  switch (role) {
-    case Role::server:
-      return "server";
-    case Role::worker:
-      return "worker";
-    case Role::observer:
-      return "observer";
-  }
-  return "node";
-}
-
 }  // namespace
 
 Membership::Membership(const Options& options, const std::optional<StoredView>& stored,
@@ -52,6 +40,7 @@ Membership::Membership(const Options& options, const std::optional<StoredView>& 
   next_node_ = stored->next_node;
   next_table_ = stored->next_table;
   rules_ = stored->rules;
+  memory_ = ServerMemory(stored->memory);
   for (const auto& passed : stored->barriers) passed_[passed.worker] = passed.number;
   clocks_ = ClockTable(stored->view.global_clock);
   clock_bound_ = std::max(stored->clock_bound, stored->view.global_clock);
@@ -107,7 +96,7 @@ const NodeInfo& Membership::add_node(const Join& join, TimePoint now, std::optio
   const auto number = rank ? rank->value : node.id.value;
   node.role = join.role;
   node.incarnation = join.incarnation;
-  node.name = join.name.empty() ? fmt::format("{} {}", kind_of(join.role), number) : join.name;
+  node.name = join.name.empty() ? fmt::format("{} {}", name_of(join.role), number) : join.name;
   node.address = join.address;
   vitals_[node.id].last_heard = now;
   view_bytes_ += bytes_bound(join);
@@ -164,6 +153,7 @@ void Membership::join_server(Asker asker, const Join& join, TimePoint now) {
   }
   const auto& node = add_node(join, now);
   add_rules(node.id, join.rules);
+  memory_.add(node.id, join.memory_bytes);
   answer({asker, Errc::ok, {}, {}, joined_of(node)});
 }
 
@@ -296,6 +286,7 @@ std::uint64_t Membership::remove_server(NodeId node) {
   std::erase_if(draft_.nodes, [&](const NodeInfo& n) { return n.id == node; });
   vitals_.erase(node);
   remove_rules(node);
+  memory_.remove(node);
   changed_ = true;
   return slots;
 }
@@ -455,7 +446,7 @@ StoredView Membership::stamped() {
   draft_.epoch = next_epoch();
   draft_.global_clock = clocks_.global_clock();
   clock_bound_ = clocks_.global_clock() + kClocksPerStore;
-  StoredView stored{draft_, next_node_, next_table_, clock_bound_, {}, rules_};
+  StoredView stored{draft_, next_node_, next_table_, clock_bound_, {}, rules_, memory_.stored()};
   for (const auto& [worker, number] : passed_) stored.barriers.push_back({worker, number});
   std::sort(stored.barriers.begin(), stored.barriers.end(),
             [](const auto& a, const auto& b) { return a.worker < b.worker; });

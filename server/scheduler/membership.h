@@ -16,6 +16,7 @@
 #include "core/cluster/cluster_view.h"
 #include "core/cluster/messages.h"
 #include "core/consistency/clock_table.h"
+#include "server/scheduler/server_memory.h"
 #include "server/scheduler/view_store.h"
 
 namespace shoal {
@@ -166,6 +167,7 @@ class Membership {
   void remove_rules(NodeId server);
   Status servers_know_rule(const TableSpec& spec) const;
   Status knows_rules_of_tables(const Join& join) const;
+  std::vector<NodeId> placement_of(const TableSpec& spec) const;
   TableId make_table(const TableSpec& spec, WorkerClock start);
   Status may_make(const TableSpec& spec);
   void open_collective(Asker asker, NodeId opener, WorkerClock clock, const TableSpec& spec,
@@ -197,6 +199,7 @@ class Membership {
   TimePoint leases_at_ = kNever;               ///< no lease ends before
   std::vector<NodeId> unreported_;  ///< after a restart: workers that have not reported yet
   std::vector<ServerRules> rules_;  ///< has exactly the servers
+  ServerMemory memory_;             ///< likewise
   std::vector<PendingJoin> joins_;
   std::map<std::string, PendingOpen> opens_;
   std::deque<PendingBarrier> barriers_;               ///< in the order of their first arrivals

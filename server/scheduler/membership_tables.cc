@@ -157,36 +157,44 @@ Status Membership::may_make(const TableSpec& spec) {
         fmt::format("table '{}' is one too many: {} tables with {} slots are there, at most "
                     "{} with {} fit; drop some, or use fewer slots",
                     spec.name, draft_.tables.size(), slots, kTablesMax, kViewSlotsMax)};
-  return {};
+  // All know the rules of all tables, so the first may speak for them.
+  return memory_.has_room(draft_, rules_.front().rules, spec, placement_of(spec));
 }
 
 /// Slots go to the servers in equal consecutive runs. Tables with fewer slots than servers take
 /// turns, so that many small tables do not all lie on the first.
-TableId Membership::make_table(const TableSpec& spec, WorkerClock start) {
+std::vector<NodeId> Membership::placement_of(const TableSpec& spec) const {
   std::vector<NodeId> servers;
   for (const auto& node : draft_.nodes)
     if (node.role == Role::server && node.state == NodeState::alive) servers.push_back(node.id);
+  const std::size_t slots =
+      Geometry::choose_slots(spec, static_cast<std::uint32_t>(servers.size()));
+  const auto turn = slots < servers.size() ? next_table_ * slots : 0;
+  std::vector<NodeId> placed(slots);
+  for (std::size_t slot = 0; slot < slots; ++slot)
+    placed[slot] = slots < servers.size() ? servers[(turn + slot) % servers.size()]
+                                          : servers[slot * servers.size() / slots];
+  return placed;
+}
+
+TableId Membership::make_table(const TableSpec& spec, WorkerClock start) {
+  const auto placed = placement_of(spec);
   TableInfo table;
   table.id = TableId(next_table_++);
   table.spec = spec;
   table.spec.apply = spec.apply_mode();
   table.start = start;
-  const std::size_t slots =
-      Geometry::choose_slots(spec, static_cast<std::uint32_t>(servers.size()));
-  const auto turn = slots < servers.size() ? table.id.value * slots : 0;
-  table.slots.resize(slots);
-  for (std::size_t slot = 0; slot < slots; ++slot) {
-    auto& chain = table.slots[slot];
+  for (const auto server : placed) {
+    auto& chain = table.slots.emplace_back();
     chain.length = 1;
-    chain.servers[0] = slots < servers.size() ? servers[(turn + slot) % servers.size()]
-                                              : servers[slot * servers.size() / slots];
+    chain.servers[0] = server;
     chain.since = next_epoch();
   }
   // W only grows: it is what a late joiner's first clock is counted from.
   if (table.spec.apply_mode() != Apply::on_arrival)
     draft_.window = std::max(draft_.window, table.window());
   const auto id = table.id;
-  view_bytes_ += bytes_bound(spec, servers.size());
+  view_bytes_ += bytes_bound(spec, count_servers());
   draft_.tables.push_back(std::move(table));
   changed_ = true;
   return id;

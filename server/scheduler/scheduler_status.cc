@@ -9,30 +9,6 @@ namespace shoal {
 
 namespace {
 
-std::string_view name_of(Role role) {
-  switch (role) {
-    case Role::server:
-      return "server";
-    case Role::worker:
-      return "worker";
-    case Role::observer:
-      return "observer";
-  }
-  return "?";
-}
-
-std::string_view name_of(Apply apply) {
-  switch (apply) {
-    case Apply::on_arrival:
-      return "on_arrival";
-    case Apply::per_clock:
-      return "per_clock";
-    case Apply::collective:
-      return "collective";
-  }
-  return "?";
-}
-
 /// A status is one frame: of larger clusters it shows a part, and the totals.
 constexpr std::size_t kNodesShown = 2048;
 constexpr std::size_t kTablesShown = 256;
@@ -55,7 +31,7 @@ nlohmann::json table_json(const TableInfo& table) {
   nlohmann::json json = {
       {"id", table.id.value},
       {"name", spec.name},
-      {"dtype", shoal::name_of(spec.dtype)},
+      {"dtype", name_of(spec.dtype)},
       {"layout", spec.layout == Layout::dense ? "dense" : "sparse"},
       {"rows", spec.rows},
       {"row_width", spec.row_width},

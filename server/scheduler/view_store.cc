@@ -19,7 +19,7 @@ namespace shoal {
 
 namespace {
 
-constexpr std::uint64_t kFileMagic = 0x3257454956484853;  // "SHHVIEW2"
+constexpr std::uint64_t kFileMagic = 0x3357454956484853;  // "SHHVIEW3"
 constexpr std::size_t kFileBytesMax = std::size_t{256} << 20;
 
 struct WirePassed {
@@ -103,15 +103,36 @@ std::vector<ServerRules> decode_server_rules(Reader& in) {
   return all;
 }
 
-/// What follows the head: the barriers, the servers' rules, then the view.
+void encode(Writer& out, const std::vector<MemoryOfServer>& all) {
+  out.put(static_cast<std::uint32_t>(all.size()));
+  for (const auto& one : all) {
+    out.put(one.server);
+    out.put(one.bytes);
+  }
+}
+
+constexpr std::size_t kMemoryBytes = sizeof(NodeId) + sizeof(std::uint64_t);
+
+std::vector<MemoryOfServer> decode_memory(Reader& in) {
+  std::vector<MemoryOfServer> all(in.get_count(kMemoryBytes));
+  for (auto& one : all) {
+    one.server = in.get<NodeId>();
+    one.bytes = in.get<std::uint64_t>();
+  }
+  return all;
+}
+
+/// What follows the head: the barriers, the servers' rules and memory, then the view.
 std::vector<std::byte> body_of(const StoredView& stored) {
   const auto view = encode_view(stored.view);
   std::vector<std::byte> body(stored.barriers.size() * sizeof(WirePassed) +
-                              encoded_bytes(stored.rules) + view.size());
+                              encoded_bytes(stored.rules) + sizeof(std::uint32_t) +
+                              stored.memory.size() * kMemoryBytes + view.size());
   Writer out(body);
   for (const auto& passed : stored.barriers)
     out.put(WirePassed{passed.worker.value, passed.number});
   encode(out, stored.rules);
+  encode(out, stored.memory);
   out.put_bytes(view);
   SHOAL_ASSERT(out.ok(), "a stored view is larger than its buffer");
   return body;
@@ -205,6 +226,7 @@ Result<std::optional<StoredView>> FileViewStore::load() {
     stored.barriers.push_back({NodeId(static_cast<std::uint32_t>(passed.worker)), passed.number});
   }
   stored.rules = decode_server_rules(in);
+  stored.memory = decode_memory(in);
   auto view = decode_view(in.get_bytes(in.left()));
   if (!view.ok()) return damaged("damaged");
   stored.view = std::move(view).value();

@@ -27,6 +27,14 @@ struct ServerRules {
   friend bool operator==(const ServerRules&, const ServerRules&) = default;
 };
 
+/// What a server has for tables, as it said when it joined.
+struct MemoryOfServer {
+  NodeId server;
+  std::uint64_t bytes = 0;
+
+  friend bool operator==(const MemoryOfServer&, const MemoryOfServer&) = default;
+};
+
 /// What a scheduler has to find again after a restart: the last view it sent, the ids that must not
 /// be given twice, which barriers have opened, so that whoever missed the answer gets it again, and
 /// what the servers said when they joined.
@@ -38,7 +46,8 @@ struct StoredView {
   /// is left to report. G itself is not stored at every tick.
   WorkerClock clock_bound;
   std::vector<PassedBarrier> barriers;
-  std::vector<ServerRules> rules = {};  ///< of the view's servers, each in one
+  std::vector<ServerRules> rules = {};      ///< of the view's servers, each in one
+  std::vector<MemoryOfServer> memory = {};  ///< of the view's servers
 
   friend bool operator==(const StoredView&, const StoredView&) = default;
 };

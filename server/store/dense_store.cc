@@ -7,11 +7,13 @@
 
 #include "core/ops/copy_rows.h"
 #include "core/ops/initializer.h"
+#include "server/store/dense_memory.h"
 
 namespace shoal {
 
 namespace {
-constexpr std::uint64_t kSumsMax = std::uint64_t{1} << 32;  ///< cells; far beyond any budget
+/// Sums of a slot, one for each segment and open clock: their heads alone are 400 GB then.
+constexpr std::uint64_t kSumsMax = std::uint64_t{1} << 32;
 }  // namespace
 
 Result<std::unique_ptr<DenseStore>> DenseStore::create(const TableRules& table, SlotIndex slot,
@@ -33,9 +35,8 @@ DenseStore::DenseStore(const TableRules& table, SlotIndex slot, StoreContext con
                          1))),
       directory_(static_cast<std::size_t>(
           table.geometry().first_segment(SlotIndex(slot.value + 1)) - first_segment_)) {
-  const auto rows = std::min(table.geometry().rows_per_segment(), table.geometry().rows());
-  states_ =
-      StateLayout::of(table.rule(), static_cast<std::size_t>(rows), table.spec().row_width, false);
+  states_ = dense_states(table.spec(), table.geometry(), table.rule().traits().states,
+                         table.rule().counts_steps());
   shape_ = states_.shape(table.spec().row_width, page_shift_);
 }
 
@@ -54,15 +55,12 @@ Status DenseStore::allocate() {
   if (count > (std::uint64_t{1} << 32) >> page_shift_)
     return Error{Errc::unavailable, "a slot of more than 2^32 rows: give the table more slots"};
   const auto window = table_.sums() ? static_cast<std::uint64_t>(table_.window()) : 0;
-  const auto value_bytes = rows_.size() * table_.geometry().row_bytes();
-  const unsigned __int128 wanted =
-      static_cast<unsigned __int128>(value_bytes) * (1 + window * table_.inputs()) +
-      static_cast<unsigned __int128>(count) * (states_.bytes + window * sizeof(RoundSum));
-  const auto bytes =
-      wanted > context_.budget.limit() ? ~std::uint64_t{0} : static_cast<std::uint64_t>(wanted);
+  if (count * window >= kSumsMax)
+    return Error{Errc::unavailable,
+                 "a slot with 2^32 open sums: give the table more slots or a smaller staleness"};
+  const auto bytes = dense_memory(table_.spec(), table_.geometry(), slot_, states_).total();
   SHOAL_TRY(context_.budget.take(bytes, "a dense slot (values, states and open sums)"));
   reserved_bytes_ = bytes;
-  SHOAL_ASSERT(count * window < kSumsMax, "a budget of that size does not exist");
   sums_per_segment_ = static_cast<std::size_t>(window);
   segments_.resize(count);
   pages_.resize(count);

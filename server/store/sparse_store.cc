@@ -31,8 +31,23 @@ SparseStore::SparseStore(const TableRules& table, SlotIndex slot, StoreContext c
       shape_(states_.shape(table.spec().row_width, page_shift_)),
       index_(context.host, context.budget,
              static_cast<unsigned>(std::countr_zero(table.geometry().slots())), slot.value),
-      version_(table.start()) {
-  if (table.sums()) sums_.resize(static_cast<std::size_t>(table.window()));
+      version_(table.start()) {}
+
+Result<std::unique_ptr<SparseStore>> SparseStore::create(const TableRules& table, SlotIndex slot,
+                                                         StoreContext context) {
+  std::unique_ptr<SparseStore> store(new SparseStore(table, slot, context));
+  if (table.sums()) {
+    const auto clocks = static_cast<std::size_t>(table.window());
+    SHOAL_TRY(store->take(clocks * sizeof(RoundSums), "the open clocks of a sparse slot"));
+    store->sums_.resize(clocks);
+  }
+  return store;
+}
+
+Status SparseStore::take(std::uint64_t bytes, const char* what) {
+  SHOAL_TRY(context_.budget.take(bytes, what));
+  memory_bytes_ += bytes;
+  return {};
 }
 
 SparseStore::~SparseStore() {
@@ -52,8 +67,7 @@ Status SparseStore::grow_to(std::uint64_t rows) {
   const auto value_bytes = std::size_t{page_rows()} * table_.geometry().row_bytes();
   while (pages_.size() << page_shift_ < rows) {
     const auto bytes = value_bytes + state_page_bytes_;
-    SHOAL_TRY(context_.budget.take(bytes, "a page of sparse rows"));
-    memory_bytes_ += bytes;
+    SHOAL_TRY(take(bytes, "a page of sparse rows"));
     SHOAL_ASSIGN(auto* values, context_.pool.take(value_bytes));
     value_pages_.push_back(values);
     std::memset(values->data, 0, value_bytes);
@@ -171,8 +185,7 @@ Outcome SparseStore::gather(std::span<const std::uint32_t> positions, std::byte*
 Status SparseStore::grow_sums(RoundSums& sums, std::uint64_t rows) {
   const auto bytes = std::size_t{page_rows()} * (table_.pushed_row_bytes() + sizeof(std::uint32_t));
   while (sums.pages.size() << page_shift_ < rows) {
-    SHOAL_TRY(context_.budget.take(bytes, "a page of sums"));
-    memory_bytes_ += bytes;
+    SHOAL_TRY(take(bytes, "a page of sums"));
     SHOAL_ASSIGN(auto* memory, context_.pool.take(bytes));
     sums.pages.push_back(memory);
     sums.page_data.push_back(memory->data);
@@ -183,13 +196,15 @@ Status SparseStore::grow_sums(RoundSums& sums, std::uint64_t rows) {
 Outcome SparseStore::sum_rows_of(RoundSums& sums, std::span<const std::uint32_t> positions,
                                  std::span<std::uint32_t> sum_rows) {
   const auto map_bytes = std::size_t{page_rows()} * sizeof(std::uint32_t);
-  if (sums.maps.size() < pages_.size()) sums.maps.resize(pages_.size());
+  if (sums.maps.size() < pages_.size()) {
+    const auto more = (pages_.size() - sums.maps.size()) * sizeof(sums.maps[0]);
+    if (!take(more, "the maps of a clock's sums").ok()) return Outcome::no_memory;
+    sums.maps.resize(pages_.size());
+  }
   for (const auto position : positions) {
     auto*& map = sums.maps[position >> page_shift_];
     if (map != nullptr) continue;
-    if (!context_.budget.take(map_bytes, "the map of a page's sums").ok())
-      return Outcome::no_memory;
-    memory_bytes_ += map_bytes;
+    if (!take(map_bytes, "the map of a page's sums").ok()) return Outcome::no_memory;
     auto taken = context_.pool.take(map_bytes);
     if (!taken.ok()) return Outcome::no_memory;
     map = *taken;

@@ -21,7 +21,9 @@ class SparseStore {
  public:
   static constexpr std::size_t kPageBytes = 64u << 10;
 
-  SparseStore(const TableRules& table, SlotIndex slot, StoreContext context);
+  /// Errors: no_memory (the open clocks do not fit the budget).
+  static Result<std::unique_ptr<SparseStore>> create(const TableRules& table, SlotIndex slot,
+                                                     StoreContext context);
   ~SparseStore();
   SparseStore(const SparseStore&) = delete;
   SparseStore& operator=(const SparseStore&) = delete;
@@ -60,6 +62,8 @@ class SparseStore {
   Outcome gather(std::span<const std::uint32_t> positions, std::byte* out);
 
  private:
+  SparseStore(const TableRules& table, SlotIndex slot, StoreContext context);
+  Status take(std::uint64_t bytes, const char* what);
   /// The sums of one clock: rows in the order of their first push, in pages of their own, found by
   /// the row's position in the store. The pages are kept for the next clocks.
   struct RoundSums {

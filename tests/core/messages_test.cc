@@ -45,16 +45,18 @@ TEST(Messages, GoldenBytes) {
                 "01000000 0200000000000000 02 03000000 0400000000000000");
   expect_golden(Welcome{NodeId(1), Incarnation(2), 64, 256},
                 "01000000 0200000000000000 40000000 00010000");
-  expect_golden(Join{Role::server,
-                     Incarnation(5),
-                     "s0",
-                     "h:1",
-                     {{"add", 0x33, 1, Aggregate::sum},
-                      {"min", 0x03, 2, Aggregate::min, {{"l1", {0, 1, false, true, false}}}}}},
-                "00 0500000000000000 02000000 7330 03000000 683a31 "
-                "02000000 03000000 616464 33 01 00 00000000 "
-                "03000000 6d696e 03 02 02 01000000 02000000 6c31 "
-                "0000000000000000 000000000000f03f 02");
+  expect_golden(
+      Join{Role::server,
+           Incarnation(5),
+           "s0",
+           "h:1",
+           {{"add", 0x33, 1, Aggregate::sum},
+            {"min", 0x03, 2, Aggregate::min, {{"l1", {0, 1, false, true, false}}}, 2, true}},
+           0x0102},
+      "00 0500000000000000 02000000 7330 03000000 683a31 0201000000000000 "
+      "02000000 03000000 616464 33 01 00 00 00 00000000 "
+      "03000000 6d696e 03 02 02 02 01 01000000 02000000 6c31 "
+      "0000000000000000 000000000000f03f 02");
   expect_golden(
       Joined{NodeId(9), Rank(2), WorkerClock(7), Duration(2'000'000'000), Duration(250'000'000)},
       "09000000 02000000 0700000000000000 0094357700000000 80b2e60e00000000", true);
@@ -93,6 +95,7 @@ TEST(Messages, ValuesThatNoPeerHasAreErrors) {
   const RuleInfo rule{"add", 1, 1, Aggregate::sum};
   EXPECT_TRUE(decode<Join>(bytes_of(with_rules({rule}))).ok());
   refused(with_rules({rule}, Role::worker));
+  refused(Join{Role::worker, {}, {}, {}, {}, 1});
   refused(with_rules({kRulesMax + 1, rule}));
   refused(with_rules({{"", 1, 1, Aggregate::sum}}));
   refused(with_rules({{std::string(kTableNameBytesMax + 1, 'x'), 1, 1, Aggregate::sum}}));
@@ -100,6 +103,7 @@ TEST(Messages, ValuesThatNoPeerHasAreErrors) {
   refused(with_rules({{"add", 1, 0, Aggregate::sum}}));
   refused(with_rules({{"add", 1, kInputsMax + 1, Aggregate::sum}}));
   refused(with_rules({{"add", 1, 1, static_cast<Aggregate>(4)}}));
+  refused(with_rules({{"add", 1, 1, Aggregate::sum, {}, kRuleStatesMax + 1}}));
   const auto with_parameters = [&](std::vector<RuleParameter> parameters) {
     return with_rules({{"add", 1, 1, Aggregate::sum, std::move(parameters)}});
   };
@@ -168,17 +172,17 @@ Frame pull_frame(PullMeta meta = {}, std::vector<PullRun> runs = {pull_run()},
 }
 
 TEST(PartLists, GoldenBytesOfAPush) {
-  const auto frame = push_frame({0, 2, 9, {1, 2, 3}, {4, 5, 6}, 7});
+  const auto frame = push_frame({0, 2, 9, {1, 2, 3}, {4, 5, 6}});
   EXPECT_EQ(
       frame.hex_meta(),
       packed(
           "01000000 02000000 0900000000000000 0100000000000000 0200000000000000 0300000000000000 "
-          "0400000000000000 0500000000000000 0600000000000000 0700000000000000 01000000 02000000 "
+          "0400000000000000 0500000000000000 0600000000000000 01000000 02000000 "
           "0300000000000000 0400000000000000 0500000000000000 0000000000000000 0700000000000000"));
 }
 
 TEST(PartLists, GoldenBytesOfASignedPush) {
-  auto frame = push_frame({0, 2, 9, {1, 2, 72}, {4, 5, 6}, 0}, {push_run()}, 0,
+  auto frame = push_frame({0, 2, 9, {1, 2, 72}, {4, 5, 6}}, {push_run()}, 0,
                           frame_flag::kSigned | frame_flag::kRendezvous | frame_flag::kKeyList);
   frame.append(KeySignature{0x0807060504030201, 0x100f0e0d0c0b0a09});
   frame.append(KeySignature{1, 2});
@@ -186,7 +190,7 @@ TEST(PartLists, GoldenBytesOfASignedPush) {
       frame.hex_meta(),
       packed(
           "01000000 02000000 0900000000000000 0100000000000000 0200000000000000 4800000000000000 "
-          "0400000000000000 0500000000000000 0600000000000000 0000000000000000 01000000 02000000 "
+          "0400000000000000 0500000000000000 0600000000000000 01000000 02000000 "
           "0300000000000000 0400000000000000 0500000000000000 0000000000000000 0700000000000000 "
           "0102030405060708 090a0b0c0d0e0f10 0100000000000000 0200000000000000"));
   const auto view = frame.view();
@@ -204,7 +208,7 @@ TEST(PartLists, SignaturesAreOneForEachPartOfAListThatCanBeRead) {
     for (int i = 0; i < signatures; ++i) frame.append(KeySignature{1, 2});
     return parse_push(frame.view()).code();
   };
-  const PushMeta spans{0, 1, 0, {1, 2, 72}, {4, 5, 6}, 0};
+  const PushMeta spans{0, 1, 0, {1, 2, 72}, {4, 5, 6}};
   EXPECT_EQ(push(spans, kFlags, 2), Errc::ok);
   EXPECT_EQ(push(spans, kFlags, 1), Errc::protocol);
   EXPECT_EQ(push(spans, kFlags, 3), Errc::protocol);
@@ -277,8 +281,8 @@ TEST(PartLists, PushesThatNoWorkerSendsAreErrors) {
   refused("empty", Frame{});
   refused("no runs", push_frame({}, {}));
   refused("no payload", push_frame({}, {push_run()}, 0));
-  refused("no inputs", push_frame({0, 0, 0, {}, {}, 0}));
-  refused("many inputs", push_frame({0, 99, 0, {}, {}, 0}));
+  refused("no inputs", push_frame({0, 0, 0, {}, {}}));
+  refused("many inputs", push_frame({0, 99, 0, {}, {}}));
   refused("no parts", run([](auto& r) { r.part_count = 0; }));
   refused("no rows", run([](auto& r) { r.row_count = 0; }));
   refused("fewer rows than parts", run([](auto& r) { r.row_count = 1; }));
@@ -288,22 +292,22 @@ TEST(PartLists, PushesThatNoWorkerSendsAreErrors) {
   refused("values beyond the payload", run([](auto& r) { r.offset = 40; }));
   refused("too many parts",
           run([](auto& r) { r.part_count = kPartsMax + 1, r.row_count = 1u << 30; }));
-  refused("eager with spans", push_frame({0, 1, 0, {}, {1, 2, 3}, 0}));
-  refused("keys of a range", push_frame({0, 1, 0, {1, 2, 8}, {1, 2, 40}, 0}, {push_run()}, 0,
-                                        frame_flag::kRendezvous));
-  refused("half a key", push_frame({0, 1, 0, {1, 2, 77}, {1, 2, 40}, 0}, {push_run()}, 0,
+  refused("eager with spans", push_frame({0, 1, 0, {}, {1, 2, 3}}));
+  refused("keys of a range",
+          push_frame({0, 1, 0, {1, 2, 8}, {1, 2, 40}}, {push_run()}, 0, frame_flag::kRendezvous));
+  refused("half a key", push_frame({0, 1, 0, {1, 2, 77}, {1, 2, 40}}, {push_run()}, 0,
                                    frame_flag::kRendezvous | frame_flag::kKeyList));
-  refused("keys beyond their end", push_frame({0, 1, 0, {1, 2, 64}, {1, 2, 40}, 0}, {push_run()}, 0,
+  refused("keys beyond their end", push_frame({0, 1, 0, {1, 2, 64}, {1, 2, 40}}, {push_run()}, 0,
                                               frame_flag::kRendezvous | frame_flag::kKeyList));
   refused("eager keys beyond the payload", push_frame({}, {push_run()}, 64, frame_flag::kKeyList));
   refused("nothing to fetch", push_frame({}, {push_run()}, 0, frame_flag::kRendezvous));
-  refused("no keys to fetch", push_frame({0, 1, 0, {}, {1, 2, 40}, 0}, {push_run()}, 0,
+  refused("no keys to fetch", push_frame({0, 1, 0, {}, {1, 2, 40}}, {push_run()}, 0,
                                          frame_flag::kRendezvous | frame_flag::kKeyList));
   refused("rendezvous with a payload",
-          push_frame({0, 1, 0, {}, {1, 2, 40}, 0}, {push_run()}, 8, frame_flag::kRendezvous));
+          push_frame({0, 1, 0, {}, {1, 2, 40}}, {push_run()}, 8, frame_flag::kRendezvous));
   refused("burnt with a payload", push_frame({}, {push_run()}, 8, frame_flag::kBurnt));
   refused("burnt with values",
-          push_frame({0, 1, 0, {}, {1, 2, 40}, 0}, {push_run()}, 0, frame_flag::kBurnt));
+          push_frame({0, 1, 0, {}, {1, 2, 40}}, {push_run()}, 0, frame_flag::kBurnt));
   refused("burnt and to be fetched",
           push_frame({}, {push_run()}, 0, frame_flag::kBurnt | frame_flag::kRendezvous));
   auto longer = push_frame();

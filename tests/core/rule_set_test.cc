@@ -97,6 +97,8 @@ TEST(RuleSet, TellsWhatASchedulerHasToKnow) {
                                                     {{"step", range::kNonNegative},
                                                      {"l1", range::kNonNegative},
                                                      {"l2", range::kNonNegative}}}));
+  EXPECT_EQ(info_of("adam").states, 2);
+  EXPECT_TRUE(info_of("adam").counts_steps);
   for (const auto& info : rules.infos(DeviceKind::cuda)) EXPECT_EQ(info.dtypes, 0) << info.name;
   // It says no exactly where make() does.
   for (const auto& info : infos)

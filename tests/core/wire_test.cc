@@ -181,7 +181,7 @@ FrameHeader full_header(FrameKind kind) {
   header.epoch = Epoch{3, 0x0a0b0c0d}.packed();
   header.clock = WorkerClock(-2);
   header.table = TableId(0x01020304);
-  header.flags = frame_flag::kPayloadChecksum | frame_flag::kDelta | frame_flag::kPayloadWritten;
+  header.flags = std::uint16_t{1} | frame_flag::kDelta | frame_flag::kPayloadWritten;
   header.status = static_cast<std::uint16_t>(Errc::refused);
   header.credits = 0x55;
   header.payload_bytes = 0x0123456789;

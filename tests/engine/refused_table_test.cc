@@ -37,11 +37,20 @@ TEST_F(RefusedTable, ParametersAreJudgedWhenTheyAreSet) {
   EXPECT_TRUE(table.set_parameter("learning_rate", 0.5).ok());
 }
 
-/// The server's reason reaches the program: here that no budget holds the rows.
+TEST_F(RefusedTable, ADenseTableThatDoesNotFitIsRefusedAtOpen) {
+  const auto table = worker_.create_or_open<float>({.name = "t", .rows = std::uint64_t{1} << 38});
+  ASSERT_EQ(table.code(), Errc::no_memory);
+  EXPECT_TRUE(says(table.error(), "raise the servers' memory_budget")) << table.error().what;
+}
+
+/// The server's reason reaches the program: here that no budget holds the open clocks.
 TEST_F(RefusedTable, TheServersReasonIsInTheError) {
-  auto table = worker_.create_or_open<float>({.name = "t", .rows = std::uint64_t{1} << 38}).value();
-  const std::vector<float> values(10, 1.0f);
-  const auto pushed = table.push({0, 10}, values).wait();
+  TableSpec spec{.name = "t", .layout = Layout::sparse, .staleness = kStalenessMax, .slots = 1024};
+  spec.apply = Apply::per_clock;
+  auto table = worker_.create_or_open<float>(spec).value();
+  const std::vector<Key> keys = {1};
+  const std::vector<float> values = {1.0f};
+  const auto pushed = table.push(keys, values).wait();
   ASSERT_EQ(pushed.code(), Errc::no_memory);
   EXPECT_TRUE(says(pushed.error(), "raise memory_budget")) << pushed.error().what;
 }

@@ -177,6 +177,22 @@ TEST(DenseStore, WhatDoesNotFitTheBudgetIsRefusedAsAWhole) {
   EXPECT_EQ(f.budget.used(), 0u);
 }
 
+TEST(DenseStore, MoreSumsThanASlotCanHaveAreRefused) {
+  StoreFixture f(4, ~std::uint64_t{0});
+  TableSpec spec;
+  spec.name = "t";
+  spec.rows = 1u << 13;
+  spec.segment_bytes = 4;
+  spec.update = Add{};
+  spec.apply = Apply::per_clock;
+  spec.staleness = kStalenessMax;
+  const auto rules = f.rules(spec, 1);
+  const auto made = DenseStore::create(rules, SlotIndex(0), f.context());
+  ASSERT_EQ(made.code(), Errc::unavailable);
+  EXPECT_NE(made.error().what.find("more slots"), std::string::npos) << made.error().what;
+  EXPECT_EQ(f.budget.used(), 0u);
+}
+
 /// Version v holds exactly the clocks below v, with the rule run once a clock on the sums.
 TEST(DenseStore, PerClockRoundsAgreeWithAModel) {
   for (std::uint64_t seed = 1; seed <= 30; ++seed) {

@@ -75,7 +75,10 @@ struct Script {
     if (role == Role::server && address.empty())
       address = "host" + std::to_string(incarnation) + ":1";
     Join join{role, Incarnation(incarnation), {}, std::move(address)};
-    if (role == Role::server) join.rules = rules;
+    if (role == Role::server) {
+      join.rules = rules;
+      join.memory_bytes = memory_bytes;
+    }
     members.join(next, join, now);
     return next++;
   }
@@ -136,6 +139,7 @@ struct Script {
 
   Membership::Options options;
   std::vector<RuleInfo> rules = RuleSet::builtin().infos();  ///< of servers that join
+  std::uint64_t memory_bytes = std::uint64_t{1} << 60;       ///< likewise
   TimePoint now;
   Membership members;
   std::optional<StoredView> stored;

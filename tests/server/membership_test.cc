@@ -7,7 +7,9 @@
 #include "core/base/random.h"
 #include "core/ops/rules.h"
 #include "core/wire/frame.h"
+#include "server/store/dense_store.h"
 #include "tests/server/membership_fixture.h"
+#include "tests/server/store_fixture.h"
 
 namespace shoal {
 namespace {
@@ -347,6 +349,61 @@ TEST(MembershipTables, AnInitializerOrANameThatCannotBeIsRefusedAtOpen) {
   spec.name = "two\nlines";
   EXPECT_TRUE(refused({}));
   EXPECT_TRUE(script.view().tables.empty());
+}
+
+/// What the servers' stores take for a dense table of `slots` slots that lies on one of them.
+std::uint64_t memory_of(const TableSpec& spec, std::uint32_t slots) {
+  test::StoreFixture store(0, ~std::uint64_t{0});
+  const auto rules = store.rules(spec, slots);
+  std::vector<std::unique_ptr<DenseStore>> made;
+  for (std::uint32_t i = 0; i < slots; ++i)
+    made.push_back(DenseStore::create(rules, SlotIndex(i), store.context()).value());
+  return store.budget.used();
+}
+
+TEST(MembershipTables, ADenseTableThatDoesNotFitIsRefusedAtOpen) {
+  auto spec = dense("large", 100000, Apply::per_clock, 3);
+  spec.update = Adam{};
+  const auto other = dense("other", 1000, Apply::on_arrival, unbounded);
+  const auto needs = memory_of(spec, Geometry::choose_slots(spec, 1));
+  const auto needs_other = memory_of(other, Geometry::choose_slots(other, 1));
+  for (const bool fits : {true, false}) {
+    Script s(expecting(1, 1));
+    s.memory_bytes = needs + needs_other - (fits ? 0 : 1);
+    s.form(1, 1);
+    ASSERT_EQ(s.take(s.open(s.workers[0], other)).code, Errc::ok);
+    s.restart();  // What the servers said is stored.
+    s.tick(s.workers[0], 0);
+    const auto opened = s.take(s.open(s.workers[0], spec));
+    if (fits) {
+      EXPECT_EQ(opened.code, Errc::ok) << opened.text;
+      continue;
+    }
+    ASSERT_EQ(opened.code, Errc::no_memory);
+    for (const auto* words : {"table 'large' needs 4 MiB", "memory_budget", "staleness"})
+      EXPECT_NE(opened.text.find(words), std::string::npos) << opened.text;
+    EXPECT_EQ(s.view().find_table("large"), nullptr);
+    s.servers.push_back(s.joined(Role::server, 101));
+    EXPECT_EQ(s.take(s.open(s.workers[0], spec)).code, Errc::ok) << "two servers hold it";
+  }
+}
+
+TEST(MembershipTables, SparseTablesAndThoseThatWentTakeNothing) {
+  Script s(expecting(1, 1));
+  const auto spec = dense("large", 1000, Apply::on_arrival, unbounded);
+  s.memory_bytes = memory_of(spec, Geometry::choose_slots(spec, 1));
+  s.form(1, 1);
+  TableSpec sparse;
+  sparse.name = "sparse";
+  sparse.layout = Layout::sparse;
+  ASSERT_EQ(s.take(s.open(s.workers[0], sparse)).code, Errc::ok);
+  const auto first = s.take(s.open(s.workers[0], spec)).table;
+  auto second = spec;
+  second.name = "second";
+  EXPECT_EQ(s.take(s.open(s.workers[0], second)).code, Errc::no_memory);
+  s.members.drop_table(s.next, s.workers[0], first);
+  ASSERT_EQ(s.take(s.next++).code, Errc::ok);
+  EXPECT_EQ(s.take(s.open(s.workers[0], second)).code, Errc::ok);
 }
 
 TEST(MembershipTables, EveryServerMustKnowTheRule) {

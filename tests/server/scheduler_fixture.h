@@ -25,13 +25,14 @@ class Member final : public Pollable {
   Member(std::unique_ptr<Transport> transport, const Address& scheduler, Role role,
          std::uint64_t incarnation, std::string address)
       : transport_(std::move(transport)),
-        link_(*transport_, {.scheduler = scheduler,
-                            .join = {role, Incarnation(incarnation),
-                                     "node " + std::to_string(incarnation), address,
-                                     role == Role::server ? RuleSet::builtin().infos()
-                                                          : std::vector<RuleInfo>()},
-                            .silence = std::chrono::seconds(2),
-                            .seed = incarnation}),
+        link_(*transport_,
+              {.scheduler = scheduler,
+               .join = {role, Incarnation(incarnation), "node " + std::to_string(incarnation),
+                        address,
+                        role == Role::server ? RuleSet::builtin().infos() : std::vector<RuleInfo>(),
+                        role == Role::server ? std::uint64_t{1} << 40 : 0},
+               .silence = std::chrono::seconds(2),
+               .seed = incarnation}),
         events_(64) {}
 
   bool poll(TimePoint now) override {

@@ -192,8 +192,7 @@ class RawClient final : public Pollable {
     FrameHeader header;
     header.kind = FrameKind::cancel;
     header.request = id;
-    const CancelMeta meta;
-    (void)session_->send_notice(header, std::as_bytes(std::span(&meta, 1)));
+    (void)session_->send_notice(header, {});
     network_.wake(node_);
   }
 

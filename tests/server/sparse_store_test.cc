@@ -44,7 +44,8 @@ TEST(SparseStore, AgreesWithAMapOfRows) {
     auto spec = spec_of(width, Add{}, Apply::on_arrival);
     if (seed % 2 == 0) spec.initializer = {Initializer::Kind::uniform, -1, 1, seed};
     const auto rules = f.rules(spec, 4);
-    SparseStore store(rules, SlotIndex(2), f.context());
+    const auto made = SparseStore::create(rules, SlotIndex(2), f.context()).value();
+    auto& store = *made;
     const auto initial = [&](Key key) {
       std::vector<float> row(width);
       write_initial_row(spec.initializer, DType::f32, key, width, bytes_of(row));
@@ -82,7 +83,8 @@ TEST(SparseStore, AgreesWithAMapOfRows) {
 TEST(SparseStore, KeysOfOtherSlotsAndABudgetThatIsFullChangeNothing) {
   StoreFixture f(0, 400u << 10);
   const auto rules = f.rules(spec_of(1, Adam{}, Apply::on_arrival), 2);
-  SparseStore store(rules, SlotIndex(0), f.context());
+  const auto made = SparseStore::create(rules, SlotIndex(0), f.context()).value();
+  auto& store = *made;
   Random random(1);
   const Key mine = key_of_slot(rules, SlotIndex(0), random, 1000);
   const Key other = key_of_slot(rules, SlotIndex(1), random, 1000);
@@ -99,6 +101,30 @@ TEST(SparseStore, KeysOfOtherSlotsAndABudgetThatIsFullChangeNothing) {
   EXPECT_EQ(store.apply(std::vector<Key>{keys[0]}, bytes_of(values)), Outcome::applied);
 }
 
+TEST(SparseStore, TheClocksOfAWideWindowAreOfTheBudget) {
+  StoreFixture f(0, 1u << 20);
+  const auto narrow = f.rules(spec_of(1, Add{}, Apply::per_clock, 100), 2);
+  auto store = SparseStore::create(narrow, SlotIndex(0), f.context()).value();
+  EXPECT_GE(f.budget.used(), 102 * sizeof(void*));
+  EXPECT_EQ(f.budget.used(), store->memory_bytes());
+  const auto wide = f.rules(spec_of(1, Add{}, Apply::per_clock, kStalenessMax), 2);
+  const auto refused = SparseStore::create(wide, SlotIndex(0), f.context());
+  ASSERT_EQ(refused.code(), Errc::no_memory);
+  EXPECT_NE(refused.error().what.find("open clocks"), std::string::npos) << refused.error().what;
+
+  // What finds the sums of a page is taken with the first push of each clock.
+  const std::vector<float> value = {1};
+  Random random(1);
+  const std::vector<Key> keys = {key_of_slot(narrow, SlotIndex(0), random, 1000)};
+  ASSERT_EQ(store->contribute(WorkerClock(0), keys, bytes_of(value)), Outcome::applied);
+  const auto before = f.budget.used();
+  ASSERT_EQ(store->contribute(WorkerClock(1), keys, bytes_of(value)), Outcome::applied);
+  EXPECT_GT(f.budget.used(), before);
+  EXPECT_EQ(f.budget.used(), store->memory_bytes());
+  store.reset();
+  EXPECT_EQ(f.budget.used(), 0u);
+}
+
 /// Sums by clock, with a rule that decays: a row makes up for the rounds it missed, whether it is
 /// pushed or pulled next.
 TEST(SparseStore, PerClockRoundsWithDecayAgreeWithAModel) {
@@ -109,7 +135,8 @@ TEST(SparseStore, PerClockRoundsWithDecayAgreeWithAModel) {
     const auto rules =
         f.rules(spec_of(1, Momentum{.learning_rate = 0.5, .momentum = 0.5}, Apply::per_clock, 1), 2,
                 {{"learning_rate", 0.125, WorkerClock(5)}});
-    SparseStore store(rules, SlotIndex(1), f.context());
+    const auto made = SparseStore::create(rules, SlotIndex(1), f.context()).value();
+    auto& store = *made;
     struct Row {
       double weight = 0, velocity = 0;
       std::map<std::int64_t, double> sums;

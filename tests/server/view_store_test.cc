@@ -43,7 +43,8 @@ class ViewStoreTest : public testing::Test {
                     WorkerClock(9),
                     {{NodeId(3), 7}, {NodeId(5), 8}},
                     {{{{"add", 3, 1, Aggregate::sum}, {"lion", 1, 2, Aggregate::min}}, {NodeId(1)}},
-                     {{{"add", 3, 1, Aggregate::sum}}, {NodeId(2), NodeId(4)}}}};
+                     {{{"add", 3, 1, Aggregate::sum}}, {NodeId(2), NodeId(4)}}},
+                    {{NodeId(1), 1ull << 40}, {NodeId(2), 5}, {NodeId(4), 0}}};
 };
 
 TEST_F(ViewStoreTest, KeepsTheNewest) {

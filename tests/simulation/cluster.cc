@@ -135,7 +135,6 @@ void Cluster::make_tables() {
   dense.segment_bytes = static_cast<std::uint32_t>(sizeof(RowValue) * (1 + random_.below(3)));
   dense.apply = Apply::on_arrival;
   dense.staleness = staleness();
-  dense.payload_checksum = random_.chance(0.3);
 
   auto per_clock = dense;
   per_clock.name = "per_clock";

@@ -6,9 +6,6 @@
 #include <algorithm>
 #include <cstring>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
 
@@ -62,11 +59,9 @@ std::size_t pushed_row_bytes(const TableShape& shape, bool store) {
   return store ? shape.row_bytes : shape.push_bytes;
 }
 
-/// Whether a request whose keys stay here for the server to READ can tell their signatures. A
-/// payload's checksum covers the keys, so such tables always send them.
-bool is_signed(const Request& request, const Operation& op, const TableShape& shape) {
-  if (!request.by_keys || op.plan->signatures().empty() || shape.spec.payload_checksum)
-    return false;
+/// Whether a request whose keys stay here for the server to READ can tell their signatures.
+bool is_signed(const Request& request, const Operation& op) {
+  if (!request.by_keys || op.plan->signatures().empty()) return false;
   std::uint64_t parts = 0;
   for (const auto& run : request.runs) parts += run.part_count;
   return parts <= kSignaturesPerRequestMax;
@@ -398,7 +393,7 @@ Status Engine::post_push(std::uint32_t index, Server& server) {
       eager = eager && payload.add(values.sub(run.offset, run.row_count * row_bytes));
     if (!eager) {
       header.flags |= frame_flag::kRendezvous;
-      if (is_signed(request, op, table.shape)) header.flags |= frame_flag::kSigned;
+      if (is_signed(request, op)) header.flags |= frame_flag::kSigned;
       const auto source = MemoryView{const_cast<std::byte*>(values.data), values.bytes,
                                      values.space, values.device};
       SHOAL_ASSIGN(meta.values, lend(op.by_keys ? op.plan->values_region : op.source_region,
@@ -408,17 +403,6 @@ Status Engine::post_push(std::uint32_t index, Server& server) {
         SHOAL_ASSIGN(meta.keys,
                      lend(op.plan->keys_region, nullptr, op.plan->keys_memory(), Access::read));
       }
-    }
-    if (table.shape.spec.payload_checksum) {
-      header.flags |= frame_flag::kPayloadChecksum;
-      XXH3_state_t state;
-      XXH3_64bits_reset(&state);
-      if (op.by_keys)
-        for (const auto& run : request.runs)
-          XXH3_64bits_update(&state, keys.data + run.row_begin * 8, run.row_count * 8);
-      for (const auto& run : request.runs)
-        XXH3_64bits_update(&state, values.data + run.offset, run.row_count * row_bytes);
-      meta.payload_checksum = XXH3_64bits_digest(&state);
     }
   }
 
@@ -465,7 +449,7 @@ Status Engine::post_pull(std::uint32_t index, Server& server) {
   std::uint64_t rows = 0;
   for (const auto& run : request.runs) rows += run.row_count;
   bool keys_eager = !request.by_keys || rows * 8 <= options_.eager_bytes_max;
-  if (!keys_eager && is_signed(request, op, table.shape)) header.flags |= frame_flag::kSigned;
+  if (!keys_eager && is_signed(request, op)) header.flags |= frame_flag::kSigned;
   // Where the server has the list, it WRITES rows at once, and few of them, too.
   request.eager = rows * table.shape.row_bytes <= options_.answer_bytes_max &&
                   (header.flags & frame_flag::kSigned) == 0;
