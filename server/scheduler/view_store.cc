@@ -6,9 +6,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -20,6 +22,8 @@ namespace shoal {
 namespace {
 
 constexpr std::uint64_t kFileMagic = 0x3357454956484853;  // "SHHVIEW3"
+/// The bound of what G was told is ahead of G by less.
+constexpr std::int64_t kClocksAhead = 1 << 20;
 constexpr std::size_t kFileBytesMax = std::size_t{256} << 20;
 
 struct WirePassed {
@@ -67,6 +71,22 @@ Status write_all(int fd, const void* data, std::size_t bytes, const std::string&
     bytes -= static_cast<std::size_t>(wrote);
   }
   return {};
+}
+
+/// At most one byte more than a state can have.
+Result<std::vector<std::byte>> read_all(int fd, const std::string& path) {
+  struct stat status {};
+  if (::fstat(fd, &status) != 0) return io_error("cannot read", path);
+  std::vector<std::byte> bytes(
+      std::min(static_cast<std::size_t>(status.st_size), kFileBytesMax + 1));
+  for (std::size_t got = 0; got < bytes.size();) {
+    const auto n = ::read(fd, bytes.data() + got, bytes.size() - got);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return io_error("cannot read", path);
+    if (n == 0) bytes.resize(got);
+    got += static_cast<std::size_t>(n);
+  }
+  return bytes;
 }
 
 /// Over all of the file but the field itself.
@@ -138,7 +158,72 @@ std::vector<std::byte> body_of(const StoredView& stored) {
   return body;
 }
 
+/// Each server of the view said what it knows and has, and nobody else did.
+bool knows_its_servers(const StoredView& stored) {
+  std::vector<NodeId> servers, with_rules, with_memory;
+  for (const auto& node : stored.view.nodes)
+    if (node.role == Role::server) servers.push_back(node.id);
+  for (const auto& some : stored.rules)
+    with_rules.insert(with_rules.end(), some.servers.begin(), some.servers.end());
+  std::sort(with_rules.begin(), with_rules.end());
+  for (const auto& one : stored.memory) with_memory.push_back(one.server);
+  return servers == with_rules && servers == with_memory;
+}
+
+/// Ids, terms and clocks go on from those that were given.
+bool goes_on(const StoredView& stored) {
+  const auto& view = stored.view;
+  return (view.nodes.empty() || view.nodes.back().id.value < stored.next_node) &&
+         (view.tables.empty() || view.tables.back().id.value < stored.next_table) &&
+         view.epoch.term < std::numeric_limits<std::uint32_t>::max() &&
+         stored.clock_bound >= WorkerClock(0) && stored.clock_bound <= kClockMax + kClocksAhead;
+}
+
 }  // namespace
+
+std::vector<std::byte> encode_stored(const StoredView& stored) {
+  const auto body = body_of(stored);
+  FileHead head;
+  head.next_node = stored.next_node;
+  head.next_table = stored.next_table;
+  head.clock_bound = stored.clock_bound.value;
+  head.barriers = stored.barriers.size();
+  head.checksum = checksum_of(head, body);
+  std::vector<std::byte> bytes(sizeof head + body.size());
+  std::memcpy(bytes.data(), &head, sizeof head);
+  std::memcpy(bytes.data() + sizeof head, body.data(), body.size());
+  return bytes;
+}
+
+Result<StoredView> decode_stored(std::span<const std::byte> bytes) {
+  if (bytes.size() < sizeof(FileHead) || bytes.size() > kFileBytesMax)
+    return Error{Errc::corrupt, "truncated"};
+  const Error damaged{Errc::corrupt, "damaged"};
+  FileHead head;
+  std::memcpy(&head, bytes.data(), sizeof head);
+  const auto body = bytes.subspan(sizeof head);
+  if (head.magic != kFileMagic || head.checksum != checksum_of(head, body) ||
+      head.barriers > body.size() / sizeof(WirePassed))
+    return damaged;
+  StoredView stored;
+  stored.next_node = head.next_node;
+  stored.next_table = head.next_table;
+  stored.clock_bound = WorkerClock(head.clock_bound);
+  Reader in(body);
+  for (std::uint64_t i = 0; i < head.barriers; ++i) {
+    const auto passed = in.get<WirePassed>();
+    if (passed.worker > std::numeric_limits<std::uint32_t>::max()) return damaged;
+    stored.barriers.push_back({NodeId(static_cast<std::uint32_t>(passed.worker)), passed.number});
+  }
+  stored.rules = decode_server_rules(in);
+  stored.memory = decode_memory(in);
+  if (!in.ok()) return damaged;
+  auto view = decode_view(in.get_bytes(in.left()));
+  if (!view.ok()) return damaged;
+  stored.view = std::move(view).value();
+  if (!knows_its_servers(stored) || !goes_on(stored)) return damaged;
+  return stored;
+}
 
 Result<FileViewStore> FileViewStore::open(const std::string& directory) {
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST)
@@ -164,19 +249,12 @@ FileViewStore::~FileViewStore() {
 }
 
 Status FileViewStore::save(const StoredView& stored) {
-  const auto bytes = body_of(stored);
-  FileHead head;
-  head.next_node = stored.next_node;
-  head.next_table = stored.next_table;
-  head.clock_bound = stored.clock_bound.value;
-  head.barriers = stored.barriers.size();
-  head.checksum = checksum_of(head, bytes);
+  const auto bytes = encode_stored(stored);
   const auto path = directory_ + "/view";
   const auto fresh = path + ".new";
   {
     Descriptor file(::open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!file.ok()) return io_error("cannot write", fresh);
-    SHOAL_TRY(write_all(file.get(), &head, sizeof head, fresh));
     SHOAL_TRY(write_all(file.get(), bytes.data(), bytes.size(), fresh));
     if (::fsync(file.get()) != 0) return io_error("cannot sync", fresh);
   }
@@ -191,46 +269,15 @@ Result<std::optional<StoredView>> FileViewStore::load() {
   Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.ok() && errno == ENOENT) return std::optional<StoredView>{};
   if (!file.ok()) return io_error("cannot read", path);
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return io_error("cannot read", path);
-  const auto damaged = [&](std::string_view how) {
+  SHOAL_ASSIGN(const auto bytes, read_all(file.get(), path));
+  auto stored = decode_stored(bytes);
+  if (!stored.ok())
     return Error{
         Errc::corrupt,
         fmt::format("{} is {}: the cluster's state cannot be taken up again. Restore it, or "
                     "remove it to start a new cluster",
-                    path, how)};
-  };
-  const auto size = static_cast<std::size_t>(status.st_size);
-  if (size < sizeof(FileHead) || size > kFileBytesMax) return damaged("truncated");
-  std::vector<std::byte> bytes(size);
-  for (std::size_t got = 0; got < size;) {
-    const auto n = ::read(file.get(), bytes.data() + got, size - got);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return io_error("cannot read", path);
-    if (n == 0) return damaged("truncated");
-    got += static_cast<std::size_t>(n);
-  }
-  FileHead head;
-  std::memcpy(&head, bytes.data(), sizeof head);
-  const auto body = std::span<const std::byte>(bytes).subspan(sizeof head);
-  if (head.magic != kFileMagic || head.checksum != checksum_of(head, body) ||
-      head.barriers > body.size() / sizeof(WirePassed))
-    return damaged("damaged");
-  StoredView stored;
-  stored.next_node = head.next_node;
-  stored.next_table = head.next_table;
-  stored.clock_bound = WorkerClock(head.clock_bound);
-  Reader in(body);
-  for (std::uint64_t i = 0; i < head.barriers; ++i) {
-    const auto passed = in.get<WirePassed>();
-    stored.barriers.push_back({NodeId(static_cast<std::uint32_t>(passed.worker)), passed.number});
-  }
-  stored.rules = decode_server_rules(in);
-  stored.memory = decode_memory(in);
-  auto view = decode_view(in.get_bytes(in.left()));
-  if (!view.ok()) return damaged("damaged");
-  stored.view = std::move(view).value();
-  return std::optional<StoredView>(std::move(stored));
+                    path, stored.error().what)};
+  return std::optional<StoredView>(std::move(stored).value());
 }
 
 }  // namespace shoal

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,11 @@ struct StoredView {
 
   friend bool operator==(const StoredView&, const StoredView&) = default;
 };
+
+/// The bytes of a state file, and back. Equal states have equal bytes.
+std::vector<std::byte> encode_stored(const StoredView& stored);
+/// Errors: corrupt, whose text says how: "truncated" or "damaged".
+Result<StoredView> decode_stored(std::span<const std::byte> bytes);
 
 /// Where views are kept. A view is stored before anyone hears of it.
 class ViewStore {
