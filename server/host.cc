@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <atomic>
+#include <condition_variable>
 #include <mutex>
 #include <utility>
 
@@ -102,8 +104,12 @@ struct ServerHost::Parts final : Pollable {
   TimePoint join_until = kNever;
   mutable std::mutex mutex;  // of `failed`: between the loop and who asks
   std::optional<Error> failed;
+  std::atomic<bool> wants_to_leave{false};
+  bool has_left = false;  // under `mutex`
+  std::condition_variable left;
 
   bool poll(TimePoint now) override {
+    if (wants_to_leave.load(std::memory_order_relaxed)) leave();
     const bool busy = server->poll(now);
     if (heart_loop == nullptr && server->node().value != 0) start_heart();
     if (!server->status().ok()) fail(server->status().error());
@@ -129,6 +135,13 @@ struct ServerHost::Parts final : Pollable {
     log_info("server", "joined as node {}, listening at {}", server->node().value,
              address.to_string());
   }
+  void leave() {
+    server->leave();
+    if (!server->left()) return;
+    const std::lock_guard lock(mutex);
+    has_left = true;
+    left.notify_all();
+  }
   void fail(const Error& error) {
     join_until = kNever;
     const std::lock_guard lock(mutex);
@@ -145,6 +158,12 @@ const Address& ServerHost::address() const { return parts_->address; }
 std::optional<Error> ServerHost::failure() const {
   const std::lock_guard lock(parts_->mutex);
   return parts_->failed;
+}
+
+void ServerHost::leave(Duration patience) {
+  parts_->wants_to_leave = true;
+  std::unique_lock lock(parts_->mutex);
+  parts_->left.wait_for(lock, patience, [&] { return parts_->has_left; });
 }
 
 Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, const RuleSet& rules) {

@@ -37,6 +37,9 @@ class ServerHost {
   static Result<std::unique_ptr<ServerHost>> start(const Config& config, const RuleSet& rules);
   ~ServerHost();
   const Address& address() const;
+  /// Leaves the cluster in order: the scheduler is told, and waited for, but not longer than
+  /// `patience`. Any thread.
+  void leave(Duration patience);
   /// Set when the scheduler refused the server for good, or could not be reached in join_timeout.
   /// Any thread.
   std::optional<Error> failure() const;

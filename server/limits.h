@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/base/clock.h"
+#include "core/cluster/cluster_view.h"
 #include "core/table/geometry.h"
 
 namespace shoal {
@@ -43,7 +44,7 @@ struct ServerLimits {
   std::uint32_t pins_per_peer = 32;  ///< WRITEs to one worker at a time
   std::uint32_t credits = 64;        ///< requests of one peer that may be unanswered and not parked
   std::uint32_t parked_quota = 256;  ///< parked requests of one peer
-  std::uint32_t peers_max = 8192;
+  std::uint32_t peers_max = kNodesMax;
   /// Of the loop: between two of these the transport is polled again, so that a small request waits
   /// for no more than a part's apply.
   std::uint32_t events_per_turn = 32;

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -18,9 +19,6 @@
 namespace shoal {
 
 namespace {
-/// What the transport could not take now is offered again after this long, if nothing happens
-/// before.
-constexpr Duration kRetry = std::chrono::milliseconds(1);
 constexpr int kFoldsPerTurn = 4;  ///< segments; a part's apply each
 }  // namespace
 
@@ -84,6 +82,8 @@ struct Server::State {
   std::vector<SlotState*> kicked;
   std::vector<SlotState*> to_fold;
   Status status;
+  std::optional<RequestId> leaving;
+  bool left = false;
   Tick told;            ///< the traffic that the scheduler was told of last
   TimePoint tell_at{};  ///< and when it may be told more
   Owner owner;
@@ -147,7 +147,7 @@ TimePoint Server::next_timer() const {
   auto next = std::min({s.link.next_timer(), s.sessions.next_timer(), s.transport.next_timer(),
                         s.pulls.next_timer()});
   if (s.pushes.blocked() || s.pulls.blocked())
-    next = std::min(next, deadline_after(s.plane.now, kRetry));
+    next = std::min(next, deadline_after(s.plane.now, kFullRetry));
   if (!s.to_fold.empty() && s.plane.copy_waiters.empty()) next = s.plane.now;
   if (s.has_news()) next = std::min(next, s.tell_at);
   return next;
@@ -293,11 +293,13 @@ void Server::State::on_notice(Peer& peer, const FrameView& frame) {
 }
 
 void Server::State::on_change(const SchedulerLink::Change& change) {
+  if (change.answered && leaving == change.answer.id) left = true;
   if (change.joined) {
     plane.self = link.joined()->node;
     sessions.set_identity(plane.self, options.link.join.incarnation);
   }
-  if (change.refused != Errc::ok && status.ok()) {
+  if (change.refused != Errc::ok && leaving) left = true;  // The view without us came first.
+  if (change.refused != Errc::ok && status.ok() && !leaving) {
     status = Error{change.refused, change.why};
     log_error("server", "the scheduler refused this server: {}", change.why);
   }
@@ -435,6 +437,21 @@ void Server::State::bury(Peer& peer) {
   std::erase_if(buried, [](const std::unique_ptr<Peer>& p) { return p->idle(); });
 }
 
+void Server::leave() {
+  auto& s = *state_;
+  s.owner.check();
+  if (s.leaving || s.left) return;
+  const auto sent = s.link.joined()
+                        ? s.link.request(FrameKind::leave, {},
+                                         encoded(Leave{s.plane.self}, kSmallMessageBytesMax), 0)
+                        : Result<RequestId>(Error{Errc::not_ready, "it has not joined"});
+  if (sent.ok())
+    s.leaving = *sent;
+  else
+    s.left = true;  // Nobody is there to be told.
+}
+
+bool Server::left() const { return state_->left; }
 Transport& Server::transport() { return state_->transport; }
 const std::atomic<std::uint64_t>& Server::turns() const { return state_->turns; }
 NodeId Server::node() const { return state_->plane.self; }

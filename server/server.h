@@ -39,6 +39,12 @@ class Server final : public Pollable {
   TimePoint next_timer() const override;
   Transport& transport() override;
 
+  /// Tells the scheduler that this server goes: its slots are lost at once, and the log says that
+  /// it left. Repeated while the scheduler is away.
+  void leave();
+  /// The scheduler knows, or never knew of us.
+  bool left() const;
+
   /// Turns of the loop so far: heartbeats carry it. Any thread.
   const std::atomic<std::uint64_t>& turns() const;
   /// Who we are in the cluster, once the scheduler has said; NodeId 0 before.

@@ -19,24 +19,12 @@ constexpr Duration kAskAgain = std::chrono::milliseconds(20);
 constexpr Duration kJoinAgain = std::chrono::milliseconds(100);
 /// A join without an answer: what does the scheduler wait for? First asked after kJoinAgain.
 constexpr Duration kWonderAgain = std::chrono::seconds(1);
-/// Between two attempts at a notice for which the transport had no room.
-constexpr Duration kNoticeAgain = std::chrono::milliseconds(1);
 /// A server loses sight of fewer peers than this at once, or the scheduler sees it by itself.
 constexpr std::size_t kReportsMax = 64;
 
 /// Whether the scheduler may grant a join later that it refuses now.
 bool passes(Errc code) {
   return code == Errc::not_ready || code == Errc::overloaded || code == Errc::timed_out;
-}
-
-template <class M>
-std::vector<std::byte> encoded(const M& m, std::size_t bytes_max) {
-  std::vector<std::byte> bytes(bytes_max);
-  Writer out(bytes);
-  encode(out, m);
-  SHOAL_ASSERT(out.ok(), "a control message is larger than its buffer");
-  bytes.resize(out.size());
-  return bytes;
 }
 
 Session::Options session_options(const SchedulerLink::Options& options) {
@@ -150,7 +138,7 @@ bool SchedulerLink::State::send_notices() {
     SHOAL_ASSERT(out.ok(), "a notice is larger than its buffer");
     sent = session.send_notice(header, out.written()).ok();
     any = any || sent;
-    if (!sent) notices_at = deadline_after(now, kNoticeAgain);
+    if (!sent) notices_at = deadline_after(now, kFullRetry);
   };
   if (tick && !tick_sent) {
     header.kind = FrameKind::tick;

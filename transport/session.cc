@@ -229,7 +229,7 @@ void Session::State::pump() {
     header.epoch = std::max(header.epoch, epoch);
     const auto sent = transport.send(endpoint, header, slot->meta, slot->payload.span(), {});
     if (!sent.ok()) {  // full; or closed, and the event that says so is on its way
-      pump_at = deadline_after(now, session::kFullRetry);
+      pump_at = deadline_after(now, kFullRetry);
       return;
     }
     --credits;

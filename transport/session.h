@@ -121,7 +121,8 @@ class SessionServer {
     Incarnation incarnation;
     std::uint32_t credits = 64;  ///< requests of one peer that may be unanswered and not parked
     std::uint32_t parked_quota = 256;  ///< parked requests of one peer
-    std::uint32_t peers_max = 8192;
+    /// Further ones are answered `overloaded` (a welcome with that status) and logged.
+    std::uint32_t peers_max = kNodesMax;
     Duration hello_timeout = std::chrono::seconds(5);
   };
   /// A peer's connection; lives until the poll() after `gone`. Read by the owner, but for set_node.

@@ -17,10 +17,6 @@
 
 namespace shoal::session {
 
-/// How long to wait before offering a frame again to a transport that had no room: its own progress
-/// is not reported as an event, and a peer that does not read for a millisecond is slow already.
-inline constexpr Duration kFullRetry = std::chrono::milliseconds(1);
-
 /// Up to kPayloadViewsMax views, remembered by value: the bytes stay where they are.
 struct PayloadViews {
   std::array<ConstMemoryView, Transport::kPayloadViewsMax> views{};

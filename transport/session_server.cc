@@ -4,13 +4,20 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <utility>
 
+#include "core/base/log.h"
 #include "transport/session.h"
 #include "transport/session_parts.h"
 
 namespace shoal {
 
 namespace {
+
+/// Connections beyond `peers_max` that get a word: they have said no hello yet, or are told that
+/// there is no room.
+constexpr std::size_t kStrangersMax = 64;
+constexpr Duration kTellAgain = std::chrono::seconds(1);
 
 /// An answer for which the transport had no room.
 struct Kept {
@@ -66,6 +73,7 @@ struct SessionServer::State {
             std::span<const ConstMemoryView> payload, const Transport::SendOptions& options,
             bool was_parked);
   void make_dirty(Connection& c, TimePoint when);
+  void turn_away();
   bool flush(Connection& c);
   bool flush(Connection& c, std::vector<Kept>& kept);
 
@@ -80,10 +88,15 @@ struct SessionServer::State {
   std::vector<Connection*> dirty;
   TimePoint flush_at = kNever;  ///< when poll() has to look at `dirty`
   std::vector<std::uint64_t> unsent;
+  std::uint64_t turned_away = 0;  ///< since it was last told
+  TimePoint tell_at{};
 };
 
 void SessionServer::State::accept(EndpointId endpoint) {
-  if (connections.size() >= options.peers_max) return transport.close(endpoint);
+  if (connections.size() >= options.peers_max + kStrangersMax) {
+    turn_away();
+    return transport.close(endpoint);
+  }
   auto connection = std::make_unique<Connection>();
   connection->endpoint = endpoint;
   connection->last_heard = now;
@@ -91,6 +104,15 @@ void SessionServer::State::accept(EndpointId endpoint) {
   order.push_back(connection.get());
   silent.push_back(connection.get());
   connections.emplace(endpoint, std::move(connection));
+}
+
+/// One line a second at most, however often they come back.
+void SessionServer::State::turn_away() {
+  ++turned_away;
+  if (now < tell_at) return;
+  log_warn("session", "{} connections were turned away: {} are open, the most (peers_max)",
+           std::exchange(turned_away, 0), options.peers_max);
+  tell_at = deadline_after(now, kTellAgain);
 }
 
 void SessionServer::State::on_message(Connection& c, const FrameView& frame, Served& served) {
@@ -112,6 +134,7 @@ void SessionServer::State::on_message(Connection& c, const FrameView& frame, Ser
 
 /// Who is meant must be who we are. Incarnations tell; a NodeId alone does once we have ours.
 Errc SessionServer::State::judge(const Hello& hello) const {
+  if (connections.size() - silent.size() >= options.peers_max) return Errc::overloaded;
   const bool incarnation_named = hello.expected_incarnation.value != 0;
   if (incarnation_named && hello.expected_incarnation != options.incarnation)
     return Errc::peer_lost;
@@ -126,6 +149,7 @@ void SessionServer::State::on_hello(Connection& c, const FrameView& frame, Serve
                          : Result<Hello>(Error{Errc::protocol, {}});
   if (!hello.ok()) return nonsense(c, served);
   const auto verdict = judge(*hello);
+  if (verdict == Errc::overloaded) turn_away();
   FrameHeader header;
   header.kind = FrameKind::welcome;
   header.status = static_cast<std::uint16_t>(verdict);
@@ -206,7 +230,7 @@ void SessionServer::State::keep(Connection& c, const FrameHeader& header,
   } else {
     kept.payload.assign(payload);
   }
-  make_dirty(c, deadline_after(now, session::kFullRetry));
+  make_dirty(c, deadline_after(now, kFullRetry));
 }
 
 /// Sends what the transport takes of `kept`, in order. True: all of it.
@@ -367,7 +391,7 @@ void SessionServer::poll(TimePoint now) {
       c->dirty = !s.flush(*c);
       return !c->dirty;
     });
-    s.flush_at = s.dirty.empty() ? kNever : deadline_after(now, session::kFullRetry);
+    s.flush_at = s.dirty.empty() ? kNever : deadline_after(now, kFullRetry);
   }
   while (!s.silent.empty() && now >= s.silent.front()->hello_deadline)
     close(s.silent.front()->endpoint);

@@ -28,6 +28,10 @@ struct Address {
   friend auto operator<=>(const Address&, const Address&) = default;
 };
 
+/// How long to wait before offering a frame again to a transport that had no room: its own progress
+/// is not reported as an event, and a peer that does not read for a millisecond is slow already.
+inline constexpr Duration kFullRetry = std::chrono::milliseconds(1);
+
 /// A connection, as its transport names it. Never reused, so an old id is harmless.
 using EndpointId = StrongId<struct EndpointIdTag, std::uint64_t>;
 

@@ -11,20 +11,6 @@
 
 namespace shoal {
 
-namespace {
-
-template <class M>
-std::vector<std::byte> encoded(const M& message, std::size_t bytes_max) {
-  std::vector<std::byte> meta(bytes_max);
-  Writer out(meta);
-  encode(out, message);
-  SHOAL_ASSERT(out.ok(), "a control message is larger than its bound");
-  meta.resize(out.size());
-  return meta;
-}
-
-}  // namespace
-
 Result<Worker> Worker::connect(const Config& config, Role role) {
   if (role == Role::server)
     return Error{Errc::invalid_argument, "a program joins as a worker or an observer"};

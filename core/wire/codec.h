@@ -7,7 +7,9 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
+#include "core/base/assert.h"
 #include "core/base/ids.h"
 #include "core/base/result.h"
 
@@ -64,6 +66,18 @@ class Writer {
   std::size_t size_ = 0;
   bool ok_ = true;
 };
+
+/// The bytes of a message that has an encode(Writer&, const M&), of which it makes at most
+/// `bytes_max`.
+template <class M>
+std::vector<std::byte> encoded(const M& message, std::size_t bytes_max) {
+  std::vector<std::byte> bytes(bytes_max);
+  Writer out(bytes);
+  encode(out, message);
+  SHOAL_ASSERT(out.ok(), "a message is larger than its bound");
+  bytes.resize(out.size());
+  return bytes;
+}
 
 /// Reads values from untrusted bytes. Reading past the end, or a value that is not allowed, is
 /// remembered and yields zeros: check `ok()` or `finish()` once, before anything read is used.

@@ -71,6 +71,7 @@ int run_server(const Config& config, const RuleSet& rules) {
   // A failure is rare and not urgent: looked for a few times a second.
   while (!wait_for_signal(signals, {0, 200'000'000}))
     if (const auto failure = (*host)->failure()) return fail("server", *failure);
+  (*host)->leave(std::chrono::seconds(1));
   return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "server/scheduler/membership.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -26,6 +27,18 @@ std::size_t bytes_bound(const Join& join) {
 
 /// G may rise by this much before the view is stored again: a sync in minutes, not at every tick.
 constexpr std::int64_t kClocksPerStore = 1024;
+/// Tables that a line of the log names.
+constexpr std::size_t kTablesNamed = 8;
+
+/// "server 'ps 1' (node 3, 10.0.0.1:4711)".
+std::string described(const NodeInfo& node) {
+  return fmt::format("{} '{}' (node {}{}{})", name_of(node.role), node.name, node.id.value,
+                     node.address.empty() ? "" : ", ", node.address);
+}
+
+std::string seconds(Duration time) {
+  return fmt::format("{:g} s", std::chrono::duration<double>(time).count());
+}
 
 }  // namespace
 
@@ -45,7 +58,7 @@ Membership::Membership(const Options& options, const std::optional<StoredView>& 
   clocks_ = ClockTable(stored->view.global_clock);
   clock_bound_ = std::max(stored->clock_bound, stored->view.global_clock);
   for (auto& node : draft_.nodes) {
-    vitals_[node.id].last_heard = now;
+    vitals_[node.id].last_heard = vitals_[node.id].turned_at = now;
     node.state = NodeState::alive;
   }
   for (const auto& entry : draft_.roster) {
@@ -98,10 +111,11 @@ const NodeInfo& Membership::add_node(const Join& join, TimePoint now, std::optio
   node.incarnation = join.incarnation;
   node.name = join.name.empty() ? fmt::format("{} {}", name_of(join.role), number) : join.name;
   node.address = join.address;
-  vitals_[node.id].last_heard = now;
+  vitals_[node.id].last_heard = vitals_[node.id].turned_at = now;
   view_bytes_ += bytes_bound(join);
   leases_at_ = std::min(leases_at_, deadline_after(now, lease_of(node)));
   changed_ = true;
+  log_info("scheduler", "{} has joined", described(node));
   return draft_.nodes.emplace_back(std::move(node));  // ids grow: sorted
 }
 
@@ -146,7 +160,7 @@ void Membership::join_server(Asker asker, const Join& join, TimePoint now) {
   NodeId replaced;
   for (const auto& node : draft_.nodes)
     if (node.role == Role::server && node.address == join.address) replaced = node.id;
-  if (replaced.value != 0) lost(replaced);
+  if (replaced.value != 0) lost(replaced, "another process listens at its address now");
   if (const auto knows = knows_rules_of_tables(join); !knows.ok()) {
     log_error("scheduler", "a server at {} cannot join: {}", join.address, knows.error().what);
     return refuse(asker, knows.code(), knows.error().what);
@@ -187,6 +201,8 @@ void Membership::admit_late(Asker asker, const Join& join, TimePoint now) {
   draft_.roster.insert(at, entry);
   clocks_.add(entry.worker, entry.start);
   advance_clocks();  // it may be the only one
+  log_info("scheduler", "'{}' is worker {} and begins at clock {}", node.name, entry.rank.value,
+           entry.start.value);
   answer({asker, Errc::ok, {}, {}, joined_of(node)});
 }
 
@@ -241,12 +257,33 @@ void Membership::heard(NodeId node, Incarnation incarnation, std::uint64_t turns
   if (info == nullptr || info->incarnation != incarnation) return;
   auto& vitals = vitals_[node];
   vitals.last_heard = now;
-  vitals.turns = std::max(vitals.turns, turns);
+  watch_loop(*info, turns, now);
   if (info->state == NodeState::alive) return;
   info->state = NodeState::alive;
   leases_at_ = std::min(leases_at_, deadline_after(now, lease_of(*info)));
   changed_ = true;
-  log_info("scheduler", "{} is back", info->name);
+  log_info("scheduler", "{} is heard of again, with all its slots", described(*info));
+}
+
+/// Beats come from a thread of their own: a loop that hangs is told from a process that is gone.
+/// Only of servers, since a worker's loop may be its caller's to turn.
+void Membership::watch_loop(const NodeInfo& node, std::uint64_t turns, TimePoint now) {
+  auto& vitals = vitals_[node.id];
+  const auto stood = now - vitals.turned_at;
+  if (turns > vitals.turns) {
+    if (vitals.hung)
+      log_warn("scheduler", "{} goes on after it stood still for {}", described(node),
+               seconds(stood));
+    vitals.turns = turns;
+    vitals.turned_at = now;
+    vitals.hung = false;
+  } else if (node.role == Role::server && !vitals.hung && stood >= options_.server_lease) {
+    vitals.hung = true;
+    log_warn("scheduler",
+             "{} beats, but its loop has stood still for {}: it hangs in an update rule, in its "
+             "memory (swap), or in a defect; its stack says where (gdb -p)",
+             described(node), seconds(stood));
+  }
 }
 
 void Membership::suspect(NodeId node) {
@@ -254,10 +291,8 @@ void Membership::suspect(NodeId node) {
   if (info == nullptr || info->role != Role::server || info->state == NodeState::suspect) return;
   info->state = NodeState::suspect;
   changed_ = true;
-  log_warn("scheduler",
-           "{} (node {}, {}) is silent; its slots are lost in {} s unless it comes back",
-           info->name, node.value, info->address,
-           std::chrono::duration_cast<std::chrono::seconds>(options_.lost_after).count());
+  log_warn("scheduler", "{} is silent; its slots are lost in {} unless it comes back",
+           described(*info), seconds(options_.lost_after));
 }
 
 std::vector<NodeId> Membership::suspects() const {
@@ -267,11 +302,13 @@ std::vector<NodeId> Membership::suspects() const {
   return found;
 }
 
-/// Takes the server out of every chain. Returns the number of slots that nobody has any more: it
-/// was the last, or only one that was still filling is left.
-std::uint64_t Membership::remove_server(NodeId node) {
+/// Takes the server out of every chain. Returns, in words, which slots nobody has any more: it was
+/// the last, or only one that was still filling is left.
+std::string Membership::remove_server(NodeId node) {
   std::uint64_t slots = 0;
-  for (auto& table : draft_.tables)
+  std::vector<std::string_view> tables;
+  for (auto& table : draft_.tables) {
+    const auto before = slots;
     for (auto& chain : table.slots) {
       auto* const end = chain.servers + chain.length;
       auto* const at = std::find(chain.servers, end, node);
@@ -283,38 +320,37 @@ std::uint64_t Membership::remove_server(NodeId node) {
       chain.since = next_epoch();
       if (chain.lost()) ++slots;
     }
+    if (slots != before) tables.push_back(table.spec.name);
+  }
   std::erase_if(draft_.nodes, [&](const NodeInfo& n) { return n.id == node; });
   vitals_.erase(node);
   remove_rules(node);
   memory_.remove(node);
   changed_ = true;
-  return slots;
+  if (slots == 0) return {};
+  const auto named = std::min(tables.size(), kTablesNamed);
+  return fmt::format(
+      ", and the rows of {} slots that only it held are gone (tables '{}'{})", slots,
+      fmt::join(tables.begin(), tables.begin() + static_cast<std::ptrdiff_t>(named), "', '"),
+      named < tables.size() ? ", ..." : "");
 }
 
-void Membership::lost(NodeId node) {
+void Membership::lost(NodeId node, std::string_view why) {
   const auto* info = find_node(node);
   if (info == nullptr || info->role != Role::server) return;
-  const auto name = info->name;
-  const auto address = info->address;
-  const auto slots = remove_server(node);
-  log_error("scheduler", "{} (node {}, {}) is lost, and {} slots with it", name, node.value,
-            address, slots);
+  const auto who = described(*info);
+  log_error("scheduler", "{} is lost: {}{}", who, why, remove_server(node));
 }
 
 void Membership::leave(Asker asker, NodeId node) {
   const auto* info = find_node(node);
   if (info != nullptr && info->role == Role::server) {
-    const auto name = info->name;
-    const auto slots = remove_server(node);
-    if (slots > 0)
-      log_warn("scheduler",
-               "{} (node {}) has left, and the rows of {} slots that only it held are "
-               "gone",
-               name, node.value, slots);
-    else
-      log_info("scheduler", "{} (node {}) has left", name, node.value);
+    const auto who = described(*info);
+    const auto losses = remove_server(node);
+    log(losses.empty() ? LogLevel::info : LogLevel::warn, "scheduler", "{} has left{}", who,
+        losses);
   } else if (info != nullptr) {
-    log_info("scheduler", "{} (node {}) has left", info->name, node.value);
+    log_info("scheduler", "{} has left", described(*info));
     drop_worker(node);
   }
   done(asker);  // a repeat finds nobody, which is as it should be
@@ -358,13 +394,11 @@ void Membership::check_leases(TimePoint now) {
   }
   for (const auto& info : silent) {
     if (info.role != Role::server) {
-      log_warn(
-          "scheduler", "{} (node {}) was silent for its lease of {} ms and is dropped", info.name,
-          info.id.value,
-          std::chrono::duration_cast<std::chrono::milliseconds>(options_.worker_lease).count());
+      log_warn("scheduler", "{} was silent for its lease of {} and is dropped", described(info),
+               seconds(options_.worker_lease));
       drop_worker(info.id);
     } else if (info.state == NodeState::suspect) {
-      lost(info.id);
+      lost(info.id, fmt::format("silent for {} (lost_after)", seconds(options_.lost_after)));
     } else {
       suspect(info.id);
       const auto& suspected = *find_node(info.id);

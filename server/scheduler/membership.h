@@ -51,7 +51,9 @@ class Membership {
   /// What a node said of itself, for `status`.
   struct Vitals {
     TimePoint last_heard{};
-    std::uint64_t turns = 0;
+    std::uint64_t turns = 0;  ///< of its main loop, as its heartbeats say
+    TimePoint turned_at{};    ///< when they last rose
+    bool hung = false;        ///< a server that beats, and whose loop stands still for a lease
     Tick tick;
   };
 
@@ -79,7 +81,7 @@ class Membership {
   /// A server's control connection closed.
   void suspect(NodeId node);
   /// Its port refuses connections, or another process has its place: its slots are lost.
-  void lost(NodeId node);
+  void lost(NodeId node, std::string_view why);
   /// For `time` until `now` nobody could have been heard: it counts as nobody's silence.
   void was_absent(Duration time, TimePoint now);
   /// Leases and deadlines.
@@ -152,7 +154,8 @@ class Membership {
   void form_if_complete(TimePoint now);
   void admit_waiting(TimePoint now);
   Joined joined_of(const NodeInfo& node) const;
-  std::uint64_t remove_server(NodeId node);
+  std::string remove_server(NodeId node);
+  void watch_loop(const NodeInfo& node, std::uint64_t turns, TimePoint now);
   void drop_worker(NodeId node);
   void check_leases(TimePoint now);
   void check_stragglers();

@@ -13,13 +13,15 @@ namespace shoal {
 namespace {
 
 constexpr std::size_t kEventsPerTurn = 256;
-/// Until a view or G is offered again to a peer whose queue was full.
-constexpr Duration kFullRetry = std::chrono::milliseconds(1);
+constexpr std::string_view kRefused = "its port refuses connections";
+/// Connections beside the two of each node: `shoal status`, nodes that are about to be refused.
+constexpr std::uint32_t kAskersMax = 1024;
 constexpr WorkerClock kNothingSent{std::numeric_limits<std::int64_t>::min()};
 
 SessionServer::Options session_options() {
   SessionServer::Options options;
   options.credits = 256;  // control requests are rare; heartbeats have connections of their own
+  options.peers_max = 2 * kNodesMax + kAskersMax;
   return options;
 }
 
@@ -89,7 +91,8 @@ void Scheduler::on_event(const Event& event, TimePoint now) {
     const auto node = probed->second;
     if (event.kind == Event::Kind::connected) transport_.close(event.endpoint);
     probes_.erase(probed);
-    if (event.kind == Event::Kind::closed && event.status == Errc::refused) membership_.lost(node);
+    if (event.kind == Event::Kind::closed && event.status == Errc::refused)
+      membership_.lost(node, kRefused);
     return;
   }
   if (event.kind == Event::Kind::sent) lent_.erase(event.context);
@@ -326,7 +329,7 @@ void Scheduler::probe(NodeId node, TimePoint now) {
   if (endpoint.ok()) {
     probes_.emplace(*endpoint, node);
   } else if (endpoint.code() == Errc::refused) {
-    membership_.lost(node);
+    membership_.lost(node, kRefused);
   }
 }
 

@@ -57,12 +57,13 @@ std::string Scheduler::status_json(TimePoint now) const {
                            {"role", name_of(node.role)},
                            {"name", node.name},
                            {"address", node.address},
-                           {"state", node.state == NodeState::alive ? "alive" : "suspect"}};
+                           {"state", node.state == NodeState::suspect ? "suspect" : "alive"}};
     if (const auto at = membership_.vitals().find(node.id); at != membership_.vitals().end()) {
       const auto& vitals = at->second;
       json["silent_ms"] =
           std::chrono::duration_cast<std::chrono::milliseconds>(now - vitals.last_heard).count();
       json["turns"] = vitals.turns;
+      if (vitals.hung && node.state == NodeState::alive) json["state"] = "hung";
       if (const auto* entry = view.find_worker(node.id)) {
         json["rank"] = entry->rank.value;
         json["clock"] = std::max(entry->start, vitals.tick.local).value;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
 #include <set>
 
 #include "tests/e2e/cluster.h"
@@ -46,6 +47,19 @@ class ServerFaults : public EndToEnd {
 
 constexpr const char* kBigRows = "rows=0:1048576";  // 4 MiB
 constexpr const char* kBigTable = "rows=1048576 rule=add staleness=unbounded";
+
+TEST_F(ServerFaults, AServerThatIsToldToEndLeavesInOrder) {
+  open_one_table_on_each("rows=10");
+  server(0).signal(SIGTERM);
+  EXPECT_EQ(server(0).wait_exit(), 0);
+  EXPECT_TRUE(
+      scheduler().logged("has left, and the rows of 1 slots that only it held are gone "
+                         "(tables '" +
+                         on_first_ + "')"));
+  EXPECT_EQ(scheduler().log().find("is lost"), std::string::npos) << scheduler().log();
+  EXPECT_OK(worker(0).call("push p " + on_first_ + " rows=0:10"));
+  EXPECT_FAILED(worker(0).call("wait p"), "slot_lost", "'" + on_first_ + "'");
+}
 
 TEST_F(ServerFaults, KilledMidPushEveryTicketEndsAndTheOtherServerGoesOn) {
   open_one_table_on_each(kBigTable);

@@ -6,15 +6,6 @@ namespace {
 
 const Address kScheduler{"scheduler", 7000};
 
-template <class M>
-std::vector<std::byte> encoded(const M& message) {
-  std::vector<std::byte> meta(1024);
-  Writer out(meta);
-  encode(out, message);
-  meta.resize(out.size());
-  return meta;
-}
-
 }  // namespace
 
 EngineTest::~EngineTest() {
@@ -100,7 +91,7 @@ void EngineTest::start(std::uint32_t workers, const std::vector<TableSpec>& tabl
       Engine::Ask ask;
       ask.kind = OperationKind::control;
       ask.control = FrameKind::open_table;
-      ask.control_meta = encoded(spec);
+      ask.control_meta = encoded(spec, 1024);
       opened.push_back(submit(i, std::move(ask), std::chrono::seconds(20)));
     }
     for (std::uint32_t i = 0; i < workers; ++i) {

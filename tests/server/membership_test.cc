@@ -4,6 +4,7 @@
 #include <limits>
 #include <set>
 
+#include "core/base/log.h"
 #include "core/base/random.h"
 #include "core/ops/rules.h"
 #include "core/wire/frame.h"
@@ -233,6 +234,76 @@ TEST(MembershipLiveness, AServerThatLeavesTakesItsOnlyCopiesAlong) {
 }
 
 // ---- Clocks.
+
+/// What is logged meanwhile.
+template <class F>
+std::string log_of(F&& happens) {
+  testing::internal::CaptureStderr();
+  set_log_level(LogLevel::info);
+  happens();
+  set_log_level(LogLevel::warn);
+  return testing::internal::GetCapturedStderr();
+}
+
+bool says(const std::string& log, std::string_view words) {
+  return log.find(words) != std::string::npos;
+}
+
+TEST(MembershipLog, SaysWhoJoinsAndWhoGoesAndWhy) {
+  Script s(expecting(3, 1));
+  const auto joins = log_of([&] { s.form(3, 1); });
+  EXPECT_TRUE(says(joins, "server 'server 1' (node 1, host100:1) has joined")) << joins;
+  EXPECT_TRUE(says(joins, "worker 'worker 0' (node 4) has joined")) << joins;
+  const auto late = log_of([&] { s.joined(Role::worker, 300); });
+  EXPECT_TRUE(says(late, "is worker 1 and begins at clock 2")) << late;
+  ASSERT_EQ(s.take(s.open(s.workers[0], dense("w", 3 * kSegmentRows))).code, Errc::ok);
+
+  const auto left = log_of([&] { s.leave(s.servers[0]); });
+  EXPECT_TRUE(says(left,
+                   "server 'server 1' (node 1, host100:1) has left, and the rows of 1 slots "
+                   "that only it held are gone (tables 'w')"))
+      << left;
+  EXPECT_FALSE(says(left, "lost")) << left;
+  const auto killed = log_of([&] { s.members.lost(s.servers[1], "its port refuses connections"); });
+  EXPECT_TRUE(says(killed, "is lost: its port refuses connections, and the rows of 1 slots"))
+      << killed;
+  s.joined(Role::server, 101);
+  const auto replaced = log_of([&] { s.take(s.join(Role::server, 103, "host101:1")); });
+  EXPECT_TRUE(says(replaced, "is lost: another process listens at its address")) << replaced;
+  EXPECT_FALSE(says(replaced, "tables")) << "it held none: " << replaced;
+  const auto silent = log_of([&] {
+    s.pass(s.options.server_lease);
+    s.pass(s.options.lost_after);
+  });
+  EXPECT_TRUE(says(silent, "is silent; its slots are lost in 30 s unless it comes back")) << silent;
+  EXPECT_TRUE(says(silent, "is lost: silent for 30 s (lost_after), and the rows of 1 slots"))
+      << silent;
+}
+
+/// Its beats come from another thread.
+TEST(MembershipLiveness, AServerWhoseLoopStandsStillIsTold) {
+  Script s(expecting(1, 1));
+  s.form(1, 1);
+  std::uint64_t turns = 1;
+  const auto beat = [&](bool turns_on, int times) {
+    return log_of([&] {
+      for (int i = 0; i < times; ++i) {
+        s.pass(s.options.server_beat);
+        turns += turns_on ? 1 : 0;
+        s.members.heard(s.servers[0], Incarnation(100), turns, s.now);
+        s.members.heard(s.workers[0], Incarnation(200), 7, s.now);  // its caller turns it
+      }
+    });
+  };
+  EXPECT_EQ(beat(true, 20), "");
+  const auto hung = beat(false, 20);
+  EXPECT_TRUE(says(hung, "beats, but its loop has stood still for 2 s")) << hung;
+  EXPECT_EQ(std::count(hung.begin(), hung.end(), '\n'), 1) << hung;
+  EXPECT_TRUE(s.members.vitals().at(s.servers[0]).hung);
+  EXPECT_TRUE(s.members.suspects().empty()) << "it keeps its slots";
+  EXPECT_TRUE(says(beat(true, 1), "goes on after it stood still for 5.25 s"));
+  EXPECT_FALSE(s.members.vitals().at(s.servers[0]).hung);
+}
 
 TEST(MembershipClock, IsTheLeastReportedOneAndNeverGoesBack) {
   Script s(expecting(1, 2));
@@ -837,7 +908,7 @@ TEST(MembershipRestart, AServerLostRightAfterwardsChangesItsChainsInTheNewTerm) 
   const auto id = s.take(s.open(s.workers[0], dense("w", 10))).table;
   const auto old_term = s.view().epoch.term;
   s.members = Membership(s.options, s.stored, s.now);
-  s.members.lost(s.servers[0]);  // before the new scheduler has stored anything
+  s.members.lost(s.servers[0], "the test says so");  // before the new scheduler has stored anything
   EXPECT_EQ(s.view().find_table(id)->slots[0].since, (Epoch{old_term + 1, 1}));
 }
 
@@ -907,7 +978,7 @@ TEST_P(MembershipStorm, KeepsItsInvariants) {
         break;
       case 5:
         if (random.chance(0.3))
-          s.members.lost(NodeId(static_cast<std::uint32_t>(random.below(20))));
+          s.members.lost(NodeId(static_cast<std::uint32_t>(random.below(20))), "the test says so");
         break;
       case 6: {
         const auto name = "t" + std::to_string(random.below(6));

@@ -23,15 +23,6 @@
 
 namespace shoal::test {
 
-template <class M>
-std::vector<std::byte> encoded(const M& m) {
-  std::vector<std::byte> bytes(4096);
-  Writer out(bytes);
-  encode(out, m);
-  bytes.resize(out.size());
-  return bytes;
-}
-
 /// Says what the test tells it to.
 class ScriptedScheduler final : public Pollable {
  public:
@@ -78,7 +69,7 @@ class ScriptedScheduler final : public Pollable {
     header.epoch = view_.epoch.packed();
     header.clock = WorkerClock(g);
     const auto meta =
-        encoded(GlobalClock{NodeId(10), static_cast<std::uint32_t>(view_.roster.size())});
+        encoded(GlobalClock{NodeId(10), static_cast<std::uint32_t>(view_.roster.size())}, 64);
     sessions_.for_each(
         [&](SessionServer::Peer& p) { (void)sessions_.send_notice(p.endpoint, header, meta); });
     network_.wake(node_);
@@ -94,7 +85,8 @@ class ScriptedScheduler final : public Pollable {
     if (frame.header.kind == FrameKind::get_view) ++views_asked;
     if (frame.header.kind == FrameKind::join) {
       meta = encoded(Joined{NodeId(1), Rank(0), WorkerClock(0), std::chrono::seconds(2),
-                            std::chrono::milliseconds(250)});
+                            std::chrono::milliseconds(250)},
+                     64);
       const auto view = encode_view(view_);
       meta.insert(meta.end(), view.begin(), view.end());
     } else if (frame.header.kind == FrameKind::get_view &&

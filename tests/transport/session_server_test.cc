@@ -130,12 +130,31 @@ TEST_F(SessionServerTest, ThoseWhoSayNothingOrNonsenseAreDropped) {
 }
 
 TEST_F(SessionServerTest, TakesSoManyPeers) {
-  for (std::uint32_t i = 0; i < 4; ++i) greet(10 + i);
-  const auto more = accept();
-  EXPECT_TRUE(was_closed(more));
-  Served served;
-  EXPECT_FALSE(
-      server.handle(FakeTransport::message(more, header_of(FrameKind::hello)), now, served));
+  std::vector<EndpointId> peers;
+  for (std::uint32_t i = 0; i < 4; ++i) peers.push_back(greet(10 + i));
+  const Hello more{NodeId(20), Incarnation(20), Role::worker, {}, kOurs};
+  testing::internal::CaptureStderr();
+  const auto refused = accept();
+  EXPECT_EQ(hello(refused, more).kind, Kind::nothing);
+  EXPECT_EQ(static_cast<Errc>(transport.last().header.status), Errc::overloaded);
+  EXPECT_FALSE(was_closed(refused)) << "it has to read why";
+  EXPECT_EQ(server.find(NodeId(20)), nullptr);
+  // Those who come in crowds hear nothing any more, and take no memory.
+  std::vector<EndpointId> crowd;
+  for (int i = 0; i < 100; ++i) crowd.push_back(accept());
+  EXPECT_TRUE(was_closed(crowd.back()));
+  const auto log = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(std::count(log.begin(), log.end(), '\n'), 1) << log;
+  EXPECT_NE(log.find("1 connections were turned away: 4 are open"), std::string::npos) << log;
+
+  now += std::chrono::seconds(1);
+  server.poll(now);
+  testing::internal::CaptureStderr();
+  accept();
+  const auto later = testing::internal::GetCapturedStderr();
+  EXPECT_NE(later.find(" 38 connections were turned away"), std::string::npos) << later;
+  EXPECT_EQ(handle(FakeTransport::event(Event::Kind::closed, peers[0])).kind, Kind::gone);
+  EXPECT_EQ(hello(refused, more).kind, Kind::greeted) << "one has gone";
 }
 
 TEST_F(SessionServerTest, CountsCreditsAndParkedRequests) {

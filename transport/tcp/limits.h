@@ -101,8 +101,9 @@ inline constexpr unsigned kRegionIndexBits = 20;
 /// Regions registered at a time. The other 44 bits of a region's name are its generation.
 inline constexpr std::size_t kRegionsMax = std::size_t{1} << kRegionIndexBits;
 inline constexpr unsigned kEndpointIndexBits = 20;
-/// Endpoints at a time; each has two descriptors, and the kernel's limit comes first.
-inline constexpr std::size_t kEndpointsMax = 16384;
+/// Endpoints at a time; each has two descriptors, and the kernel's limit may come first. A
+/// scheduler has two of each node (kNodesMax), and those of who asks for the status.
+inline constexpr std::size_t kEndpointsMax = 65536;
 /// Addresses of one host name that a connect tries in turn (localhost is ::1 and 127.0.0.1).
 inline constexpr std::size_t kAddressesMax = 4;
 
