@@ -61,6 +61,9 @@ class Pulls {
     std::size_t bytes = 0;
   };
 
+  // pulls.cc: requests, what they wait for, their end
+  void begin(PullOp& op, Peer& peer, const FrameHeader& header, const PullParts& parts);
+  void proceed_with_keys(PullOp& op, std::span<const std::byte> keys);
   Errc check(const PullOp& op, const TableState& table, const FrameView& frame) const;
   Piece piece_of(const SlotState& slot, const PullOp& op, std::uint32_t run,
                  std::uint32_t index) const;

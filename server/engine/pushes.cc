@@ -7,11 +7,6 @@ namespace shoal {
 
 namespace {
 
-bool is_held(Outcome outcome) {
-  return outcome == Outcome::no_copy || outcome == Outcome::too_early ||
-         outcome == Outcome::not_its_turn;
-}
-
 Errc code_of(Outcome outcome) {
   switch (outcome) {
     case Outcome::no_memory:
@@ -69,6 +64,29 @@ bool Pushes::check(const PushOp& op, TableState& table, std::uint64_t key_bytes,
   return true;
 }
 
+/// Until `keep`, what is in the frame stays there.
+void Pushes::begin(PushOp& op, Peer& peer, const FrameView& frame, const PushParts& parts) {
+  const auto& header = frame.header;
+  op.peer = &peer;
+  ++peer.ops;
+  op.request = header.request;
+  op.table = header.table;
+  op.epoch = header.epoch;
+  op.clock = header.clock;
+  op.flags = header.flags;
+  op.meta = parts.prefix;
+  op.runs = parts.runs;
+  op.signatures = parts.signatures;
+  if ((header.flags & (frame_flag::kBurnt | frame_flag::kRendezvous)) != 0) return;
+  // The keys come first; the runs say how many there are.
+  op.meta.keys = {};
+  if ((header.flags & frame_flag::kKeyList) != 0)
+    for (const auto& run : op.runs)
+      op.meta.keys.bytes = std::max(
+          op.meta.keys.bytes, std::min(run.row_begin + run.row_count, header.payload_bytes) * 8);
+  op.meta.values.bytes = frame.payload.size() - std::min(frame.payload.size(), op.meta.keys.bytes);
+}
+
 bool Pushes::handle(Peer& peer, MemberIndex member, TableState& table, const FrameView& frame) {
   ++plane_.metrics.pushes;
   const auto parsed = parse_push(frame);
@@ -89,28 +107,9 @@ bool Pushes::handle(Peer& peer, MemberIndex member, TableState& table, const Fra
   }
   auto* op = ops_.take();
   if (op == nullptr) return refuse(Errc::overloaded);
-  op->peer = &peer;
-  ++peer.ops;
-  op->request = header.request;
+  begin(*op, peer, frame, *parsed);
   op->member = member;
-  op->table = header.table;
-  op->epoch = header.epoch;
-  op->clock = header.clock;
-  op->flags = header.flags;
-  op->meta = parsed->prefix;
-  op->runs = parsed->runs;
-  op->signatures = parsed->signatures;
   const bool eager = (header.flags & (frame_flag::kBurnt | frame_flag::kRendezvous)) == 0;
-  if (eager) {  // The keys come first; the runs say how many there are.
-    op->meta.keys = {};
-    if ((header.flags & frame_flag::kKeyList) != 0)
-      for (const auto& run : op->runs)
-        op->meta.keys.bytes =
-            std::max(op->meta.keys.bytes,
-                     std::min(run.row_begin + run.row_count, frame.header.payload_bytes) * 8);
-    op->meta.values.bytes =
-        frame.payload.size() - std::min(frame.payload.size(), op->meta.keys.bytes);
-  }
   auto wrong = Errc::ok;
   if (!check(*op, table,
              eager ? std::min<std::uint64_t>(op->meta.keys.bytes, frame.payload.size())
@@ -130,22 +129,6 @@ bool Pushes::handle(Peer& peer, MemberIndex member, TableState& table, const Fra
   if (op->parts_left != 0 || op->reads != 0) keep(*op);
   end_if_done(*op);
   return true;
-}
-
-/// The answer to a burn ends the loan of the worker's memory, so it goes out only when no READ of
-/// what was burnt is under way.
-void Pushes::outlast_reads(PushOp& op) {
-  for (auto* part = op.peer->dropped.front(); part != nullptr; part = op.peer->dropped.next(part)) {
-    if (part->heir != nullptr || part->op == &op) continue;
-    const auto burnt = std::any_of(op.runs.begin(), op.runs.end(), [&](const PushRun& run) {
-      const auto* table = plane_.shard.find(op.table);
-      return part->slot == table->slots[run.slot.value].get() && part->member == op.member &&
-             part->q >= run.first_q && part->q < run.first_q + run.part_count;
-    });
-    if (!burnt) continue;
-    part->heir = &op;
-    ++op.reads;
-  }
 }
 
 void Pushes::take_run(PushOp& op, SlotState& slot, std::uint32_t run, const FrameView& frame) {
@@ -246,68 +229,6 @@ Pushes::Step Pushes::take_part(PushOp& op, SlotState& slot, std::uint32_t run, s
   return enqueue(op, slot, run, index, piece, frame, nullptr);
 }
 
-/// Gives a part its place in the queue, the end or that of an older copy.
-Pushes::Step Pushes::enqueue(PushOp& op, SlotState& slot, std::uint32_t run, std::uint32_t index,
-                             const Piece& piece, const FrameView& frame, Part* replaced) {
-  auto* part = parts_.take();
-  const bool burnt = (op.flags & frame_flag::kBurnt) != 0;
-  const bool eager = !burnt && (op.flags & frame_flag::kRendezvous) == 0;
-  if (part != nullptr && eager) {
-    part->buffer = plane_.waiting.take(piece.key_bytes + piece.value_bytes);
-    if (part->buffer == nullptr) {
-      parts_.give(part);
-      part = nullptr;
-    }
-  }
-  if (part == nullptr) {
-    end_part(op, run, index, Errc::overloaded);
-    return Step::ended;
-  }
-  part->op = &op;
-  part->slot = &slot;
-  part->member = op.member;
-  part->run = run;
-  part->index = index;
-  part->number = op.parts_taken - 1;
-  part->q = op.runs[run].first_q + index;
-  part->bytes = burnt ? Part::Bytes::none : Part::Bytes::held;
-  if (eager) {
-    part->arena = &plane_.waiting;
-    part->buffer_bytes = piece.key_bytes + piece.value_bytes;
-    part->key_bytes = piece.key_bytes;
-    part->bytes = Part::Bytes::here;
-    if (piece.key_bytes != 0)
-      std::memcpy(part->buffer, frame.payload.data() + piece.first_key * sizeof(Key),
-                  piece.key_bytes);
-    std::memcpy(part->buffer + piece.key_bytes,
-                frame.payload.data() + op.meta.keys.bytes + piece.value_offset, piece.value_bytes);
-  }
-  auto& source = slot.source(op.member);
-  if (replaced == nullptr) {
-    source.sequence.accept(part->q);
-    (source.front == nullptr ? source.front : source.back->next) = part;
-    source.back = part;
-    ++slot.parts_waiting;
-    return Step::waits;
-  }
-  part->next = replaced->next;
-  if (source.front == replaced) {
-    source.front = part;
-  } else {
-    auto* before = source.front;
-    while (before->next != replaced) before = before->next;
-    before->next = part;
-  }
-  if (source.back == replaced) source.back = part;
-  auto& old = *replaced->op;
-  const auto old_run = replaced->run;
-  const auto old_index = replaced->index;
-  release(replaced);
-  end_part(old, old_run, old_index, burnt ? Errc::cancelled : Errc::peer_lost);
-  plane_.kick(slot);  // A burnt part at the front can go at once.
-  return Step::waits;
-}
-
 Outcome Pushes::attempt(const PushOp& op, SlotState& slot, const Piece& piece,
                         const std::byte* values) {
   const bool store = (op.flags & frame_flag::kStore) != 0;
@@ -339,265 +260,6 @@ void Pushes::conclude(PushOp& op, SlotState& slot, std::uint32_t run, std::uint3
   if (!slot.pulls_waiting.empty() || (slot.rules().spec().deterministic && slot.parts_waiting != 0))
     plane_.kick(slot);
   end_part(op, run, index, burnt ? Errc::cancelled : code_of(outcome));
-}
-
-void Pushes::hold(PushOp& op, SlotState& slot, Outcome outcome) {
-  if (outcome == Outcome::no_copy)
-    plane_.wait_for_copy(slot);
-  else
-    park(op);
-}
-
-/// Waiting for other workers must not use up what the late ones need to be heard.
-void Pushes::park(PushOp& op) {
-  if (op.parked || op.peer->gone) return;
-  op.parked = plane_.sessions.park(op.peer->endpoint, plane_.global_clock);
-  if (op.parked) ++plane_.metrics.parked;
-}
-
-void Pushes::advance(SlotState& slot) {
-  if (slot.parts_waiting == 0) return;
-  for (MemberIndex m = 0; m < slot.sources().size(); ++m)
-    if (auto& source = slot.sources()[m]; source.front != nullptr) advance(slot, source);
-}
-
-/// Applies what is next and here; of READ bytes one part, so that messages are served in between.
-void Pushes::advance(SlotState& slot, PushSource& source) {
-  bool applied_landed = false;
-  while (auto* part = source.front) {
-    if (part->bytes == Part::Bytes::here && part->arena == &plane_.landing) {
-      if (applied_landed) {
-        if (!landed_.contains(part)) landed_.push_back(part);
-        break;
-      }
-      applied_landed = true;
-    }
-    if (try_front(slot, source) == Step::waits) break;
-  }
-  if (source.front != nullptr) look_ahead(slot, source);
-}
-
-Pushes::Step Pushes::try_front(SlotState& slot, PushSource& source) {
-  auto* part = source.front;
-  if (part->bytes != Part::Bytes::here && part->bytes != Part::Bytes::none) return Step::waits;
-  auto& op = *part->op;
-  auto piece = piece_of(slot, op, op.runs[part->run], part->index);
-  if (piece.rows.listed && part->buffer != nullptr && !name_rows(*part, piece)) {
-    refetch(*part);
-    return Step::waits;
-  }
-  const auto* values = part->buffer != nullptr ? part->buffer + part->key_bytes : nullptr;
-  const auto outcome = attempt(op, slot, piece, values);
-  if (is_held(outcome)) {
-    hold(op, slot, outcome);
-    return Step::waits;
-  }
-  if (outcome == Outcome::applied && part->key_bytes != 0 && !op.signatures.empty())
-    plane_.lists.put(slot, op.signatures[part->number], piece.rows.keys);
-  source.front = part->next;
-  if (source.front == nullptr) source.back = nullptr;
-  --slot.parts_waiting;
-  const auto run = part->run;
-  const auto index = part->index;
-  const auto q = part->q;
-  release(part);
-  conclude(op, slot, run, index, q, outcome, piece.rows.count());
-  return Step::ended;
-}
-
-/// The rows of a part whose bytes are here: by the keys before its values, or as the server keeps
-/// them. False: it did, and does no more.
-bool Pushes::name_rows(const Part& part, Piece& piece) {
-  piece.rows.known = true;
-  if (part.key_bytes != 0) {
-    piece.rows.keys = {reinterpret_cast<const Key*>(part.buffer), part.key_bytes / sizeof(Key)};
-    return true;
-  }
-  const auto list = plane_.lists.find(*part.slot, part.op->signatures[part.number],
-                                      piece.key_bytes / sizeof(Key));
-  piece.rows.keys = list.keys;
-  piece.rows.positions = list.positions;
-  return list.known();
-}
-
-/// Once more, with the keys.
-void Pushes::refetch(Part& part) {
-  landed_.erase_if_linked(&part);
-  part.arena->give(part.buffer, part.buffer_bytes);
-  part.buffer = nullptr;
-  part.bytes = Part::Bytes::held;
-  part.needs_keys = true;
-  want(part);
-}
-
-/// Asks for the bytes of the first parts, up to one that could not be applied yet: what has landed
-/// can always be applied once those before it have, so landing memory comes back.
-void Pushes::look_ahead(SlotState& slot, PushSource& source) {
-  auto ahead = 2 * plane_.limits.reads_per_peer;
-  for (auto* part = source.front; part != nullptr && ahead > 0; part = part->next, --ahead) {
-    if (part->bytes == Part::Bytes::none) continue;
-    if (part->bytes != Part::Bytes::held) continue;
-    auto& op = *part->op;
-    const auto piece = piece_of(slot, op, op.runs[part->run], part->index);
-    if ((op.flags & frame_flag::kStore) == 0) {
-      const auto outcome = slot.admits(op.member, op.clock, plane_.global_clock, piece.rows);
-      if (is_held(outcome)) return hold(op, slot, outcome);
-    }
-    want(*part);
-  }
-}
-
-void Pushes::want(Part& part) {
-  auto& peer = *part.op->peer;
-  if (peer.gone) return;
-  part.bytes = Part::Bytes::wanted;
-  peer.wants.push_back(&part);
-  if (!readers_.contains(&peer)) readers_.push_back(&peer);
-}
-
-bool Pushes::start_reads() {
-  bool posted = false;
-  for (bool progress = true; progress;) {
-    progress = false;
-    for (auto turns = readers_.size(); turns > 0; --turns) {
-      auto* peer = readers_.pop_front();
-      if (peer->wants.empty()) continue;
-      // At its limit it stays in line: the reads under way may be those of its pulls' keys, whose
-      // end nobody tells here.
-      if (peer->reads < plane_.limits.reads_per_peer) progress |= post_reads(*peer->wants.front());
-      if (!peer->wants.empty()) readers_.push_back(peer);
-    }
-    posted |= progress;
-  }
-  return posted;
-}
-
-bool Pushes::post_reads(Part& part) {
-  auto& op = *part.op;
-  auto& peer = *op.peer;
-  const auto piece = piece_of(*part.slot, op, op.runs[part.run], part.index);
-  const bool listed_here =
-      !op.signatures.empty() && !part.needs_keys &&
-      plane_.lists.find(*part.slot, op.signatures[part.number], piece.key_bytes / sizeof(Key))
-          .known();
-  part.key_bytes = listed_here ? 0 : piece.key_bytes;
-  part.buffer_bytes = part.key_bytes + piece.value_bytes;
-  part.buffer = plane_.landing.take(part.buffer_bytes);
-  if (part.buffer == nullptr) return false;
-  part.arena = &plane_.landing;
-  const auto post = [&](std::byte* to, const WireSpan& span, std::uint64_t offset,
-                        std::size_t bytes) {
-    const auto status =
-        plane_.transport.read(peer.endpoint, {to, bytes, MemorySpace::host, 0},
-                              {span.region, span.address + offset, bytes},
-                              std::uint64_t{part.pool_index} << kTagBits | kReadTag);
-    if (status.ok()) ++part.reads_left;
-    return status.ok();
-  };
-  // All or nothing would need two places in the queue: the keys first, then the values.
-  bool ok = part.key_bytes == 0 ||
-            post(part.buffer, op.meta.keys, piece.first_key * sizeof(Key), part.key_bytes);
-  if (ok) {
-    if (!post(part.buffer + part.key_bytes, op.meta.values, piece.value_offset,
-              piece.value_bytes)) {
-      if (part.reads_left == 0) {
-        ok = false;
-      } else {
-        part.failed = Errc::overloaded;  // Asked for again when the keys are here.
-      }
-    }
-  }
-  if (!ok) {
-    plane_.landing.give(part.buffer, part.buffer_bytes);
-    part.buffer = nullptr;
-    return false;
-  }
-  peer.wants.erase(&part);
-  part.bytes = Part::Bytes::reading;
-  ++op.reads;
-  ++peer.reads;
-  ++plane_.metrics.reads;
-  return true;
-}
-
-void Pushes::read_done(std::uint64_t index, Errc status) {
-  auto& part = parts_.at(index);
-  if (status != Errc::ok && part.failed != Errc::revoked) part.failed = status;
-  if (--part.reads_left > 0) return;
-  auto& op = *part.op;
-  auto& peer = *op.peer;
-  --op.reads;
-  --peer.reads;
-  if (!peer.gone && !peer.wants.empty() && !readers_.contains(&peer)) readers_.push_back(&peer);
-  if (part.dropped) {
-    auto* heir = part.heir;
-    peer.dropped.erase(&part);
-    part.bytes = Part::Bytes::here;
-    release(&part);
-    end_if_done(op);
-    if (heir == nullptr) return;
-    --heir->reads;
-    return end_if_done(*heir);
-  }
-  if (part.failed == Errc::ok) {
-    part.bytes = Part::Bytes::here;
-    plane_.metrics.bytes_in += part.buffer_bytes;
-    landed_.push_back(&part);
-    return;
-  }
-  plane_.landing.give(part.buffer, part.buffer_bytes);
-  part.buffer = nullptr;
-  const auto failed = std::exchange(part.failed, Errc::ok);
-  part.bytes = Part::Bytes::held;
-  if (failed == Errc::overloaded) return want(part);
-  // The worker took its memory back: the part cannot come. Of a connection that broke, its end
-  // follows and drops all.
-  if (failed == Errc::revoked)
-    unqueue_all(*part.slot, part.slot->source(part.member), &part, Errc::revoked, &peer);
-}
-
-bool Pushes::apply_landed() {
-  auto* part = landed_.pop_front();
-  if (part == nullptr) return false;
-  advance(*part->slot, part->slot->source(part->member));
-  return true;
-}
-
-/// Takes a part out of all lists but its source's queue; it is gone, or will be when its READ ends.
-void Pushes::release(Part* part) {
-  landed_.erase_if_linked(part);
-  if (part->bytes == Part::Bytes::wanted) part->op->peer->wants.erase(part);
-  if (part->bytes == Part::Bytes::reading) {
-    part->dropped = true;
-    part->op->peer->dropped.push_back(part);
-    return;
-  }
-  if (part->buffer != nullptr) part->arena->give(part->buffer, part->buffer_bytes);
-  parts_.give(part);
-}
-
-/// Drops the parts from `from` on: those of `of` (null: all) end with `own`, others with `gap`.
-void Pushes::unqueue_all(SlotState& slot, PushSource& source, Part* from, Errc own,
-                         const Peer* of) {
-  source.sequence.fall_back(from->q);
-  if (source.front == from) {
-    source.front = source.back = nullptr;
-  } else {
-    auto* before = source.front;
-    while (before->next != from) before = before->next;
-    before->next = nullptr;
-    source.back = before;
-  }
-  while (from != nullptr) {
-    auto* next = from->next;
-    auto& op = *from->op;
-    const auto run = from->run;
-    const auto index = from->index;
-    --slot.parts_waiting;
-    release(from);
-    end_part(op, run, index, of == nullptr || op.peer == of ? own : Errc::gap);
-    from = next;
-  }
 }
 
 void Pushes::drop(Peer& peer) {

@@ -55,6 +55,7 @@ class Pushes {
   };
   enum class Step : std::uint8_t { ended, waits };
 
+  void begin(PushOp& op, Peer& peer, const FrameView& frame, const PushParts& parts);
   bool check(const PushOp& op, TableState& table, std::uint64_t key_bytes,
              std::uint64_t value_bytes, Errc& wrong) const;
   Piece piece_of(const SlotState& slot, const PushOp& op, const PushRun& run,
@@ -65,6 +66,8 @@ class Pushes {
                  const FrameView& frame);
   Step enqueue(PushOp& op, SlotState& slot, std::uint32_t run, std::uint32_t index,
                const Piece& piece, const FrameView& frame, Part* replaced);
+  bool keep_bytes(Part& part, const PushOp& op, const Piece& piece, const FrameView& frame);
+  void replace(SlotState& slot, PushSource& source, Part& older, Part& newer);
   Outcome attempt(const PushOp& op, SlotState& slot, const Piece& piece, const std::byte* values);
   std::span<const Key> eager_keys(const FrameView& frame, const Piece& piece);
   /// After an attempt that ended the part: its number is done.

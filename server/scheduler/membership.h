@@ -137,7 +137,7 @@ class Membership {
     std::function<void()> go;
   };
 
-  // membership.cc: joining, leaving, dying
+  // membership.cc: joining, the view
   void answer(Answer answer) { answers_.push_back(std::move(answer)); }
   void done(Asker asker, TableId table = {}) { answer({asker, Errc::ok, {}, table, {}}); }
   void refuse(Asker asker, Errc code, std::string text);
@@ -154,6 +154,8 @@ class Membership {
   void form_if_complete(TimePoint now);
   void admit_waiting(TimePoint now);
   Joined joined_of(const NodeInfo& node) const;
+
+  // membership_liveness.cc: leaving, dying
   std::string remove_server(NodeId node);
   void watch_loop(const NodeInfo& node, std::uint64_t turns, TimePoint now);
   void drop_worker(NodeId node);
@@ -161,7 +163,7 @@ class Membership {
   void check_stragglers();
   Duration lease_of(const NodeInfo& node) const;
 
-  // membership_tables.cc: clocks, rules, tables, barriers
+  // membership_tables.cc: clocks, rules, tables
   bool defer(Asker asker, std::function<void()> go);
   void resume();
   void advance_clocks();
@@ -173,6 +175,8 @@ class Membership {
   std::vector<NodeId> placement_of(const TableSpec& spec) const;
   TableId make_table(const TableSpec& spec, WorkerClock start);
   Status may_make(const TableSpec& spec);
+
+  // membership_meetings.cc: collective tables, barriers
   void open_collective(Asker asker, NodeId opener, WorkerClock clock, const TableSpec& spec,
                        TimePoint now);
   Result<WorkerClock> common_clock(const PendingOpen& pending) const;

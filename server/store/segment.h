@@ -27,6 +27,12 @@ enum class Outcome : std::uint8_t {
   out_of_range,  ///< A key that is not this slot's.
 };
 
+/// Whether the attempt can be made again as it is.
+inline bool is_held(Outcome outcome) {
+  return outcome == Outcome::no_copy || outcome == Outcome::too_early ||
+         outcome == Outcome::not_its_turn;
+}
+
 /// Copies on write under way: a fixed number, whose memory is set aside at the start, so that a
 /// push to a pinned segment never depends on what is left of the budget. A copy is in use from the
 /// moment in which a segment leaves pinned memory until the last pin on that memory goes.

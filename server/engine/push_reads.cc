@@ -1,0 +1,185 @@
+// Parts of pushes whose bytes the server READs: asked for in order and in time, given up with their
+// push.
+
+#include <algorithm>
+#include <utility>
+
+#include "server/engine/pushes.h"
+
+namespace shoal {
+
+/// The answer to a burn ends the loan of the worker's memory, so it goes out only when no READ of
+/// what was burnt is under way.
+void Pushes::outlast_reads(PushOp& op) {
+  for (auto* part = op.peer->dropped.front(); part != nullptr; part = op.peer->dropped.next(part)) {
+    if (part->heir != nullptr || part->op == &op) continue;
+    const auto burnt = std::any_of(op.runs.begin(), op.runs.end(), [&](const PushRun& run) {
+      const auto* table = plane_.shard.find(op.table);
+      return part->slot == table->slots[run.slot.value].get() && part->member == op.member &&
+             part->q >= run.first_q && part->q < run.first_q + run.part_count;
+    });
+    if (!burnt) continue;
+    part->heir = &op;
+    ++op.reads;
+  }
+}
+
+/// The rows of a part whose bytes are here: by the keys before its values, or as the server keeps
+/// them. False: it did, and does no more.
+bool Pushes::name_rows(const Part& part, Piece& piece) {
+  piece.rows.known = true;
+  if (part.key_bytes != 0) {
+    piece.rows.keys = {reinterpret_cast<const Key*>(part.buffer), part.key_bytes / sizeof(Key)};
+    return true;
+  }
+  const auto list = plane_.lists.find(*part.slot, part.op->signatures[part.number],
+                                      piece.key_bytes / sizeof(Key));
+  piece.rows.keys = list.keys;
+  piece.rows.positions = list.positions;
+  return list.known();
+}
+
+/// Once more, with the keys.
+void Pushes::refetch(Part& part) {
+  landed_.erase_if_linked(&part);
+  part.arena->give(part.buffer, part.buffer_bytes);
+  part.buffer = nullptr;
+  part.bytes = Part::Bytes::held;
+  part.needs_keys = true;
+  want(part);
+}
+
+/// Asks for the bytes of the first parts, up to one that could not be applied yet: what has landed
+/// can always be applied once those before it have, so landing memory comes back.
+void Pushes::look_ahead(SlotState& slot, PushSource& source) {
+  auto ahead = 2 * plane_.limits.reads_per_peer;
+  for (auto* part = source.front; part != nullptr && ahead > 0; part = part->next, --ahead) {
+    if (part->bytes == Part::Bytes::none) continue;
+    if (part->bytes != Part::Bytes::held) continue;
+    auto& op = *part->op;
+    const auto piece = piece_of(slot, op, op.runs[part->run], part->index);
+    if ((op.flags & frame_flag::kStore) == 0) {
+      const auto outcome = slot.admits(op.member, op.clock, plane_.global_clock, piece.rows);
+      if (is_held(outcome)) return hold(op, slot, outcome);
+    }
+    want(*part);
+  }
+}
+
+void Pushes::want(Part& part) {
+  auto& peer = *part.op->peer;
+  if (peer.gone) return;
+  part.bytes = Part::Bytes::wanted;
+  peer.wants.push_back(&part);
+  if (!readers_.contains(&peer)) readers_.push_back(&peer);
+}
+
+bool Pushes::start_reads() {
+  bool posted = false;
+  for (bool progress = true; progress;) {
+    progress = false;
+    for (auto turns = readers_.size(); turns > 0; --turns) {
+      auto* peer = readers_.pop_front();
+      if (peer->wants.empty()) continue;
+      // At its limit it stays in line: the reads under way may be those of its pulls' keys, whose
+      // end nobody tells here.
+      if (peer->reads < plane_.limits.reads_per_peer) progress |= post_reads(*peer->wants.front());
+      if (!peer->wants.empty()) readers_.push_back(peer);
+    }
+    posted |= progress;
+  }
+  return posted;
+}
+
+bool Pushes::post_reads(Part& part) {
+  auto& op = *part.op;
+  auto& peer = *op.peer;
+  const auto piece = piece_of(*part.slot, op, op.runs[part.run], part.index);
+  const bool listed_here =
+      !op.signatures.empty() && !part.needs_keys &&
+      plane_.lists.find(*part.slot, op.signatures[part.number], piece.key_bytes / sizeof(Key))
+          .known();
+  part.key_bytes = listed_here ? 0 : piece.key_bytes;
+  part.buffer_bytes = part.key_bytes + piece.value_bytes;
+  part.buffer = plane_.landing.take(part.buffer_bytes);
+  if (part.buffer == nullptr) return false;
+  part.arena = &plane_.landing;
+  const auto post = [&](std::byte* to, const WireSpan& span, std::uint64_t offset,
+                        std::size_t bytes) {
+    const auto status =
+        plane_.transport.read(peer.endpoint, {to, bytes, MemorySpace::host, 0},
+                              {span.region, span.address + offset, bytes},
+                              std::uint64_t{part.pool_index} << kTagBits | kReadTag);
+    if (status.ok()) ++part.reads_left;
+    return status.ok();
+  };
+  // All or nothing would need two places in the queue: the keys first, then the values.
+  bool ok = part.key_bytes == 0 ||
+            post(part.buffer, op.meta.keys, piece.first_key * sizeof(Key), part.key_bytes);
+  if (ok) {
+    if (!post(part.buffer + part.key_bytes, op.meta.values, piece.value_offset,
+              piece.value_bytes)) {
+      if (part.reads_left == 0) {
+        ok = false;
+      } else {
+        part.failed = Errc::overloaded;  // Asked for again when the keys are here.
+      }
+    }
+  }
+  if (!ok) {
+    plane_.landing.give(part.buffer, part.buffer_bytes);
+    part.buffer = nullptr;
+    return false;
+  }
+  peer.wants.erase(&part);
+  part.bytes = Part::Bytes::reading;
+  ++op.reads;
+  ++peer.reads;
+  ++plane_.metrics.reads;
+  return true;
+}
+
+void Pushes::read_done(std::uint64_t index, Errc status) {
+  auto& part = parts_.at(index);
+  if (status != Errc::ok && part.failed != Errc::revoked) part.failed = status;
+  if (--part.reads_left > 0) return;
+  auto& op = *part.op;
+  auto& peer = *op.peer;
+  --op.reads;
+  --peer.reads;
+  if (!peer.gone && !peer.wants.empty() && !readers_.contains(&peer)) readers_.push_back(&peer);
+  if (part.dropped) {
+    auto* heir = part.heir;
+    peer.dropped.erase(&part);
+    part.bytes = Part::Bytes::here;
+    release(&part);
+    end_if_done(op);
+    if (heir == nullptr) return;
+    --heir->reads;
+    return end_if_done(*heir);
+  }
+  if (part.failed == Errc::ok) {
+    part.bytes = Part::Bytes::here;
+    plane_.metrics.bytes_in += part.buffer_bytes;
+    landed_.push_back(&part);
+    return;
+  }
+  plane_.landing.give(part.buffer, part.buffer_bytes);
+  part.buffer = nullptr;
+  const auto failed = std::exchange(part.failed, Errc::ok);
+  part.bytes = Part::Bytes::held;
+  if (failed == Errc::overloaded) return want(part);
+  // The worker took its memory back: the part cannot come. Of a connection that broke, its end
+  // follows and drops all.
+  if (failed == Errc::revoked)
+    unqueue_all(*part.slot, part.slot->source(part.member), &part, Errc::revoked, &peer);
+}
+
+bool Pushes::apply_landed() {
+  auto* part = landed_.pop_front();
+  if (part == nullptr) return false;
+  advance(*part->slot, part->slot->source(part->member));
+  return true;
+}
+
+}  // namespace shoal

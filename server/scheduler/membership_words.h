@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+#include "core/base/clock.h"
+#include "core/cluster/cluster_view.h"
+
+// How the scheduler speaks of nodes and times to people. Private to Membership.
+
+namespace shoal {
+
+/// "server 'ps 1' (node 3, 10.0.0.1:4711)".
+std::string described(const NodeInfo& node);
+/// "2.5 s".
+std::string in_seconds(Duration time);
+
+}  // namespace shoal
