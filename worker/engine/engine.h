@@ -169,7 +169,7 @@ class Engine final : public Pollable {
   void remove_active(std::uint32_t index);
   void finish_flushes();
 
-  // engine_send.cc: splitting, sequences, encoding
+  // engine_split.cc: operations into requests
   void start(Operation& op);
   void start_push(Operation& op);
   void start_pull(Operation& op);
@@ -177,15 +177,22 @@ class Engine final : public Pollable {
   Status split_keys(Operation& op, Table& table, bool push);
   std::optional<SlotIndex> lost_slot(const Table& table) const;
   void plan_requests(Operation* op, Table& table, Request::Kind kind, WorkerClock clock);
-  void post_planned();
+  void assign_sequences(Request& request);
+
+  // engine_collective.cc: contributions to rounds
   void note_contribution(Table& table, RowRange rows);
+  void complete_contributions(WorkerClock clock);
   bool needs_tick(const Operation& op);
   void refresh_needs_tick();
-  void complete_contributions(WorkerClock clock);
-  void assign_sequences(Request& request);
+
+  // engine_post.cc: requests into frames
+  void post_planned();
   void post(std::uint32_t index);
+  FrameHeader header_of(const Request& request) const;
   Status post_push(std::uint32_t index, Server& server);
   Status post_pull(std::uint32_t index, Server& server);
+  Status lend_push(Operation& op, PushMeta& meta);
+  Status lend_pull(Operation& op, bool values_eager, bool keys_eager, PullMeta& meta);
   Result<WireSpan> lend(Region& own, MemoryRecord* record, MemoryView memory, Access access);
   bool must_hold_back(const Request& request, const Server& server) const;
   void forget_early(Request& request);

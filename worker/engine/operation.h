@@ -53,6 +53,7 @@ struct TableShape {
   Geometry geometry;
   std::size_t row_bytes;   ///< of a pulled row
   std::size_t push_bytes;  ///< of a pushed row: row_bytes x the rule's inputs
+  std::size_t pushed_row_bytes(bool store) const { return store ? row_bytes : push_bytes; }
 };
 
 /// `need` of a pull from an unbounded table.

@@ -1,0 +1,172 @@
+// Operations fall apart into runs of slots, and runs into requests to servers.
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "worker/engine/engine.h"
+#include "worker/engine/peers.h"
+
+namespace shoal {
+
+namespace {
+
+/// A request's part list stays below what a session keeps for it
+/// (Session::Options::meta_bytes_max): 900 runs of 48 or 56 bytes, and a signature for each.
+constexpr std::size_t kRunsPerRequestMax = 900;
+
+}  // namespace
+
+void Engine::start(Operation& op) {
+  auto* table = find_table(op.table->id);
+  if (table == nullptr || table->info == nullptr)
+    return let_go(op, Errc::unknown_name,
+                  fmt::format("table '{}' was dropped", op.table->spec.name));
+  if (fenced_) return let_go(op, Errc::fenced, why_cut_off());
+  op.stage = Operation::Stage::running;
+  op.started = true;
+  // A push_pull's pull goes out behind its push, so that `after` names it; the pull's gate waits.
+  op.requests_left = 1;  // this function's own hold
+  if (op.kind != OperationKind::pull) start_push(op);
+  if (op.kind != OperationKind::push && op.stage == Operation::Stage::running) start_pull(op);
+  --op.requests_left;
+  finish_if_done(op);
+}
+
+void Engine::start_push(Operation& op) {
+  auto& table = *find_table(op.table->id);
+  const auto row_bytes = table.shape.pushed_row_bytes(op.store);
+  if (op.by_keys) {
+    if (auto split = split_keys(op, table, true); !split.ok())
+      return let_go(op, split.code(), split.error().what);
+  } else {
+    split_range(table, op.rows, row_bytes, op.rows.begin);
+  }
+  if (const auto slot = lost_slot(table))
+    return let_go(op, Errc::slot_lost, why_lost(table, *slot));
+  std::uint64_t rows = 0;
+  for (const auto& run : runs_) rows += run.row_count;
+  bytes_pushed_.fetch_add(rows * row_bytes, std::memory_order_relaxed);
+  plan_requests(&op, table, Request::Kind::push, op.clock);
+  for (const auto index : planned_) assign_sequences(requests_[index]);
+  op.holds_push = false;
+  keeper_.end_push(op.clock);  // the operation's own; each of its requests holds one now
+  post_planned();
+}
+
+void Engine::start_pull(Operation& op) {
+  auto& table = *find_table(op.table->id);
+  if (op.by_keys) {
+    if (auto split = split_keys(op, table, false); !split.ok())
+      return let_go(op, split.code(), split.error().what);
+  } else {
+    split_range(table, op.rows, table.shape.row_bytes, op.rows.begin);
+  }
+  if (const auto slot = lost_slot(table))
+    return let_go(op, Errc::slot_lost, why_lost(table, *slot));
+  if (table.shape.spec.apply_mode() == Apply::on_arrival)
+    for (auto& run : runs_) run.after = table.next_q[run.slot.value] - 1;
+  op.completion = {WorkerClock(std::numeric_limits<std::int64_t>::max()),
+                   WorkerClock(std::numeric_limits<std::int64_t>::min())};
+  plan_requests(&op, table, Request::Kind::pull, op.use_clock);
+  post_planned();
+}
+
+/// Fills runs_ with the runs of `rows`, slot by slot. Offsets count from row `origin`.
+void Engine::split_range(const Table& table, RowRange rows, std::size_t row_bytes, Row origin) {
+  const auto& geometry = table.shape.geometry;
+  runs_.clear();
+  if (rows.empty()) return;
+  const auto last = geometry.slot_of(geometry.segment_of(rows.end - 1));
+  for (auto slot = geometry.slot_of(geometry.segment_of(rows.begin)); slot <= last;
+       slot = SlotIndex(slot.value + 1)) {
+    const auto piece = geometry.rows_of(slot).intersect(rows);
+    if (piece.empty()) continue;
+    Run run;
+    run.slot = slot;
+    run.part_count = geometry.part_count(piece);
+    run.row_begin = piece.begin;
+    run.row_count = piece.size();
+    run.offset = (piece.begin - origin) * row_bytes;
+    runs_.push_back(run);
+  }
+}
+
+Status Engine::split_keys(Operation& op, Table& table, bool push) {
+  const auto& shape = table.shape;
+  if (shape.spec.layout == Layout::dense)
+    for (std::size_t i = 0; i < op.keys.size(); ++i)
+      if (op.keys[i] >= shape.spec.rows)
+        return Error{
+            Errc::out_of_range,
+            fmt::format("table '{}' has rows 0 to {}; position {} of the key list names {}",
+                        shape.spec.name, shape.spec.rows - 1, i, op.keys[i])};
+  SHOAL_ASSERT(!op.plan, "an operation has one key list");
+  op.plan = plans_.take(op.keys, {shape.id, shape.geometry, table.slot_rank, push});
+  auto& plan = *op.plan;
+  const auto row_bytes = push ? shape.pushed_row_bytes(op.store) : shape.row_bytes;
+  if (push) {
+    const auto inputs = op.store ? 1 : shape.spec.update.inputs;
+    plan.gather(op.source, shape.spec.dtype, shape.spec.row_width * inputs,
+                op.store ? Aggregate::last : shape.spec.update.aggregate, plans_.scratch());
+  } else {
+    plan.reserve_values(row_bytes);
+  }
+  runs_.clear();
+  for (const auto& group : plan.groups()) {
+    Run run;
+    run.slot = group.slot;
+    run.part_count = shape.geometry.part_count_of_keys(group.count);
+    run.row_begin = group.begin;
+    run.row_count = group.count;
+    run.offset = group.begin * row_bytes;
+    run.first_part = group.first_part;
+    runs_.push_back(run);
+  }
+  return {};
+}
+
+std::optional<SlotIndex> Engine::lost_slot(const Table& table) const {
+  for (const auto& run : runs_)
+    if (table.chain(run.slot).lost()) return run.slot;
+  return {};
+}
+
+/// Divides runs_ among requests: those of one server together, in order. Fills planned_.
+void Engine::plan_requests(Operation* op, Table& table, Request::Kind kind, WorkerClock clock) {
+  planned_.clear();
+  for (const auto& run : runs_) {
+    const auto& chain = table.chain(run.slot);
+    if (chain.lost()) continue;  // only a tick's empty parts come this far
+    const auto server = kind == Request::Kind::pull ? chain.tail() : chain.head();
+    if (planned_.empty() || requests_[planned_.back()].server != server ||
+        requests_[planned_.back()].runs.size() == kRunsPerRequestMax) {
+      const auto index = requests_.acquire();
+      auto& request = requests_[index];
+      request.kind = kind;
+      request.table = table.shape.id;
+      request.clock = clock;
+      request.server = server;
+      if (op != nullptr) {
+        request.operation = index_of(*op);
+        request.store = op->store;
+        request.by_keys = op->by_keys;
+        ++op->requests_left;
+      }
+      if (kind != Request::Kind::pull) keeper_.begin_push(clock);
+      planned_.push_back(index);
+    }
+    requests_[planned_.back()].runs.push_back(run);
+  }
+}
+
+void Engine::assign_sequences(Request& request) {
+  auto* table = find_table(request.table);
+  for (auto& run : request.runs) {
+    run.first_q = table->next_q[run.slot.value];
+    table->next_q[run.slot.value] = run.first_q + run.part_count;
+  }
+}
+
+}  // namespace shoal
