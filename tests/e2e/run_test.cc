@@ -29,7 +29,10 @@ class Run : public EndToEnd {
   /// seen.
   void expect_nothing_left() {
     EXPECT_EQ(processes_with(mark_), std::vector<std::string>());
-    EXPECT_TRUE(std::filesystem::is_empty(temporary_.path()));
+    // ThreadSanitizer's runtime leaves a file of its own where a process is killed as it starts.
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(temporary_.path()))
+      if (!entry.path().filename().string().starts_with("tsan.rodata."))
+        ADD_FAILURE() << "left behind: " << entry.path();
   }
   std::string mark_;
   TempDir temporary_;

@@ -32,6 +32,9 @@ TEST_F(SchedulerFaults, WhileItIsAwayWhatNeedsItWaitsAndTheRestGoesOn) {
   start_cluster({.servers = 1, .workers = 2, .state = true});
   all("open async rows=100 rule=add staleness=unbounded");
   all("open bsp rows=100 rule=add");
+  // The server knows of both tables, as of the workers, before nobody can tell it any more.
+  all("pull p bsp rows=0:100");
+  all("wait p");
   scheduler().kill();
   // Pushes and unbounded pulls need no scheduler.
   EXPECT_OK(worker(0).call("train async 5 rows=0:100"));
