@@ -78,14 +78,11 @@ bool WorkerProcess::poll(TimePoint now) {
 
 TimePoint WorkerProcess::next_timer() const { return std::min(act_at_, engine_.next_timer()); }
 
-bool WorkerProcess::in_the_middle() const {
-  return std::any_of(issued_.begin(), issued_.end(), [](const Issued& i) { return !i.done; });
-}
+bool WorkerProcess::in_the_middle() const { return !open_.empty(); }
 
 bool WorkerProcess::waits() const {
-  return std::any_of(issued_.begin(), issued_.end(), [&](const Issued& issued) {
-    return !issued.done && engine_.clock() >= issued.waited_from;
-  });
+  return std::any_of(open_.begin(), open_.end(),
+                     [&](const Issued* issued) { return engine_.clock() >= issued->waited_from; });
 }
 
 bool WorkerProcess::act(TimePoint now) {
@@ -181,7 +178,7 @@ void WorkerProcess::issue_control(OperationKind kind, FrameKind control,
   ask.control = control;
   ask.control_meta = std::move(meta);
   ask.deadline = now + kPatience * 5;
-  auto& issued = issued_.emplace_back();
+  auto& issued = add_issued();
   issued.kind = kind;
   issued.table = table;
   issued.deadline = ask.deadline;
@@ -278,7 +275,7 @@ void WorkerProcess::audit(TimePoint now) {
   for (std::size_t table = 0; table < ledger_.specs.size(); ++table) {
     if (shapes_[table] == nullptr) continue;
     const auto& spec = ledger_.specs[table];
-    auto& issued = issued_.emplace_back();
+    auto& issued = add_issued();
     issued.kind = OperationKind::pull;
     issued.table = table;
     issued.waited_from = engine_.clock();
@@ -304,7 +301,7 @@ void WorkerProcess::issue_rows(std::size_t table, OperationKind kind, std::int64
                                TimePoint now) {
   const auto& spec = ledger_.specs[table];
   if (kind != OperationKind::pull && ledger_.models[table].full()) return;
-  auto& issued = issued_.emplace_back();
+  auto& issued = add_issued();
   issued.kind = kind;
   issued.table = table;
   issued.keys = choose_rows(spec);
@@ -385,11 +382,16 @@ void WorkerProcess::lend_pulled(Issued& issued, Engine::Ask& ask) {
   ask.target = view_of(issued.out);
 }
 
+WorkerProcess::Issued& WorkerProcess::add_issued() {
+  auto& issued = issued_.emplace_back();
+  open_.push_back(&issued);
+  return issued;
+}
+
 bool WorkerProcess::collect() {
-  bool any = false;
-  for (auto& issued : issued_) {
-    if (issued.done || !engine_.done(issued.id)) continue;
-    any = true;
+  const auto ended = [&](Issued* open) {
+    auto& issued = *open;
+    if (!engine_.done(issued.id)) return false;
     issued.done = true;
     issued.failed = engine_.operation(issued.id).code != Errc::ok;
     settle(issued, engine_.operation(issued.id));
@@ -397,8 +399,9 @@ bool WorkerProcess::collect() {
     // The loan has ended: from here on no byte moves.
     ledger_.network->protect(view_of(issued.in));
     ledger_.network->protect(view_of(issued.out));
-  }
-  return any;
+    return true;
+  };
+  return std::erase_if(open_, ended) != 0;
 }
 
 void WorkerProcess::settle(Issued& issued, const Operation& op) {
@@ -451,10 +454,10 @@ void WorkerProcess::settle(Issued& issued, const Operation& op) {
 std::vector<std::string> WorkerProcess::overdue(TimePoint now) const {
   std::vector<std::string> late;
   if (excused_) return late;
-  for (const auto& issued : issued_)
-    if (!issued.done && now > issued.deadline + plan_.engine.cancel_grace + kSlack)
+  for (const auto* issued : open_)
+    if (now > issued->deadline + plan_.engine.cancel_grace + kSlack)
       late.push_back(fmt::format("8: worker {}: an operation of kind {} on table {} has not ended",
-                                 plan_.index, static_cast<int>(issued.kind), issued.table));
+                                 plan_.index, static_cast<int>(issued->kind), issued->table));
   return late;
 }
 
@@ -462,11 +465,10 @@ std::string WorkerProcess::state() const {
   auto text = fmt::format("worker {}: stage {} round {}/{} clock {} reported {}", plan_.index,
                           static_cast<int>(stage_), round_, plan_.rounds, engine_.clock().value,
                           engine_.reported().value);
-  for (const auto& issued : issued_)
-    if (!issued.done)
-      text += fmt::format(" [kind {} table {}{}{}]", static_cast<int>(issued.kind), issued.table,
-                          issued.out.empty() ? "" : fmt::format(" need {}", issued.pull.need.value),
-                          engine_.clock() < issued.waited_from ? "" : " waited for");
+  for (const auto* issued : open_)
+    text += fmt::format(" [kind {} table {}{}{}]", static_cast<int>(issued->kind), issued->table,
+                        issued->out.empty() ? "" : fmt::format(" need {}", issued->pull.need.value),
+                        engine_.clock() < issued->waited_from ? "" : " waited for");
   return text;
 }
 

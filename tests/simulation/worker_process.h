@@ -93,6 +93,7 @@ class WorkerProcess final : public Pollable {
   static constexpr WorkerClock kNotWaited{std::numeric_limits<std::int64_t>::max()};
 
   bool act(TimePoint now);
+  Issued& add_issued();
   bool collect();
   void settle(Issued& issued, const Operation& op);
   void open_tables(TimePoint now);
@@ -133,6 +134,7 @@ class WorkerProcess final : public Pollable {
   std::vector<const TableShape*> shapes_;
   std::vector<std::vector<Key>> lists_;  ///< of sparse keys, to be named again
   std::deque<Issued> issued_;            ///< addresses are stable; buffers live until the run ends
+  std::vector<Issued*> open_;            ///< those that have not ended, in order
 };
 
 }  // namespace shoal::simulation
