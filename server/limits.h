@@ -15,9 +15,8 @@ namespace shoal {
 ///                                             on write (copies_max x 256 KiB of it)
 /// + landing_bytes + waiting_bytes + gather_bytes    fixed when the server is made
 /// + lists_bytes                             key lists that are repeated
-/// + pushes_max x 300 B + pulls_max x 400 B + parts_max x 120 B + writes_max x 80 B   (15 MB),
-/// grown
-///                                             to what was needed at once
+/// + pushes_max x 300 B + pulls_max x 400 B
+/// + parts_max x 120 B + writes_max x 80 B   at most 15 MB: grown to what was needed at once
 /// + the sessions' and the transport's own limits.
 struct ServerLimits {
   std::uint64_t memory_bytes = std::uint64_t{8} << 30;

@@ -172,7 +172,7 @@ constexpr Option kOptions[] = {
         "eager_bytes_max", "SIZE",
         "pushes and pulls up to this travel inside the message; at most 64KiB"),
     option<&Config::credits>("credits", "N", "unanswered requests of one worker at a server",
-                             {"1", "4096"}),
+                             {"2", "4096"}),
     option<&Config::parked_quota>("parked_quota", "N", "parked requests of one worker at a server",
                                   {"0", "65536"}),
     option<&Config::memory_budget>(

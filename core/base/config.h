@@ -50,7 +50,7 @@ struct Config {
   std::size_t eager_bytes_max = 16u << 10;        ///< that travel inside a message; at most 64 KiB
 
   // Servers.
-  std::uint32_t credits = 64;                        ///< unanswered requests of a worker; 1 to 4096
+  std::uint32_t credits = 64;                        ///< unanswered requests of a worker; 2 to 4096
   std::uint32_t parked_quota = 256;                  ///< waiting requests of a worker; 0 to 65536
   std::size_t memory_budget = std::size_t{8} << 30;  ///< bytes for tables and copies; 1 MiB on
   std::size_t landing_bytes = 64u << 20;             ///< for arriving pushes; 1 MiB to 1 TiB
