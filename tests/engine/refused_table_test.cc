@@ -13,7 +13,13 @@ class RefusedTable : public testing::Test {
     return error.what.find(words) != std::string::npos;
   }
 
-  LocalCluster cluster_ = LocalCluster::start({}).value();
+  static LocalCluster::Options options() {
+    LocalCluster::Options options;
+    options.config.memory_budget = std::size_t{96} << 20;  // 64 MiB of it are copies on write
+    return options;
+  }
+
+  LocalCluster cluster_ = LocalCluster::start(options()).value();
   Worker worker_ = Worker::connect(cluster_.config()).value();
 };
 
