@@ -95,7 +95,7 @@ struct Option {
 
 template <class T>
 Status parse_within(T& field, const Bounds& bounds, std::string_view text) {
-  if (const auto parsed = parse_into(field, text); !parsed.ok()) {
+  if (auto parsed = parse_into(field, text); !parsed.ok()) {
     if (bounds.least.empty()) return parsed;
     return Error{Errc::invalid_argument,
                  fmt::format("{} ({} to {})", parsed.error().what, bounds.least, bounds.most)};

@@ -197,7 +197,7 @@ Outcome SparseStore::sum_rows_of(RoundSums& sums, std::span<const std::uint32_t>
                                  std::span<std::uint32_t> sum_rows) {
   const auto map_bytes = std::size_t{page_rows()} * sizeof(std::uint32_t);
   if (sums.maps.size() < pages_.size()) {
-    const auto more = (pages_.size() - sums.maps.size()) * sizeof(sums.maps[0]);
+    const auto more = (pages_.size() - sums.maps.size()) * sizeof(void*);
     if (!take(more, "the maps of a clock's sums").ok()) return Outcome::no_memory;
     sums.maps.resize(pages_.size());
   }

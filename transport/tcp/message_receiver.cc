@@ -8,11 +8,8 @@ namespace shoal::tcp {
 void MessageReceiver::make_room() {
   if (begin_ == end_) {
     begin_ = end_ = 0;
-    if (capacity_ == 0) {
-      resize(kReceiveBytes);
-    } else if (capacity_ > kReceiveBytes && ++small_turns_ >= kShrinkTurns) {
-      resize(kReceiveBytes);
-    }
+    const bool large = capacity_ > kReceiveBytes;
+    if (capacity_ == 0 || (large && ++small_turns_ >= kShrinkTurns)) resize(kReceiveBytes);
     return;
   }
   if (need_ > capacity_) {
