@@ -275,6 +275,10 @@ void Server::State::serve(Peer& peer, const FrameView& frame) {
     return Epoch::unpacked(header.epoch) < plane.view->epoch
                ? plane.answer_stale(peer, header.request, header.table, header.epoch)
                : refuse(Errc::unknown_name);
+  // There is no slot that asks for the sequence numbers which a burn takes: it is done. Refused, it
+  // would be repeated for ever and hold back its worker's clock, so everybody's.
+  if (table->broken != Errc::ok && push && (header.flags & frame_flag::kBurnt) != 0)
+    return refuse(Errc::cancelled);
   if (table->broken != Errc::ok)
     return plane.refuse(peer, header.request, header.table, table->broken, table->why);
   const bool sound = push ? pushes.handle(peer, member, *table, frame)

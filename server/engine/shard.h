@@ -16,7 +16,7 @@ namespace shoal {
 struct TableState {
   TableId id;
   std::unique_ptr<TableRules> rules;  ///< null: `broken` says why
-  Errc broken = Errc::ok;             ///< Every request to the table is answered with this.
+  Errc broken = Errc::ok;             ///< Answers every request to the table but burns.
   std::string why;
   std::vector<std::unique_ptr<SlotState>> slots;  ///< by index; null: not here
 };

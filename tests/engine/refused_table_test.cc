@@ -61,5 +61,22 @@ TEST_F(RefusedTable, TheServersReasonIsInTheError) {
   EXPECT_TRUE(says(pushed.error(), "raise memory_budget")) << pushed.error().what;
 }
 
+/// What a server cannot hold has no slots whose sequence a refused push could keep open.
+TEST_F(RefusedTable, ARefusedPushEndsItsClock) {
+  TableSpec spec{.name = "t", .layout = Layout::sparse, .staleness = kStalenessMax, .slots = 1024};
+  spec.apply = Apply::per_clock;
+  auto refused = worker_.create_or_open<float>(spec).value();
+  TableSpec lockstep{.name = "u", .rows = 1, .staleness = 0};
+  lockstep.apply = Apply::per_clock;
+  auto other = worker_.create_or_open<float>(lockstep).value();
+  const std::vector<Key> keys = {1};
+  std::vector<float> values = {1.0f};
+  EXPECT_EQ(refused.push(keys, values).wait().code(), Errc::no_memory);
+  worker_.tick();
+  EXPECT_TRUE(worker_.flush(std::chrono::seconds(20)).ok());
+  const auto pulled = other.pull({0, 1}, std::span(values)).wait();
+  EXPECT_TRUE(pulled.ok()) << pulled.error().what;
+}
+
 }  // namespace
 }  // namespace shoal::test
