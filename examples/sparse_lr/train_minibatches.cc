@@ -118,12 +118,10 @@ class Minibatches {
   Status raise_penalty(std::uint32_t pass) {
     if (!monitor_.is_chief() || pass == job_.options.epochs) return {};
     const auto rule = ftrl_in_pass(job_.options, pass + 1);
-    // On a per_clock table it must not reach rounds that may be folded already.
-    std::optional<WorkerClock> from;
-    if (table_.spec().apply_mode() == Apply::per_clock)
-      from = WorkerClock(worker_.clock().value + job_.options.staleness + 2);
-    if (rule.l1 > 0) SHOAL_TRY(table_.set_parameter("l1", rule.l1, from));
-    if (rule.l2 > 0) SHOAL_TRY(table_.set_parameter("l2", rule.l2, from));
+    // From the first round on that no server can have folded: other tables of the cluster may have
+    // a larger staleness than ours, so only the scheduler knows it.
+    if (rule.l1 > 0) SHOAL_TRY(table_.set_parameter("l1", rule.l1));
+    if (rule.l2 > 0) SHOAL_TRY(table_.set_parameter("l2", rule.l2));
     return {};
   }
 
