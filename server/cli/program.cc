@@ -293,7 +293,8 @@ int dispatch(const std::vector<Command>& commands, const Arguments& arguments, R
     const auto level = parse_log_level(config->log_level);
     if (level.ok()) set_log_level(*level);
     status = level.ok() ? rules.status() : Status(level.error());
-    if (status.ok()) status = load_plugins(config->plugins, rules);
+    // A file that all share may name plugins; whoever asks a scheduler runs nobody's code for it.
+    if (status.ok() && uses_option(name, "plugins")) status = load_plugins(config->plugins, rules);
   } else {
     status = config.error();
   }

@@ -74,6 +74,17 @@ TEST(Program, WrongNamesAreAnsweredWithTheNearest) {
   EXPECT_TRUE(contains(called.err, "did you mean 'spin'")) << called.err;
 }
 
+TEST(Program, OnlyThoseThatUseRulesLoadPlugins) {
+  ::setenv("SHOAL_PLUGINS", "/nonexistent/x.so", 1);
+  const auto status = call({"status", "--scheduler", "127.0.0.1:1", "--connect-timeout", "1ms"});
+  const auto server = call({"server", "--scheduler", "127.0.0.1:1"});
+  ::unsetenv("SHOAL_PLUGINS");
+  EXPECT_EQ(status.code, 1) << status.err;
+  EXPECT_FALSE(contains(status.err, "x.so")) << status.err;
+  EXPECT_EQ(server.code, 2);
+  EXPECT_TRUE(contains(server.err, "/nonexistent/x.so")) << server.err;
+}
+
 TEST(Program, WrongUseSaysWhatWasExpected) {
   for (const auto& [arguments, answer] :
        {std::pair{std::vector<std::string>{"run"}, "what to run?"},
