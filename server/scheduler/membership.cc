@@ -274,7 +274,7 @@ void Membership::poll(TimePoint now) {
   } else if (options_.workers_expected == 0) {
     form_if_complete(now);
   }
-  resume();
+  resume(now);
   expire_opens(now);
 }
 

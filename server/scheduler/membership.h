@@ -134,7 +134,7 @@ class Membership {
   };
   struct Deferred {  // a request that needs to know G, while recovering
     Asker asker = 0;
-    std::function<void()> go;
+    std::function<void(TimePoint now)> go;
   };
 
   // membership.cc: joining, the view
@@ -164,8 +164,8 @@ class Membership {
   Duration lease_of(const NodeInfo& node) const;
 
   // membership_tables.cc: clocks, rules, tables
-  bool defer(Asker asker, std::function<void()> go);
-  void resume();
+  bool defer(Asker asker, std::function<void(TimePoint now)> go);
+  void resume(TimePoint now);
   void advance_clocks();
   WorkerClock local_clock(const RosterEntry& entry) const;
   void add_rules(NodeId server, const std::vector<RuleInfo>& rules);

@@ -61,15 +61,15 @@ Straggler Membership::straggler(NodeId about) const {
 }
 
 /// After a restart G is not known until the roster has reported: what needs it waits.
-bool Membership::defer(Asker asker, std::function<void()> go) {
+bool Membership::defer(Asker asker, std::function<void(TimePoint)> go) {
   if (!recovering()) return false;
   deferred_.push_back({asker, std::move(go)});
   return true;
 }
 
-void Membership::resume() {
+void Membership::resume(TimePoint now) {
   if (recovering() || deferred_.empty()) return;
-  for (const auto& deferred : std::exchange(deferred_, {})) deferred.go();
+  for (const auto& deferred : std::exchange(deferred_, {})) deferred.go(now);
 }
 
 // ---- Update rules. Plugins are the servers' own, so only they can say what there is.
@@ -131,7 +131,9 @@ void Membership::open_table(Asker asker, NodeId opener, WorkerClock clock, const
                   fmt::format("there is no table '{}', and only workers make tables", spec.name));
   if (const auto known = servers_know_rule(spec); !known.ok())
     return refuse(asker, known.code(), known.error().what);
-  if (defer(asker, [=, this] { open_table(asker, opener, clock, spec, now); })) return;
+  // What others have to come for is waited for from the time on when they can.
+  if (defer(asker, [=, this](TimePoint then) { open_table(asker, opener, clock, spec, then); }))
+    return;
   if (spec.apply_mode() == Apply::collective)
     return open_collective(asker, opener, clock, spec, now);
   if (const auto may = may_make(spec); !may.ok())
@@ -209,7 +211,7 @@ void Membership::drop_table(Asker asker, NodeId from, TableId table) {
 
 void Membership::set_parameter(Asker asker, NodeId from, TableId id, const SetParameter& change) {
   if (!in_roster(from)) return refuse(asker, Errc::fenced, "parameters are set by workers");
-  if (defer(asker, [=, this] { set_parameter(asker, from, id, change); })) return;
+  if (defer(asker, [=, this](TimePoint) { set_parameter(asker, from, id, change); })) return;
   const auto at = std::find_if(draft_.tables.begin(), draft_.tables.end(),
                                [&](const TableInfo& info) { return info.id == id; });
   if (at == draft_.tables.end())

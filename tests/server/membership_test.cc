@@ -885,6 +885,27 @@ TEST(MembershipRestart, NobodyJoinsUntilTheRosterHasReported) {
   EXPECT_EQ(s.view().find_table(s.take(open).table)->start, WorkerClock(8));
 }
 
+/// However long the roster takes to report, the others have open_timeout to come.
+TEST(MembershipRestart, ACollectiveOpenIsWaitedForFromTheRecoveryOn) {
+  auto options = expecting(1, 2);
+  options.worker_lease = options.lost_after = 4 * options.open_timeout;
+  Script s(options);
+  s.form(1, 2);
+  s.restart();
+  const auto spec = dense("w", 10, Apply::collective);
+  s.tick(s.workers[0], 1);
+  const auto first = s.open(s.workers[0], spec, 1);
+  s.pass(options.open_timeout + Duration(1));
+  s.tick(s.workers[1], 1);
+  ASSERT_FALSE(s.members.recovering());
+  EXPECT_EQ(s.find(first), nullptr);
+  s.pass(options.open_timeout - Duration(1));
+  s.beat();
+  const auto second = s.open(s.workers[1], spec, 1);
+  EXPECT_EQ(s.take(first).code, Errc::ok);
+  EXPECT_EQ(s.take(second).code, Errc::ok);
+}
+
 TEST(MembershipRestart, GivesEverybodyAFreshLease) {
   Script s(expecting(1, 2));
   s.form(1, 2);
