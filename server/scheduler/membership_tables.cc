@@ -20,6 +20,17 @@ std::size_t bytes_bound(const TableSpec& spec, std::size_t servers) {
   return bytes;
 }
 
+/// The parameter has that value already from `clock` on: a change that was asked for twice, as
+/// after an answer that was lost. The last change of a parameter overrides all before it from its
+/// clock on.
+bool holds_already(const TableInfo& table, const SetParameter& change, WorkerClock clock) {
+  const auto last =
+      std::find_if(table.parameters.rbegin(), table.parameters.rend(),
+                   [&](const ParameterChange& some) { return some.name == change.name; });
+  return last != table.parameters.rend() && last->value == change.value &&
+         last->from_clock <= clock;
+}
+
 }  // namespace
 
 // ---- Clocks.
@@ -225,16 +236,16 @@ void Membership::set_parameter(Asker asker, NodeId from, TableId id, const SetPa
     return refuse(asker, known.code(), known.error().what);
   const auto earliest = clocks_.global_clock() + draft_.window;
   auto clock = change.from_clock;
-  if (at->spec.apply_mode() == Apply::on_arrival) {
+  if (at->spec.apply_mode() == Apply::on_arrival)
     clock = clocks_.global_clock();  // from the view's arrival
-  } else if (clock < WorkerClock(0)) {
+  else if (clock < WorkerClock(0))
     clock = earliest;
-  } else if (clock < earliest) {
+  if (holds_already(*at, change, clock)) return done(asker);
+  if (at->spec.apply_mode() != Apply::on_arrival && clock < earliest)
     return refuse(asker, Errc::out_of_range,
                   fmt::format("table '{}': a parameter can change from clock {} on, not from {}: "
                               "rounds before that may have been folded",
                               at->spec.name, earliest.value, clock.value));
-  }
   const auto bytes = 32 + change.name.size();
   if (at->parameters.size() >= kParameterChangesMax || !fits(bytes))
     return refuse(asker, Errc::overloaded,

@@ -676,6 +676,35 @@ TEST(MembershipParameters, OfRoundsChangeOnlyAheadOfEveryFold) {
   EXPECT_EQ(s.view().find_table(id)->parameters, expected);
 }
 
+/// A link asks again when an answer was lost.
+TEST(MembershipParameters, AChangeThatIsAskedForAgainIsOne) {
+  Script s(expecting(1, 1));
+  s.form(1, 1);
+  auto spec = dense("w", 10, Apply::per_clock, 3);
+  spec.update = Sgd{.learning_rate = 0.1};
+  const auto rounds = s.take(s.open(s.workers[0], spec)).table;
+  spec.name = "v";
+  spec.apply = Apply::on_arrival;
+  const auto arrivals = s.take(s.open(s.workers[0], spec)).table;
+  const auto set = [&](TableId table, double value, std::int64_t from) {
+    return s.take(s.set(s.workers[0], table, {"learning_rate", value, WorkerClock(from)})).code;
+  };
+  const auto changes = [&](TableId table) { return s.view().find_table(table)->parameters.size(); };
+  EXPECT_EQ(set(rounds, 0.5, 15), Errc::ok);
+  EXPECT_EQ(set(arrivals, 0.5, -1), Errc::ok);
+  s.tick(s.workers[0], 20);
+  EXPECT_EQ(set(rounds, 0.5, 15), Errc::ok) << "though no change may begin there now";
+  EXPECT_EQ(set(rounds, 0.5, -1), Errc::ok);
+  EXPECT_EQ(set(arrivals, 0.5, -1), Errc::ok);
+  EXPECT_EQ(changes(rounds), 1u);
+  EXPECT_EQ(changes(arrivals), 1u);
+  EXPECT_EQ(set(rounds, 0.5, 14), Errc::out_of_range) << "it holds from 15 on only";
+  EXPECT_EQ(set(rounds, 0.6, 40), Errc::ok);
+  EXPECT_EQ(set(rounds, 0.6, 30), Errc::ok) << "earlier than it did";
+  EXPECT_EQ(set(rounds, 0.5, 40), Errc::ok) << "the last one holds";
+  EXPECT_EQ(changes(rounds), 4u);
+}
+
 TEST(MembershipParameters, OfArrivalsChangeAtOnce) {
   Script s(expecting(1, 1));
   s.form(1, 1);
