@@ -28,7 +28,7 @@ struct ServerLimits {
   std::size_t waiting_bytes = std::size_t{32} << 20;
   /// Gathered rows on their way out.
   std::size_t gather_bytes = std::size_t{32} << 20;
-  /// Positions of key lists that workers repeat: 4 bytes a key, taken as they come.
+  /// Positions of key lists that workers repeat: 4 bytes a key and 256 a list, taken as they come.
   std::size_t lists_bytes = std::size_t{64} << 20;
   /// Segments that may be written while their old bytes are still being sent.
   std::uint32_t copies_max = 64;

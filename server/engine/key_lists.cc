@@ -34,11 +34,12 @@ KeyLists::Rows KeyLists::find(SlotState& slot, const KeySignature& signature, st
 
 void KeyLists::put(SlotState& slot, const KeySignature& signature, std::span<const Key> keys) {
   // A list that changed on its way, or a worker in error, must not stand for others.
-  if (keys.size_bytes() > bytes_max_ || signature_of(keys) != signature) return;
+  if (kListBytes + keys.size_bytes() > bytes_max_ || signature_of(keys) != signature) return;
   auto& place = lists_[{&slot, signature}];
   if (place != nullptr) return;  // Two requests fetched it at the same time.
   place = std::make_unique<Kept>();
   place->id = {&slot, signature};
+  bytes_ += place->bytes();
   by_use_.push_back(place.get());
   resolve(*place, slot, keys);
   while (bytes_ > bytes_max_) drop(*by_use_.front());

@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/table/key_signature.h"
@@ -22,8 +23,12 @@ class SlotState;
 /// docs/design/protocol.md.
 class KeyLists {
  public:
-  /// At most `bytes_max` bytes of keys and positions, and some 100 bytes a list.
+  /// At most `bytes_max` bytes, of which each list takes kListBytes beside its keys or positions.
   explicit KeyLists(std::uint64_t bytes_max) : bytes_max_(bytes_max) {}
+
+  /// What a list takes beside its keys or positions: itself, its node and place in the table, and
+  /// what the allocator adds to each.
+  static constexpr std::uint64_t kListBytes = 256;
 
   /// One of the two is empty.
   struct Rows {
@@ -60,9 +65,11 @@ class KeyLists {
     Link<Kept> by_use;
 
     std::uint64_t bytes() const {
-      return positions.size() * sizeof(std::uint32_t) + keys.size() * sizeof(Key);
+      return kListBytes + positions.size() * sizeof(std::uint32_t) + keys.size() * sizeof(Key);
     }
   };
+  static_assert(kListBytes >= sizeof(Kept) + sizeof(std::pair<const Id, std::unique_ptr<Kept>>) +
+                                  4 * 2 * sizeof(void*));
   void resolve(Kept& list, SlotState& slot, std::span<const Key> keys);
   void drop(Kept& list);
 

@@ -78,7 +78,7 @@ TEST_F(KeyListsTest, KeysWithoutRowsAreLookedUpAgainOnceTheSlotHasGrown) {
   kept = lists.find(*slot, signature_of(keys), keys.size());
   ASSERT_EQ(kept.positions.size(), keys.size());
   EXPECT_EQ(pull(kept), std::vector<float>(keys.size(), 2));
-  EXPECT_EQ(lists.bytes(), keys.size() * 4);
+  EXPECT_EQ(lists.bytes(), KeyLists::kListBytes + keys.size() * 4);
 }
 
 TEST_F(KeyListsTest, TheWorkersWordIsNotTakenForTheSignature) {
@@ -108,7 +108,8 @@ TEST_F(KeyListsTest, ASlotThatGoesTakesItsListsAlong) {
 }
 
 TEST_F(KeyListsTest, TheListThatWasUsedLeastRecentlyGoesFirst) {
-  KeyLists lists(1000);  // two lists of 100 positions, not three
+  constexpr auto kRoom = 2 * KeyLists::kListBytes + 1000;  // two lists of 100 positions, not three
+  KeyLists lists(kRoom);
   std::vector<std::vector<Key>> all;
   for (std::uint64_t seed = 1; seed <= 3; ++seed) {
     all.push_back(list(seed));
@@ -121,12 +122,25 @@ TEST_F(KeyListsTest, TheListThatWasUsedLeastRecentlyGoesFirst) {
   lists.put(*slot, signature_of(all[1]), all[1]);
   EXPECT_TRUE(known(0));
   lists.put(*slot, signature_of(all[2]), all[2]);
-  EXPECT_LE(lists.bytes(), 1000u);
+  EXPECT_LE(lists.bytes(), kRoom);
   EXPECT_FALSE(known(1));
   EXPECT_TRUE(known(0));
   EXPECT_TRUE(known(2));
   lists.put(*slot, signature_of(list(9, 200)), list(9, 200));
   EXPECT_TRUE(known(0)) << "a list that is larger than all room is not kept";
+}
+
+/// Lists of few keys, as a worker with many slots or a strange one sends them, cost more than keys.
+TEST_F(KeyListsTest, ManyShortListsAreBoundedToo) {
+  constexpr std::size_t kFit = 10;
+  KeyLists lists(kFit * (KeyLists::kListBytes + sizeof(Key)));
+  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
+    const auto one = list(seed, 1);
+    lists.put(*slot, signature_of(one), one);
+  }
+  EXPECT_EQ(lists.size(), kFit);
+  lists.forget(*slot);
+  EXPECT_EQ(lists.bytes(), 0u);
 }
 
 }  // namespace

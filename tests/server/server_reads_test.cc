@@ -1,6 +1,7 @@
 // READs are few, and pulls and pushes of one worker share them: whoever waits for one gets it.
 
 #include "core/base/random.h"
+#include "server/engine/key_lists.h"
 #include "tests/server/server_fixture.h"
 
 namespace shoal::test {
@@ -103,7 +104,7 @@ TEST_F(ServerReads, EveryMixtureEnds) {
     std::fill(std::begin(lists_), std::end(lists_), List{});
     std::fill(std::begin(q_), std::end(q_), 0);
     // Lists are signed or not, and the server has room for all, some or none of them.
-    limits.lists_bytes = random.below(3) * 800;
+    limits.lists_bytes = random.below(3) * (KeyLists::kListBytes + 800);
     SimOptions sim;
     sim.seed = seed;
     start({sparse(Apply::on_arrival, unbounded)}, limits, sim);
@@ -146,7 +147,7 @@ TEST_F(ServerReads, KeysOfASignedListAreReadOnceForAllWorkers) {
 
 TEST_F(ServerReads, AListThatWentBeforeItsValuesCameIsReadAgain) {
   auto limits = small_limits();
-  limits.lists_bytes = 1000;  // one list: 400 bytes of positions, or 800 of keys
+  limits.lists_bytes = KeyLists::kListBytes + 200 * sizeof(Key);  // one list
   start({sparse(Apply::on_arrival, unbounded)}, limits);
   auto& a = *clients[0];
   lend_lists(a, 200);

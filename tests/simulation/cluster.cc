@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "server/engine/key_lists.h"
+
 namespace shoal::simulation {
 
 namespace {
@@ -51,7 +53,8 @@ ServerLimits small_limits(Random& random) {
   limits.parts_max = 2048;
   limits.writes_max = 256;
   limits.held_max = 64;
-  constexpr std::size_t kLists[] = {0, 40, 4096};  // none, one or two, all
+  // None, one or two, all.
+  constexpr std::size_t kLists[] = {0, 2 * KeyLists::kListBytes + 40, std::size_t{1} << 20};
   limits.lists_bytes = kLists[limits.copies_max % 3];
   limits.pins_per_peer = 1 + static_cast<std::uint32_t>(random.below(8));
   limits.credits = 2 + static_cast<std::uint32_t>(random.below(14));
