@@ -92,7 +92,7 @@ TEST(Program, WrongUseSaysWhatWasExpected) {
         {{"run", "--servers", "5000", "--", "true"}, "starts on one machine"},
         {{"run", "--servers", "1000000", "--", "true"}, "expected 0 to 8192"},
         {{"run", "--grace", "0s", "--", "true"}, "expected at least 100ms"},
-        {{"server", "--credits", "0"}, "expected 1 to 4096"},
+        {{"server", "--credits", "0"}, "expected 2 to 4096"},
         {{"info", "--worker-lease", "1s"}, "at least twice worker_beat"},
         {{"run", "--grace", "10", "--", "true"}, "expected a duration with a unit"},
         {{"run", "--workers"}, "--workers"},
