@@ -15,18 +15,19 @@ namespace shoal::cli {
 
 namespace {
 
-/// The tables of these names. Errors: unknown_name with what there is; refused while workers, who
-/// may use them, are there.
-Result<std::vector<TableId>> find_tables(const ClusterView& view, const DropOptions& options) {
+/// The tables of these names, each once. Errors: unknown_name with what there is; refused while
+/// workers, who may use them, are there.
+Result<std::vector<const TableInfo*>> find_tables(const ClusterView& view,
+                                                  const DropOptions& options) {
   std::vector<std::string_view> known;
   for (const auto& table : view.tables) known.push_back(table.spec.name);
-  std::vector<TableId> tables;
+  std::vector<const TableInfo*> tables;
   for (const auto& name : options.tables) {
     const auto* table = view.find_table(name);
     if (table == nullptr)
       return Error{Errc::unknown_name,
                    fmt::format("there is no table '{}'{}", name, suggest_name(name, known))};
-    tables.push_back(table->id);
+    if (std::find(tables.begin(), tables.end(), table) == tables.end()) tables.push_back(table);
   }
   if (!view.roster.empty() && !options.force)
     return Error{Errc::refused,
@@ -39,9 +40,9 @@ Result<std::vector<TableId>> find_tables(const ClusterView& view, const DropOpti
 Status drop(SchedulerClient& scheduler, const DropOptions& options) {
   SHOAL_ASSIGN(const auto view, scheduler.view());
   SHOAL_ASSIGN(const auto tables, find_tables(view, options));
-  for (std::size_t i = 0; i < tables.size(); ++i) {
-    SHOAL_TRY(scheduler.drop_table(tables[i]));
-    fmt::print("dropped table '{}'\n", options.tables[i]);
+  for (const auto* table : tables) {
+    SHOAL_TRY(scheduler.drop_table(table->id));
+    fmt::print("dropped table '{}'\n", table->spec.name);
   }
   return {};
 }

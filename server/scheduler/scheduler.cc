@@ -267,7 +267,8 @@ void Scheduler::on_get_view(SessionServer::Peer& peer, const FrameView& frame) {
   if (joined && !knows(peer.node))
     return answer(peer.endpoint, frame.header.request,
                   peer.role == Role::worker ? Errc::fenced : Errc::unknown_name, why_unknown(has));
-  if (view_->epoch == Epoch{}) return answer(peer.endpoint, frame.header.request, Errc::not_ready);
+  if (view_->epoch == Epoch{})
+    return answer(peer.endpoint, frame.header.request, Errc::not_ready, membership_.waiting_for());
   sent_view_[peer.endpoint] = view_->epoch;
   clocks_unsent_ = true;
   if (has == view_->epoch) return answer(peer.endpoint, frame.header.request, Errc::unchanged);

@@ -39,9 +39,10 @@ TEST_F(Tools, ATableIsDroppedWhenNobodyUsesIt) {
   EXPECT_EQ(refused.wait_exit(), 1);
   EXPECT_TRUE(refused.logged("there are workers in the cluster (1)"));
   EXPECT_OK(worker(0).call("leave"));
-  auto& dropped = start_shoal({"drop", "t"});
+  auto& dropped = start_shoal({"drop", "t", "t"});
   EXPECT_EQ(dropped.wait_exit(), 0);
   EXPECT_TRUE(dropped.read_until("dropped table 't'"));
+  EXPECT_FALSE(dropped.read_until("dropped")) << "once";
   EXPECT_OK(start_worker_connected().call("open t rows=20 rule=max"));
 }
 
