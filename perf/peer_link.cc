@@ -5,6 +5,7 @@
 #include <array>
 #include <optional>
 
+#include "core/base/token.h"
 #include "transport/open_transport.h"
 #include "transport/session.h"
 

@@ -9,6 +9,7 @@
 
 #include "core/base/entropy.h"
 #include "core/base/log.h"
+#include "core/base/token.h"
 #include "core/memory/device.h"
 #include "server/scheduler/scheduler.h"
 #include "server/scheduler/view_store.h"

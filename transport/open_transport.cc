@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include "core/base/token.h"
 #include "transport/tcp/tcp.h"
 
 namespace shoal {

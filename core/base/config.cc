@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -460,42 +459,6 @@ std::string bytes_to_string(std::size_t bytes) {
   if (bytes != 0 && bytes % (1u << 20) == 0) return fmt::format("{}MiB", bytes >> 20);
   if (bytes != 0 && bytes % (1u << 10) == 0) return fmt::format("{}KiB", bytes >> 10);
   return std::to_string(bytes);
-}
-
-std::string token_source(const Config& config) {
-  const auto origin = config.origins.find("token_file");
-  const auto* from = origin == config.origins.end()     ? "set by the program"
-                     : origin->second == "environment"  ? "SHOAL_TOKEN_FILE in the environment"
-                     : origin->second == "command line" ? "--token-file on the command line"
-                                                        : origin->second.c_str();
-  return fmt::format("token_file = '{}' ({})", config.token_file, from);
-}
-
-Result<std::string> read_token(const std::string& path) {
-  if (path.empty())
-    return Error{
-        Errc::invalid_argument,
-        "no token file: set token_file (SHOAL_TOKEN_FILE) to a file that every process of "
-        "the cluster has, as made by: (umask 077; head -c 32 /dev/urandom | base64 > token)"};
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return Error{Errc::io, fmt::format("cannot open the token file {}", path), errno};
-  struct stat status {};
-  std::string token(4096, '\0');
-  const bool known = ::fstat(fd, &status) == 0;
-  const auto got = ::read(fd, token.data(), token.size());
-  const int error = errno;
-  ::close(fd);
-  if (!known || got < 0)
-    return Error{Errc::io, fmt::format("cannot read the token file {}", path), error};
-  if ((status.st_mode & (S_IROTH | S_IWOTH)) != 0)
-    return Error{
-        Errc::invalid_argument,
-        fmt::format("the token file {} can be read by everybody: chmod 600 {}", path, path)};
-  token.resize(static_cast<std::size_t>(got));
-  while (!token.empty() && std::isspace(static_cast<unsigned char>(token.back()))) token.pop_back();
-  if (token.empty())
-    return Error{Errc::invalid_argument, fmt::format("the token file {} is empty", path)};
-  return token;
 }
 
 }  // namespace shoal

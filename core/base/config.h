@@ -94,10 +94,4 @@ std::string to_string(Duration duration);
 Result<std::size_t> parse_bytes(std::string_view text);
 std::string bytes_to_string(std::size_t bytes);
 
-/// Where this process's token comes from, for messages about one that does not match.
-std::string token_source(const Config& config);
-/// The cluster's token: the file's bytes without trailing white space. Errors: io, invalid_argument
-/// for an empty file or one that others may read (says how to mend it).
-Result<std::string> read_token(const std::string& path);
-
 }  // namespace shoal

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/entropy.h"
+#include "core/base/token.h"
 #include "core/cluster/messages.h"
 #include "transport/loop.h"
 #include "transport/open_transport.h"

@@ -1,7 +1,6 @@
 #include "core/base/config.h"
 
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -143,21 +142,6 @@ TEST_F(ConfigTest, UnitsRoundTrip) {
   EXPECT_EQ(parse_duration("2h").value(), std::chrono::hours(2));
   for (const auto* text : {"0", "7", "256KiB", "64MiB", "3GiB"})
     EXPECT_EQ(bytes_to_string(parse_bytes(text).value()), text);
-}
-
-TEST_F(ConfigTest, TokensMustBePrivateAndThere) {
-  const auto path = (directory_ / "token").string();
-  EXPECT_EQ(read_token(path).code(), Errc::io);
-  std::ofstream(path) << "  secret \n";
-  ::chmod(path.c_str(), 0644);
-  const auto open_to_all = read_token(path);
-  ASSERT_FALSE(open_to_all.ok());
-  EXPECT_NE(open_to_all.error().what.find("chmod 600"), std::string::npos);
-  ::chmod(path.c_str(), 0600);
-  EXPECT_EQ(read_token(path).value(), "  secret");
-  std::ofstream(path) << "\n";
-  EXPECT_EQ(read_token(path).code(), Errc::invalid_argument);
-  EXPECT_EQ(read_token("").code(), Errc::invalid_argument);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "core/base/entropy.h"
 #include "core/base/futex.h"
+#include "core/base/token.h"
 #include "core/table/messages.h"
 #include "transport/open_transport.h"
 
