@@ -16,11 +16,9 @@ CORE = {
     "base": [],
     "memory": ["base"],
     "wire": ["base", "memory"],
-    "metrics": ["base", "memory", "wire"],
     "table": ["base", "memory", "wire"],
     "cluster": ["base", "memory", "wire", "table"],
     "consistency": ["base", "memory", "wire", "table", "cluster"],
-    "filter": ["base", "memory", "wire", "table"],
     "ops": ["base", "memory", "wire", "table"],
 }
 # Which modules each module may include besides itself.

@@ -103,7 +103,6 @@ struct Supervisor::Process {
   pid_t pid = -1;
   std::array<Stream, 2> streams;
   std::optional<int> status;  ///< as wait(2) gave it
-  bool asked_to_end = false;
   std::vector<std::string> last_lines;
 };
 
@@ -250,7 +249,6 @@ void Supervisor::reap() {
     process.status = status;
     ::kill(-process.pid, SIGKILL);  // what it left in its group
     for (auto& stream : process.streams) read_available(process, stream);
-    if (status != 0 && !process.asked_to_end && !first_failure_) first_failure_ = index;
   }
 }
 
@@ -273,11 +271,6 @@ void Supervisor::kill_strays() {
 
 bool Supervisor::running(Index process) const { return !processes_.at(process)->status; }
 
-bool Supervisor::any_running() const {
-  return std::any_of(processes_.begin(), processes_.end(),
-                     [](const auto& process) { return !process->status; });
-}
-
 std::optional<int> Supervisor::exit_code(Index process) const {
   const auto& status = processes_.at(process)->status;
   if (!status) return std::nullopt;
@@ -292,8 +285,6 @@ std::string Supervisor::how_it_ended(Index process) const {
                      ::strsignal(WTERMSIG(*status)));
 }
 
-std::optional<Supervisor::Index> Supervisor::first_failure() const { return first_failure_; }
-
 const std::vector<std::string>& Supervisor::last_lines(Index process) const {
   return processes_.at(process)->last_lines;
 }
@@ -305,7 +296,6 @@ int Supervisor::take_signal() { return std::exchange(signal_, 0); }
 void Supervisor::send(Index process, int signal) {
   auto& target = *processes_.at(process);
   if (target.status) return;
-  target.asked_to_end = true;
   ::kill(-target.pid, signal);
 }
 

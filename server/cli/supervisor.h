@@ -53,13 +53,10 @@ class Supervisor {
   void turn(TimePoint until, int extra_fd = -1);
 
   bool running(Index process) const;
-  bool any_running() const;
   /// The exit code, 128 + number for a signal; empty while it runs.
   std::optional<int> exit_code(Index process) const;
   /// "exited with code 3", "was killed by signal 9 (Killed)".
   std::string how_it_ended(Index process) const;
-  /// The process that failed first while nobody had asked it to end.
-  std::optional<Index> first_failure() const;
   const std::vector<std::string>& last_lines(Index process) const;
   const std::string& label(Index process) const;
 
@@ -95,7 +92,6 @@ class Supervisor {
   int signal_ = 0;
   sigset_t mask_before_{};
   std::vector<std::unique_ptr<Process>> processes_;
-  std::optional<Index> first_failure_;
 };
 
 }  // namespace shoal::cli

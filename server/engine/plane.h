@@ -55,7 +55,6 @@ struct Plane {
   std::vector<std::byte> meta;           ///< for answers; grown to the largest
   std::vector<std::byte> full_view;      ///< encoded, once a stale sender needed it
   std::vector<ViewPtr> past_views;       ///< of which deltas can be made, newest last
-  std::vector<EndpointId> to_close;      ///< talked nonsense, or stalled
 
   void kick(SlotState& slot) {
     if (slot.kicked) return;

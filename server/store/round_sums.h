@@ -15,7 +15,6 @@ namespace shoal {
 class RowSet {
  public:
   bool empty() const { return count_ == 0; }
-  bool full(std::uint64_t rows) const { return all_ || count_ == rows; }
   void clear() {
     if (!all_ && count_ != 0) bits_.assign(bits_.size(), 0);
     all_ = false;

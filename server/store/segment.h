@@ -52,17 +52,12 @@ class CopyQuota {
 /// Room for the positions of one part, reused by every part: grown to the largest and then kept.
 struct Scratch {
   std::vector<std::uint32_t> positions;
-  std::vector<std::uint64_t> missed;
   std::vector<std::uint32_t> touched;  ///< segments
   std::optional<RowMerger> merger;     ///< made with the first table whose rule needs it
 
   std::span<std::uint32_t> positions_for(std::size_t rows) {
     if (positions.size() < rows) positions.resize(rows);
     return {positions.data(), rows};
-  }
-  std::span<std::uint64_t> missed_for(std::size_t rows) {
-    if (missed.size() < rows) missed.resize(rows);
-    return {missed.data(), rows};
   }
   /// Errors: no_memory.
   Status need_merger(Device& host) {

@@ -2,10 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
 #include <vector>
 
-#include "core/memory/buffer_pool.h"
 #include "core/memory/device_memory.h"
 #include "core/memory/dtype.h"
 
@@ -111,72 +109,6 @@ TEST(DeviceMemory, FreesItsMemoryOnceAndMoves) {
   }
   EXPECT_EQ(device.allocations, 2);
   EXPECT_EQ(device.frees, 2);
-}
-
-TEST(BufferPool, LendsEveryBlockOnceAndReportsExhaustion) {
-  CountingDevice device;
-  {
-    auto pool = BufferPool::create(device, 100, 5).value();
-    std::vector<Block> lent;
-    std::set<std::uint32_t> indices;
-    for (int i = 0; i < 5; ++i) {
-      lent.push_back(pool.take());
-      ASSERT_TRUE(lent.back().valid());
-      const auto view = lent.back().view();
-      EXPECT_EQ(view.bytes, 100u);
-      EXPECT_TRUE(aligned(view.data));
-      EXPECT_EQ(view.data, pool.memory().data + lent.back().index() * pool.block_stride());
-      std::ranges::fill(view.host_span(), static_cast<std::byte>(i));
-      indices.insert(lent.back().index());
-    }
-    EXPECT_EQ(indices.size(), 5u);
-    EXPECT_EQ(pool.available(), 0u);
-    EXPECT_FALSE(pool.take().valid());
-    EXPECT_FALSE(pool.take());
-    EXPECT_EQ(pool.exhausted_count(), 2u);
-    for (int i = 0; i < 5; ++i)
-      for (const auto byte : lent[static_cast<std::size_t>(i)].view().host_span())
-        ASSERT_EQ(byte, static_cast<std::byte>(i)) << "blocks overlap";
-
-    const auto returned = lent[2].index();
-    lent[2].give_back();
-    EXPECT_FALSE(lent[2].valid());
-    EXPECT_EQ(pool.available(), 1u);
-    EXPECT_EQ(pool.take().index(), returned);
-  }
-  EXPECT_EQ(device.allocations, 1) << "a pool allocates once, at its creation";
-  EXPECT_EQ(device.frees, 1);
-}
-
-TEST(BufferPool, BlocksSurviveAMoveOfThePool) {
-  HostDevice device;
-  auto pool = BufferPool::create(device, 64, 2).value();
-  auto block = pool.take();
-  auto moved = std::move(pool);
-  EXPECT_EQ(moved.available(), 1u);
-  auto other = std::move(block);
-  EXPECT_FALSE(block.valid());
-  other = Block();
-  EXPECT_EQ(moved.available(), 2u);
-}
-
-TEST(BufferPool, RefusesNonsense) {
-  HostDevice device;
-  EXPECT_EQ(BufferPool::create(device, 0, 5).code(), Errc::invalid_argument);
-  EXPECT_EQ(BufferPool::create(device, 5, 0).code(), Errc::invalid_argument);
-  EXPECT_EQ(BufferPool::create(device, SIZE_MAX / 2, 5).code(), Errc::no_memory);
-}
-
-TEST(BufferPoolDeathTest, BlocksMustBeBackFirst) {
-  HostDevice device;
-  EXPECT_DEATH(
-      {
-        Block kept;
-        auto pool = BufferPool::create(device, 64, 1).value();
-        kept = pool.take();
-        { auto gone = std::move(pool); }
-      },
-      "blocks of it are lent");
 }
 
 TEST(DType, NamesAndSizesAgree) {
