@@ -38,7 +38,7 @@ struct FileHead {
   std::uint32_t next_node = 0;
   std::uint32_t next_table = 0;
   std::int64_t clock_bound = 0;
-  std::uint64_t barriers = 0;  ///< how many PassedBarriers follow, before all else
+  std::uint64_t barriers = 0;  ///< how many WirePassed follow, before all else
 };
 static_assert(sizeof(FileHead) == 40 && sizeof(WirePassed) == 16);
 
