@@ -29,6 +29,15 @@ bool passes(Errc code) {
   }
 }
 
+/// How much a part's answer weighs in its run's. What may still pass outweighs what is done, burnt
+/// or applied: the part's number is not taken yet, and the slot asks for it for ever.
+int weight(Errc code) {
+  if (code == Errc::ok) return 0;
+  if (code == Errc::cancelled) return 1;
+  return passes(code) ? 2 : 3;
+}
+bool is_done(Errc code) { return weight(code) < 2; }
+
 /// Answers after which the slot will never ask for the run's sequence numbers again.
 bool burning_is_pointless(Errc code) {
   return code == Errc::fenced || code == Errc::slot_lost || code == Errc::unknown_name;
@@ -74,21 +83,22 @@ void Engine::on_push_answer(std::uint32_t index, const FrameHeader& header,
   Errc passing = Errc::ok;
   Errc fatal = Errc::ok;
   for (std::size_t i = 0; i < request.runs.size(); ++i) {
-    const auto& run = request.runs[i];
-    // The run's worst part decides: sending an applied part again is harmless, losing one is not.
+    auto& run = request.runs[i];
+    // The run's worst part decides: sending a done part again is harmless, losing one is not.
     Errc worst = answer.part_codes.empty() ? whole : Errc::ok;
     bool some_applied = false;
     for (std::uint32_t p = 0; p < run.part_count && !answer.part_codes.empty(); ++p, ++part) {
       const auto code = part < answer.part_codes.size() ? static_cast<Errc>(answer.part_codes[part])
                                                         : Errc::protocol;
       some_applied = some_applied || code == Errc::ok;
-      if (worst == Errc::ok || (passes(worst) && !passes(code) && code != Errc::ok)) worst = code;
+      run.burnt = run.burnt || code == Errc::cancelled;
+      if (weight(code) > weight(worst)) worst = code;
     }
-    if (worst == Errc::ok || worst == Errc::cancelled) {
+    if (is_done(worst)) {
       if (op == nullptr) continue;
       if (request.repeated) op->ambiguous = true;
       if (worst == Errc::ok || some_applied) ++op->runs_applied;
-      if (worst == Errc::cancelled) ++op->runs_burnt;
+      if (worst == Errc::cancelled || run.burnt) ++op->runs_burnt;
       continue;
     }
     (passes(worst) ? passing : fatal) = worst;

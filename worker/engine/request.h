@@ -16,6 +16,7 @@ namespace shoal {
 struct Run {
   SlotIndex slot;
   std::uint32_t part_count = 0;
+  bool burnt = false;           ///< pushes: the number of one of its parts was taken without data
   Sequence first_q;             ///< pushes
   Sequence after;               ///< pulls
   std::uint64_t row_begin = 0;  ///< ranges: the first row; key lists: the first grouped key
