@@ -154,6 +154,7 @@ class Engine final : public Pollable {
   void free_memory_if_unused(MemoryRecord* record);
 
   // engine_blocked.cc: who waits for others
+  void block(const Blocked& entry);
   bool start_unblocked();
   bool may_start(const Blocked& blocked, std::size_t position, Error& failed);
   void follow_ended(Operation& op);
@@ -285,8 +286,8 @@ class Engine final : public Pollable {
   std::unordered_map<EndpointId, Server*> by_endpoint_;
   std::vector<std::unique_ptr<Table>> tables_;  ///< by TableId
   std::vector<std::uint32_t> active_;           ///< operations that are not done
-  std::vector<Blocked> blocked_;
-  std::vector<std::uint32_t> waiting_;  ///< requests in Stage::waiting
+  std::vector<Blocked> blocked_;                ///< ascending by clock
+  std::vector<std::uint32_t> waiting_;          ///< requests in Stage::waiting
   std::vector<MemoryRecord*> memory_;
   bool recheck_blocked_ = false;
   bool recheck_needs_tick_ = false;  ///< what needs_tick() looks at has changed in this turn

@@ -260,9 +260,8 @@ void Engine::let_go_blocked(Operation& op) {
   split_range(*table, op.rows, table->shape.push_bytes, op.rows.begin);
   plan_requests(nullptr, *table, Request::Kind::burn, op.clock);
   for (const auto request : planned_)
-    blocked_.push_back({Request::kNone, request, op.table->id.value, op.clock, true});
+    block({Request::kNone, request, op.table->id.value, op.clock, true});
   planned_.clear();
-  recheck_blocked_ = true;
 }
 
 /// Leaves of a push what has to be burnt: each slot that is not lost, even where the operation ends

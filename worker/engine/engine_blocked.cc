@@ -3,11 +3,22 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "worker/engine/engine.h"
 
 namespace shoal {
+
+/// Gives the entry its place: the list ascends by clock, so what a push has to wait for is in front
+/// of it, even where it stands for one that has waited for long.
+void Engine::block(const Blocked& entry) {
+  const auto at =
+      std::upper_bound(blocked_.begin(), blocked_.end(), entry.clock,
+                       [](WorkerClock clock, const Blocked& other) { return clock < other.clock; });
+  blocked_.insert(at, entry);
+  recheck_blocked_ = true;
+}
 
 /// Whether the blocked entry at `position` may be sent: its dependencies have ended, and no push of
 /// an earlier clock to its table still waits for its sequence numbers.

@@ -201,8 +201,8 @@ void Engine::accept(std::uint32_t index) {
     ++flushes_;
     return finish_flushes();
   }
-  blocked_.push_back({index, Request::kNone, op.table->id.value, op.clock, pushes});
-  recheck_blocked_ = recheck_needs_tick_ = true;
+  block({index, Request::kNone, op.table->id.value, op.clock, pushes});
+  recheck_needs_tick_ = true;
 }
 
 void Engine::free_memory_if_unused(MemoryRecord* record) {

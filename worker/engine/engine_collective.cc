@@ -64,8 +64,7 @@ void Engine::complete_contributions(WorkerClock clock) {
     }
     plan_requests(nullptr, *table, Request::Kind::burn, clock);
     for (const auto index : planned_)
-      blocked_.push_back({Request::kNone, index, table->shape.id.value, clock, true});
-    recheck_blocked_ = true;
+      block({Request::kNone, index, table->shape.id.value, clock, true});
   }
 }
 

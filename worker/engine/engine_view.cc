@@ -235,7 +235,7 @@ void Engine::divide(std::uint32_t index, const Table& table) {
       const auto next = another_like(index);
       const auto& request = requests_[next];
       if (unsequenced)
-        blocked_.push_back({Request::kNone, next, request.table.value, request.clock, true});
+        block({Request::kNone, next, request.table.value, request.clock, true});
       else if (target != index)
         post(target);
       target = next;
