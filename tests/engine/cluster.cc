@@ -6,6 +6,53 @@ namespace {
 
 const Address kScheduler{"scheduler", 7000};
 
+/// Tells of what its owner closes, in the middle of what the owner does.
+class ToldTransport final : public Transport {
+ public:
+  ToldTransport(std::unique_ptr<Transport> inner, const std::function<void()>& on_close)
+      : inner_(std::move(inner)), on_close_(on_close) {}
+
+  std::string_view name() const override { return inner_->name(); }
+  Result<Address> listen(const Address& at) override { return inner_->listen(at); }
+  Result<EndpointId> connect(const Address& peer, TimePoint deadline) override {
+    return inner_->connect(peer, deadline);
+  }
+  void close(EndpointId endpoint) override {
+    inner_->close(endpoint);
+    if (on_close_) on_close_();
+  }
+  std::string peer_of(EndpointId endpoint) const override { return inner_->peer_of(endpoint); }
+  std::string explain(EndpointId endpoint) const override { return inner_->explain(endpoint); }
+  Result<Region> register_memory(MemoryView memory, Access access) override {
+    return inner_->register_memory(memory, access);
+  }
+  Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
+              std::span<const ConstMemoryView> payload, const SendOptions& options) override {
+    return inner_->send(endpoint, header, meta, payload, options);
+  }
+  Status read(EndpointId endpoint, MemoryView to, const RemoteSpan& from,
+              std::uint64_t context) override {
+    return inner_->read(endpoint, to, from, context);
+  }
+  Status write(EndpointId endpoint, ConstMemoryView from, const RemoteSpan& to,
+               std::uint64_t context) override {
+    return inner_->write(endpoint, from, to, context);
+  }
+  std::size_t poll(std::span<Event> events) override { return inner_->poll(events); }
+  void flush() override { inner_->flush(); }
+  int wait_fd() const override { return inner_->wait_fd(); }
+  bool arm() override { return inner_->arm(); }
+  TimePoint next_timer() const override { return inner_->next_timer(); }
+
+ private:
+  // Regions belong to the transport within.
+  RemoteSpan remote_span(std::uint64_t, std::size_t, std::size_t) const override { return {}; }
+  void revoke(std::uint64_t) override {}
+
+  std::unique_ptr<Transport> inner_;
+  const std::function<void()>& on_close_;
+};
+
 }  // namespace
 
 EngineTest::~EngineTest() {
@@ -68,7 +115,7 @@ void EngineTest::start(std::uint32_t workers, const std::vector<TableSpec>& tabl
   for (std::uint32_t i = 0; i < workers; ++i) {
     auto& machine = *workers_.emplace_back(std::make_unique<Machine>());
     machine.node = network_.create_node("worker" + std::to_string(i));
-    machine.transport = network_.start(machine.node);
+    machine.transport = std::make_unique<ToldTransport>(network_.start(machine.node), on_close_);
     auto options = engine_options_;
     options.scheduler = kScheduler;
     options.incarnation = Incarnation(100 + i);

@@ -70,6 +70,7 @@ class EngineTest : public testing::Test {
   Membership::Options options_;
   ServerLimits limits_;
   Engine::Options engine_options_;
+  std::function<void()> on_close_;  ///< after each connection that a worker closes
 
   SimNetwork network_;
   SimDriver driver_;

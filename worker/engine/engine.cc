@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 
 #include "core/base/futex.h"
 #include "worker/engine/peers.h"
@@ -167,6 +168,23 @@ std::uint32_t Engine::index_of(const Operation& op) const {
   return static_cast<std::uint32_t>(&op - &const_cast<OperationTable&>(operations_)[0]);
 }
 
+OperationId Engine::id_of(std::uint32_t index) { return {index, operations_[index].taken}; }
+
+/// For loops in which one operation's end may be another's.
+std::vector<OperationId> Engine::active_ids() {
+  std::vector<OperationId> ids;
+  ids.reserve(active_.size());
+  for (const auto index : active_) ids.push_back(id_of(index));
+  return ids;
+}
+
+/// Null: it has ended. Its place may then be another operation's already, which a user's thread is
+/// about to hand over: nothing of that one but `taken` may be looked at.
+Operation* Engine::find_operation(OperationId id) {
+  auto& op = operations_[id.index];
+  return id.valid() && op.taken == id.generation ? &op : nullptr;
+}
+
 void Engine::remove_active(std::uint32_t index) {
   const auto at = std::find(active_.begin(), active_.end(), index);
   SHOAL_ASSERT(at != active_.end(), "an operation finished twice");
@@ -191,8 +209,8 @@ void Engine::finish(Operation& op, Errc code, std::string detail) {
     }
   op.code = code;
   op.detail = std::move(detail);
-  const OperationId id{index, op.generation.load(std::memory_order_relaxed)};
-  op.ended = id.generation;
+  const auto id = id_of(index);
+  op.ended = std::exchange(op.taken, 0);
   op.ended_why = code == Errc::ok ? std::string() : Error{code, op.detail}.message();
   for (const auto& blocked : blocked_)
     if (blocked.operation != Request::kNone) follow_ended(operations_[blocked.operation]);
@@ -221,7 +239,7 @@ void Engine::finish_flushes() {
   if (flushes_ == 0 || keeper_.unended() != 0) return;
   for (std::size_t i = 0; i < active_.size();) {
     auto& op = operations_[active_[i]];
-    if (op.kind == OperationKind::flush && op.pending()) {
+    if (op.kind == OperationKind::flush) {
       --flushes_;
       finish(op, Errc::ok, {});
       i = 0;

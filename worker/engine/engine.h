@@ -167,6 +167,9 @@ class Engine final : public Pollable {
   void finish_if_done(Operation& op);
   void set_phase(Operation& op, Operation::Phase phase);
   std::uint32_t index_of(const Operation& op) const;
+  OperationId id_of(std::uint32_t index);
+  std::vector<OperationId> active_ids();
+  Operation* find_operation(OperationId id);
   void remove_active(std::uint32_t index);
   void finish_flushes();
 
@@ -303,7 +306,7 @@ class Engine final : public Pollable {
   std::vector<Event> events_;
   std::vector<Run> runs_;
   std::vector<std::byte> meta_;
-  std::vector<std::uint32_t> ended_;
+  std::vector<OperationId> ended_;
   std::vector<std::uint32_t> planned_;
   std::vector<std::uint64_t> due_;
 };

@@ -136,20 +136,19 @@ bool Engine::take_calls() {
   Call call;
   while (calls_.pop(call)) {
     any = true;
-    auto& op = operations_[call.operation];
     switch (call.kind) {
       case Call::Kind::submit:
         accept(call.operation);
         break;
       case Call::Kind::cancel:
-        if (op.generation.load(std::memory_order_relaxed) == call.generation && op.pending())
-          let_go(op, Errc::cancelled, "cancelled by its caller");
+        if (auto* op = find_operation({call.operation, call.generation}))
+          let_go(*op, Errc::cancelled, "cancelled by its caller");
         break;
       case Call::Kind::drop:
-        if (op.phase.load(std::memory_order_relaxed) == Operation::kDone)
-          operations_.release({call.operation, call.generation});
+        if (auto* op = find_operation({call.operation, call.generation}))
+          op->detached = true;
         else
-          op.detached = true;
+          operations_.release({call.operation, call.generation});
         break;
       case Call::Kind::add_memory:
         memory_.push_back(call.memory);
@@ -173,6 +172,7 @@ void Engine::accept(std::uint32_t index) {
   // A tick of another thread may have overtaken the call on its way here; the clock that it ended
   // is then complete without this call, empty parts and all.
   op.clock = std::max(op.clock, keeper_.local());
+  op.taken = op.generation.load(std::memory_order_relaxed);
   op.stage = Operation::Stage::blocked;
   op.started = op.detached = op.ambiguous = op.incomplete = false;
   op.end_code = Errc::ok;

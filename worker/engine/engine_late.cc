@@ -1,6 +1,6 @@
-// Operations that come to their deadlines. A pull that waits for another
-// worker names it: servers know who held G back when it last rose, the scheduler knows who does
-// now, so it is asked while the pull lets go. One question serves all pulls of this worker.
+// Operations that come to their deadlines. A pull that waits for another worker names it: servers
+// know who held G back when it last rose, the scheduler knows who does now, so it is asked while
+// the pull lets go. One question serves all pulls of this worker.
 
 #include <fmt/core.h>
 
@@ -20,17 +20,18 @@ void Engine::expire(TimePoint now) {
     const auto& op = operations_[index];
     const auto due = op.stage == Operation::Stage::letting_go ? op.force_at : op.deadline;
     if (due <= now)
-      ended_.push_back(index);
+      ended_.push_back(id_of(index));
     else
       next_expiry_ = std::min(next_expiry_, due);
   }
-  for (const auto index : ended_) {
-    auto& op = operations_[index];
-    if (!op.pending()) continue;
-    if (op.stage == Operation::Stage::letting_go)
-      force_end(op);
+  // A connection that breaks for one of them may end others.
+  for (const auto id : ended_) {
+    auto* op = find_operation(id);
+    if (op == nullptr) continue;
+    if (op->stage == Operation::Stage::letting_go)
+      force_end(*op);
     else
-      expire(op);
+      expire(*op);
   }
 }
 
@@ -70,14 +71,13 @@ void Engine::on_straggler(NodeId about, const FrameView& answer) {
   std::erase(questions_, about);
   const auto told = decode<Straggler>(answer.meta);
   if (told.ok()) seen_global_clock_ = std::max(seen_global_clock_, answer.header.clock);
-  for (const auto index : std::vector<std::uint32_t>(active_)) {
-    auto& op = operations_[index];
-    if (!op.pending()) continue;
-    if (!op.asks_scheduler || op.awaited != about) continue;
-    op.asks_scheduler = false;
-    if (told.ok()) op.straggler = *told;
-    op.force_at = kNever;  // it is not asked again
-    end_letting_go(op);
+  for (const auto id : active_ids()) {
+    auto* op = find_operation(id);
+    if (op == nullptr || !op->asks_scheduler || op->awaited != about) continue;
+    op->asks_scheduler = false;
+    if (told.ok()) op->straggler = *told;
+    op->force_at = kNever;  // it is not asked again
+    end_letting_go(*op);
   }
 }
 

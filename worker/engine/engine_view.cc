@@ -61,17 +61,20 @@ void Engine::on_view() {
     return cut_off();
   for (auto& server : servers_) server->session->set_epoch(seen_view_->epoch);
   reroute();
-  for (const auto index : std::vector<std::uint32_t>(active_)) {
-    auto& op = operations_[index];
-    if (!op.pending()) continue;
-    if (op.opened_id.value != 0) finish_opened(op);
-    if (!op.pending() || op.table == nullptr) continue;
-    auto* table = find_table(op.table->id);
+  for (const auto id : active_ids()) {
+    auto* op = find_operation(id);
+    if (op == nullptr) continue;
+    if (op->opened_id.value != 0) {
+      finish_opened(*op);
+      continue;
+    }
+    if (op->table == nullptr) continue;
+    const auto* table = find_table(op->table->id);
     if (table != nullptr && table->info != nullptr) continue;
-    if (op.kind == OperationKind::control && op.control == FrameKind::drop_table)
-      finish(op, Errc::ok, {});  // what it asked for has happened; the answer comes behind the view
+    if (op->kind == OperationKind::control && op->control == FrameKind::drop_table)
+      finish(*op, Errc::ok, {});  // It has happened; the answer comes behind the view.
     else
-      let_go(op, Errc::unknown_name, fmt::format("table '{}' was dropped", op.table->spec.name));
+      let_go(*op, Errc::unknown_name, fmt::format("table '{}' was dropped", op->table->spec.name));
   }
 }
 
@@ -81,13 +84,13 @@ void Engine::cut_off() {
   left_ = left_ || std::any_of(active_.begin(), active_.end(),
                                [&](auto index) { return is_leave(operations_[index]); });
   reroute();
-  for (const auto index : std::vector<std::uint32_t>(active_)) {
-    auto& op = operations_[index];
-    if (!op.pending()) continue;
-    if (is_leave(op))
-      finish(op, Errc::ok, {});  // what it asked for has happened; the answer comes behind the view
+  for (const auto id : active_ids()) {
+    auto* op = find_operation(id);
+    if (op == nullptr) continue;
+    if (is_leave(*op))
+      finish(*op, Errc::ok, {});  // It has happened; the answer comes behind the view.
     else
-      let_go(op, Errc::fenced, why_cut_off());
+      let_go(*op, Errc::fenced, why_cut_off());
   }
 }
 
@@ -326,10 +329,9 @@ void Engine::on_control_answer(const Incoming& answer) {
   const auto generation = static_cast<std::uint32_t>(answer.context >> 32);
   if (generation == 0) return on_straggler(NodeId(index), answer.frame);
   if (index >= operations_.capacity()) return;
-  auto& op = operations_[index];
-  if (op.generation.load(std::memory_order_relaxed) != generation || !op.pending() ||
-      op.kind != OperationKind::control)
-    return;
+  auto* const found = find_operation({index, generation});
+  if (found == nullptr || found->kind != OperationKind::control) return;
+  auto& op = *found;
   op.asked = RequestId{};
   const auto code = static_cast<Errc>(answer.frame.header.status);
   // A refusal carries its sentence as the payload; so does the status report.

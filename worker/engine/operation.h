@@ -97,10 +97,6 @@ struct Operation {
   std::atomic<std::uint32_t> sleepers{0};  ///< threads in futex_wait on `phase`
   std::atomic<bool> cancel_asked{false};
   std::atomic<std::uint32_t> generation{0};
-  bool pending() const {
-    const auto now = phase.load(std::memory_order_relaxed);
-    return now == kPending || now == kNeedsTick;
-  }
 
   // Results: written by the engine before `phase` becomes kDone.
   Errc code = Errc::ok;
@@ -111,6 +107,7 @@ struct Operation {
   // The engine's own.
   enum class Stage : std::uint8_t { blocked, running, letting_go };
   Stage stage = Stage::blocked;
+  std::uint32_t taken = 0;     ///< the generation that the loop has taken in and not ended yet
   bool started = false;        ///< has left Stage::blocked by being sent
   bool detached = false;       ///< its ticket is gone
   bool holds_push = false;     ///< counts as an unended push of its clock, before it has requests
