@@ -1,5 +1,6 @@
 // What an operation says of itself when it is cancelled between two tries.
 
+#include <array>
 #include <span>
 #include <vector>
 
@@ -62,6 +63,26 @@ TEST_F(LettingGo, APushOfWhichNothingIsHeardIsNotCalledCancelled) {
   run(std::chrono::seconds(1));
   EXPECT_TRUE(network_.violations().empty());
   network_.unprotect(memory);
+}
+
+/// No tick would end the pull, whose server says nothing yet: the push waits for how it ends.
+TEST_F(LettingGo, APushThatFollowsACancelledPullOfTheNextClockNeedsNoTick) {
+  start(1, {dense("t", Apply::on_arrival)});
+  wait(0, pull(0, 0, std::chrono::seconds(1)));
+  const auto pulled = pull(0, 0, std::chrono::seconds(60), 1);
+  run(std::chrono::milliseconds(10));
+  network_.stop(server_node_);
+  cancel(0, pulled);
+  run(std::chrono::milliseconds(10));
+  ASSERT_FALSE(done(0, pulled));
+  EXPECT_EQ(engine(0).operation(pulled).phase.load(), Operation::kPending);
+  const std::array after{pulled};
+  const auto pushed = push(0, 0, {0, kRows}, after);
+  run(std::chrono::milliseconds(10));
+  EXPECT_FALSE(done(0, pushed));
+  network_.resume(server_node_);
+  EXPECT_EQ(wait(0, pulled).code, Errc::cancelled);
+  EXPECT_EQ(wait(0, pushed).code, Errc::cancelled) << engine(0).operation(pushed).detail;
 }
 
 }  // namespace

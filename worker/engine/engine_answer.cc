@@ -228,6 +228,7 @@ void Engine::let_go(Operation& op, Errc code, std::string detail) {
   if (op.stage == Operation::Stage::letting_go) return;
   const bool was_blocked = op.stage == Operation::Stage::blocked;
   op.stage = Operation::Stage::letting_go;
+  recheck_needs_tick_ = true;
   op.end_code = code;
   op.end_detail = std::move(detail);
   op.force_at = deadline_after(now_, options_.cancel_grace);

@@ -34,7 +34,8 @@ bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& fail
       if (!id.valid()) continue;
       const auto& other = operations_[id.index];
       // Only this worker's own tick could end it, and that tick waits for this push.
-      if (blocked.pushes && other.kind == OperationKind::pull && other.need > op.clock)
+      const bool ending = other.stage == Operation::Stage::letting_go;
+      if (blocked.pushes && !ending && other.kind == OperationKind::pull && other.need > op.clock)
         failed = Error{Errc::needs_tick,
                        fmt::format("a push at clock {} follows a pull that needs clock {}: call "
                                    "tick() between them",

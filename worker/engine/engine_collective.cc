@@ -72,6 +72,7 @@ void Engine::complete_contributions(WorkerClock clock) {
 /// and after the round that it has contributed to.
 bool Engine::needs_tick(const Operation& op) {
   if (op.kind != OperationKind::pull && op.kind != OperationKind::push_pull) return false;
+  if (op.stage == Operation::Stage::letting_go) return false;  // ends without a tick
   if (op.need <= keeper_.local()) return false;
   const auto* table = find_table(op.table->id);
   return table == nullptr || !table->collective() || op.need != keeper_.local() + 1 ||
