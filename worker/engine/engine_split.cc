@@ -16,6 +16,33 @@ namespace {
 /// (Session::Options::meta_bytes_max): 900 runs of 48 or 56 bytes, and a signature for each.
 constexpr std::size_t kRunsPerRequestMax = 900;
 
+/// Parts of a request: far below what a server takes in one (kPartsMax), however large the table
+/// and small its segments, and few enough that a retry repeats little.
+constexpr std::uint32_t kPartsPerRequestMax = 4096;
+
+/// Cuts the first `parts` of the run's parts off.
+Run cut_front(Run& run, std::uint32_t parts, const Geometry& geometry, bool by_keys,
+              std::size_t row_bytes) {
+  auto front = run;
+  if (parts == run.part_count) {
+    run.part_count = 0;
+    return front;
+  }
+  front.part_count = parts;
+  if (by_keys) {
+    front.row_count = parts * geometry.rows_per_segment();
+  } else {
+    const auto last = geometry.segment_of(run.row_begin).value + parts - 1;
+    front.row_count = geometry.rows_of(SegmentIndex(last)).end - run.row_begin;
+  }
+  run.part_count -= parts;
+  run.row_begin += front.row_count;
+  run.row_count -= front.row_count;
+  run.offset += front.row_count * row_bytes;
+  run.first_part += parts;
+  return front;
+}
+
 }  // namespace
 
 void Engine::start(Operation& op) {
@@ -136,28 +163,43 @@ std::optional<SlotIndex> Engine::lost_slot(const Table& table) const {
 /// Divides runs_ among requests: those of one server together, in order. Fills planned_.
 void Engine::plan_requests(Operation* op, Table& table, Request::Kind kind, WorkerClock clock) {
   planned_.clear();
-  for (const auto& run : runs_) {
-    const auto& chain = table.chain(run.slot);
+  const auto& shape = table.shape;
+  const bool by_keys = op != nullptr && op->by_keys;
+  const auto row_bytes = kind == Request::Kind::pull
+                             ? shape.row_bytes
+                             : shape.pushed_row_bytes(op != nullptr && op->store);
+  std::uint32_t parts = 0;  // of the last request
+  const auto begin_request = [&](NodeId server) {
+    const auto index = requests_.acquire();
+    auto& request = requests_[index];
+    request.kind = kind;
+    request.table = shape.id;
+    request.clock = clock;
+    request.server = server;
+    if (op != nullptr) {
+      request.operation = index_of(*op);
+      request.store = op->store;
+      request.by_keys = op->by_keys;
+      ++op->requests_left;
+    }
+    if (kind != Request::Kind::pull) keeper_.begin_push(clock);
+    planned_.push_back(index);
+    parts = 0;
+  };
+  for (auto rest : runs_) {
+    const auto& chain = table.chain(rest.slot);
     if (chain.lost()) continue;  // only a tick's empty parts come this far
     const auto server = kind == Request::Kind::pull ? chain.tail() : chain.head();
-    if (planned_.empty() || requests_[planned_.back()].server != server ||
-        requests_[planned_.back()].runs.size() == kRunsPerRequestMax) {
-      const auto index = requests_.acquire();
-      auto& request = requests_[index];
-      request.kind = kind;
-      request.table = table.shape.id;
-      request.clock = clock;
-      request.server = server;
-      if (op != nullptr) {
-        request.operation = index_of(*op);
-        request.store = op->store;
-        request.by_keys = op->by_keys;
-        ++op->requests_left;
-      }
-      if (kind != Request::Kind::pull) keeper_.begin_push(clock);
-      planned_.push_back(index);
+    while (rest.part_count > 0) {
+      if (planned_.empty() || requests_[planned_.back()].server != server ||
+          requests_[planned_.back()].runs.size() == kRunsPerRequestMax ||
+          parts == kPartsPerRequestMax)
+        begin_request(server);
+      const auto count = std::min(rest.part_count, kPartsPerRequestMax - parts);
+      requests_[planned_.back()].runs.push_back(
+          cut_front(rest, count, shape.geometry, by_keys, row_bytes));
+      parts += count;
     }
-    requests_[planned_.back()].runs.push_back(run);
   }
 }
 
