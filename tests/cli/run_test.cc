@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "tests/cli/captured.h"
+#include "tests/support/temp_dir.h"
 
 namespace shoal::cli {
 namespace {
@@ -20,9 +21,6 @@ constexpr auto kScheduler = "echo 127.0.0.1:1234 > $2.new; mv $2.new $2; ";
 class RunTest : public testing::Test {
  protected:
   void SetUp() override {
-    std::string pattern = (fs::temp_directory_path() / "run-test-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
     ::setenv("TMPDIR", directory_.c_str(), 1);
     options_.scheduler = {"sh", "-c", std::string(kScheduler) + kWait, "scheduler"};
     options_.server = {"sh", "-c", kWait};
@@ -33,7 +31,6 @@ class RunTest : public testing::Test {
   void TearDown() override {
     EXPECT_TRUE(fs::is_empty(directory_)) << "files were left behind";
     ::unsetenv("TMPDIR");
-    fs::remove_all(directory_);
   }
   int run(const std::string& script) {
     options_.command = {"sh", "-c", script};
@@ -41,7 +38,8 @@ class RunTest : public testing::Test {
   }
 
   SteadyClock clock_;
-  fs::path directory_;
+  TempDir temporary_;
+  const fs::path directory_ = temporary_.path();
   Captured out_, err_;
   RunOptions options_;
 };

@@ -6,23 +6,20 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/support/temp_dir.h"
+
 namespace shoal {
 namespace {
 
 class ConfigTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "shoal-config-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
   std::string file(const std::string& text) {
     const auto path = directory_ / "shoal.toml";
     std::ofstream(path) << text;
     return path.string();
   }
-  std::filesystem::path directory_;
+  TempDir temporary_;
+  const std::filesystem::path directory_ = temporary_.path();
 };
 
 TEST_F(ConfigTest, LaterSourcesWinAndAreRemembered) {

@@ -7,15 +7,16 @@
 #include <fstream>
 #include <iterator>
 
+#include "tests/support/temp_dir.h"
+
 namespace shoal {
 namespace {
 
 namespace fs = std::filesystem;
 
 TEST(OutputPath, IsTriedAndLeftAsItWas) {
-  auto pattern = (fs::temp_directory_path() / "shoal-output-XXXXXX").string();
-  ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-  const fs::path directory = pattern;
+  const TempDir temporary;
+  const fs::path& directory = temporary.path();
   EXPECT_TRUE(check_output(directory / "new").ok());
   EXPECT_TRUE(fs::is_empty(directory));
 
@@ -35,7 +36,6 @@ TEST(OutputPath, IsTriedAndLeftAsItWas) {
     EXPECT_EQ(status.code(), Errc::io);
     EXPECT_NE(status.error().what.find(path), std::string::npos);
   }
-  fs::remove_all(directory);
 }
 
 }  // namespace

@@ -6,19 +6,15 @@
 #include <filesystem>
 #include <fstream>
 
+#include "tests/support/temp_dir.h"
+
 namespace shoal {
 namespace {
 
 class TokenTest : public testing::Test {
  protected:
-  void SetUp() override {
-    std::string pattern = (std::filesystem::temp_directory_path() / "shoal-token-XXXXXX").string();
-    ASSERT_NE(::mkdtemp(pattern.data()), nullptr);
-    directory_ = pattern;
-  }
-  void TearDown() override { std::filesystem::remove_all(directory_); }
-
-  std::filesystem::path directory_;
+  TempDir temporary_;
+  const std::filesystem::path directory_ = temporary_.path();
 };
 
 TEST_F(TokenTest, MustBePrivateAndThere) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tests/e2e/process.h"
+#include "tests/support/temp_dir.h"
 
 namespace shoal::e2e {
 

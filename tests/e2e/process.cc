@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <utility>
@@ -73,17 +74,6 @@ bool has_ended(pid_t pid, SteadyTime end) {
 }
 
 }  // namespace
-
-TempDir::TempDir() {
-  std::string name = (std::filesystem::temp_directory_path() / "shoal-e2e-XXXXXX").string();
-  SHOAL_ASSERT(::mkdtemp(name.data()) != nullptr, "mkdtemp");
-  path_ = name;
-}
-
-TempDir::~TempDir() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
 
 Process::Process(std::string name, std::vector<std::string> argv, const Environment& environment)
     : name_(std::move(name)) {

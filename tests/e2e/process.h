@@ -4,7 +4,6 @@
 
 #include <chrono>
 #include <condition_variable>
-#include <filesystem>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -17,19 +16,6 @@ namespace shoal::e2e {
 /// How long a test waits for something that must come. Generous: a bound on hanging, not a verdict
 /// on speed.
 inline constexpr std::chrono::seconds kPatience(30);
-
-/// A directory of its own, removed with all that is in it.
-class TempDir {
- public:
-  TempDir();
-  ~TempDir();
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// A child process whose output is read line by line. It dies with the test (PR_SET_PDEATHSIG), is
 /// killed by the destructor, and never blocks on a full pipe: a thread reads all that it writes.

@@ -5,6 +5,7 @@
 #include <csignal>
 
 #include "tests/e2e/cluster.h"
+#include "tests/support/temp_dir.h"
 
 namespace shoal::e2e {
 namespace {

@@ -1,32 +1,23 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <zlib.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <string_view>
 
+#include "tests/support/temp_dir.h"
+
 namespace shoal::sparse_lr {
 
-/// A directory of its own for a test, gone at its end.
+/// Files of a test, gone at its end.
 class ScratchFiles {
  public:
-  ScratchFiles() {
-    std::string name = ::testing::TempDir() + "sparse_lr_XXXXXX";
-    EXPECT_NE(::mkdtemp(name.data()), nullptr);
-    directory_ = name;
-  }
-  ScratchFiles(const ScratchFiles&) = delete;
-  ScratchFiles& operator=(const ScratchFiles&) = delete;
-  ~ScratchFiles() { std::filesystem::remove_all(directory_); }
-
-  std::string directory() const { return directory_.string(); }
-  std::string path(const std::string& name) const { return (directory_ / name).string(); }
+  std::string directory() const { return directory_.path().string(); }
+  std::string path(const std::string& name) const { return (directory_.path() / name).string(); }
   std::string write(const std::string& name, std::string_view text) const {
     std::ofstream(path(name), std::ios::binary) << text;
     return path(name);
@@ -45,7 +36,7 @@ class ScratchFiles {
   }
 
  private:
-  std::filesystem::path directory_;
+  TempDir directory_;
 };
 
 /// Whether a program of this name can be run.

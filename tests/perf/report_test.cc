@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "perf/perf.h"
+#include "tests/support/temp_dir.h"
 
 namespace shoal::perf {
 namespace {
@@ -60,9 +61,8 @@ TEST(Report, Json) {
 
 TEST(Report, APictureIsDrawn) {
   const Settings settings{.transport = "tcp", .peer = "it's here"};
-  std::string directory = testing::TempDir() + "report_XXXXXX";
-  ASSERT_NE(::mkdtemp(directory.data()), nullptr);
-  const auto path = std::filesystem::path(directory) / "it's a picture.png";
+  const TempDir directory;
+  const auto path = directory.path() / "it's a picture.png";
   const auto script = plot_script(
       settings, {line_of(Op::push_pull, 8), line_of(Op::push_pull, 512), line_of(Op::read, 8)},
       path.string());
@@ -74,7 +74,6 @@ TEST(Report, APictureIsDrawn) {
     EXPECT_EQ(drawn.error().code, Errc::unavailable) << drawn.error().message();
     EXPECT_NE(drawn.error().what.find("gnuplot-nox"), std::string::npos);
   }
-  std::filesystem::remove_all(directory);
 }
 
 TEST(Report, WhatGnuplotSaysIsTold) {

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "tests/core/cluster_fixture.h"
+#include "tests/support/temp_dir.h"
 
 namespace shoal {
 namespace {
@@ -19,14 +20,6 @@ namespace fs = std::filesystem;
 
 class ViewStoreTest : public testing::Test {
  protected:
-  void SetUp() override {
-    auto pattern = (fs::temp_directory_path() / "shoal-store-XXXXXX").string();
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    home_ = pattern;
-    directory_ = home_ / "state";
-  }
-  void TearDown() override { fs::remove_all(home_); }
-
   FileViewStore open() { return FileViewStore::open(directory_.string()).value(); }
   std::string read() {
     std::ifstream in(directory_ / "view", std::ios::binary);
@@ -36,7 +29,8 @@ class ViewStoreTest : public testing::Test {
     std::ofstream(directory_ / "view", std::ios::binary) << bytes;
   }
 
-  fs::path home_, directory_;
+  TempDir home_;
+  const fs::path directory_ = home_.path() / "state";
   StoredView first_{small_view(),
                     301,
                     131,
