@@ -2,13 +2,11 @@
 
 #include <dlfcn.h>
 #include <fmt/core.h>
-#include <link.h>
 
-#include <algorithm>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <vector>
+
+#include "core/ops/object_file.h"
 
 namespace shoal {
 
@@ -22,31 +20,6 @@ std::string loader_reason() {
 
 std::string describe(const PluginAbi& abi) {
   return fmt::format("version {} ({}/{})", abi.version, abi.rule_kind_bytes, abi.rule_set_bytes);
-}
-
-/// Reads a T at `offset`. False: the file ends before.
-template <class T>
-bool read_at(std::ifstream& file, std::uint64_t offset, T& value) {
-  file.seekg(static_cast<std::streamoff>(offset));
-  file.read(reinterpret_cast<char*>(&value), sizeof value);
-  return file.good();
-}
-
-/// Where the file of an object of this machine's kind has to end at the earliest: behind its
-/// headers and what they say is in the file. 0: it is no such object, or its headers are cut off.
-/// See the System V ABI, "Object Files".
-std::uint64_t object_bytes(std::ifstream& file) {
-  ElfW(Ehdr) header;
-  if (!read_at(file, 0, header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-      header.e_phentsize != sizeof(ElfW(Phdr)))
-    return 0;
-  auto end = header.e_shoff + std::uint64_t{header.e_shnum} * header.e_shentsize;
-  for (std::uint64_t i = 0; i < header.e_phnum; ++i) {
-    ElfW(Phdr) part;
-    if (!read_at(file, header.e_phoff + i * sizeof part, part)) return 0;
-    if (part.p_type == PT_LOAD) end = std::max<std::uint64_t>(end, part.p_offset + part.p_filesz);
-  }
-  return end;
 }
 
 /// The loader maps a file without a look at its size; the pages that are missing would end this
