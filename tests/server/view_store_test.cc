@@ -137,9 +137,9 @@ TEST_F(ViewStoreTest, TwoSchedulersNeverShareADirectory) {
 }
 
 TEST_F(ViewStoreTest, ADirectoryThatCannotBeMadeIsAnError) {
-  EXPECT_EQ(FileViewStore::open((home_ / "no" / "such").string()).code(), Errc::io);
-  std::ofstream(home_ / "file") << "x";
-  EXPECT_EQ(FileViewStore::open((home_ / "file").string()).code(), Errc::io);
+  EXPECT_EQ(FileViewStore::open((home_.path() / "no" / "such").string()).code(), Errc::io);
+  std::ofstream(home_.path() / "file") << "x";
+  EXPECT_EQ(FileViewStore::open((home_.path() / "file").string()).code(), Errc::io);
 }
 
 TEST(MemoryViewStore, OutlivesItsScheduler) {

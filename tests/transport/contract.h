@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <ostream>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -145,5 +146,11 @@ inline std::uint64_t first_seed() {
 
 /// `size` bytes that follow from `seed`.
 std::vector<std::byte> pattern(std::size_t size, std::uint64_t seed);
+
+/// All of it.
+inline MemoryView all(std::vector<std::byte>& bytes) { return host_view(std::span(bytes)); }
+inline ConstMemoryView all(const std::vector<std::byte>& bytes) {
+  return {bytes.data(), bytes.size()};
+}
 
 }  // namespace shoal::contract

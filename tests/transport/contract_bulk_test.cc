@@ -14,9 +14,6 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
-MemoryView all(Bytes& bytes) { return host_view(std::span(bytes)); }
-ConstMemoryView all(const Bytes& bytes) { return {bytes.data(), bytes.size()}; }
-
 bool only(const Bytes& bytes, std::byte value) {
   return std::all_of(bytes.begin(), bytes.end(), [&](std::byte each) { return each == value; });
 }
