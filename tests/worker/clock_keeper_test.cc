@@ -30,7 +30,7 @@ TEST(ClockKeeper, HoldsBackForTheOldestOpenPush) {
   EXPECT_EQ(keeper.reported(), WorkerClock(0));
   keeper.end_push(WorkerClock(0));
   EXPECT_EQ(keeper.reported(), WorkerClock(2));
-  EXPECT_EQ(keeper.unended(), 0u);
+  EXPECT_EQ(keeper.unended_below(WorkerClock(3)), 0u);
 }
 
 TEST(ClockKeeper, AgreesWithAMapOverManySteps) {

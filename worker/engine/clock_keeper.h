@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -9,54 +10,56 @@
 namespace shoal {
 
 /// Which clock a worker may report: the highest r such that every push issued at a clock below r
-/// has ended. Counts unended pushes by clock. See docs/design/protocol.md, "Clocks and staleness".
+/// has ended. Counts unended pushes by clock, however far apart these are. See
+/// docs/design/protocol.md, "Clocks and staleness".
 class ClockKeeper {
  public:
   void start(WorkerClock clock) {
-    local_ = reported_ = clock;
-    open_.assign(16, 0);
+    local_ = clock;
+    open_.clear();
   }
   WorkerClock local() const { return local_; }
-  WorkerClock reported() const { return reported_; }
+  WorkerClock reported() const { return open_.empty() ? local_ : open_.front().clock; }
 
   void begin_push(WorkerClock clock) {
-    SHOAL_ASSERT(clock >= reported_ && clock <= local_, "a push outside the open clocks");
-    ++at(clock);
+    SHOAL_ASSERT(clock >= reported() && clock <= local_, "a push outside the open clocks");
+    const auto at = find(clock);
+    if (at != open_.end() && at->clock == clock)
+      ++at->pushes;
+    else
+      open_.insert(at, {clock, 1});
   }
   void end_push(WorkerClock clock) {
-    SHOAL_ASSERT(at(clock) > 0, "more pushes ended than were issued");
-    --at(clock);
-    advance();
+    const auto at = find(clock);
+    SHOAL_ASSERT(at != open_.end() && at->clock == clock, "more pushes ended than were issued");
+    if (--at->pushes == 0) open_.erase(at);
   }
-  void tick() {
-    ++local_;
-    if (static_cast<std::size_t>(local_ - reported_) >= open_.size()) grow();
-    at(local_) = 0;
-    advance();
+  void tick() { ++local_; }
+  /// Unended pushes of the clock, and of all clocks below it.
+  std::uint64_t unended_at(WorkerClock clock) const {
+    for (const auto& open : open_)
+      if (open.clock == clock) return open.pushes;
+    return 0;
   }
-  /// Unended pushes of all clocks.
-  std::uint64_t unended() const {
+  std::uint64_t unended_below(WorkerClock clock) const {
     std::uint64_t sum = 0;
-    for (auto c = reported_; c <= local_; ++c) sum += open_[slot(c)];
+    for (const auto& open : open_)
+      if (open.clock < clock) sum += open.pushes;
     return sum;
   }
 
  private:
-  std::size_t slot(WorkerClock clock) const {
-    return static_cast<std::size_t>(clock.value) & (open_.size() - 1);
+  struct Open {
+    WorkerClock clock;
+    std::uint64_t pushes = 0;
+  };
+  /// Where the clock stands, or would.
+  std::vector<Open>::iterator find(WorkerClock clock) {
+    return std::lower_bound(open_.begin(), open_.end(), clock,
+                            [](const Open& open, WorkerClock c) { return open.clock < c; });
   }
-  std::uint32_t& at(WorkerClock clock) { return open_[slot(clock)]; }
-  void advance() {
-    while (reported_ < local_ && at(reported_) == 0) ++reported_;
-  }
-  void grow() {
-    std::vector<std::uint32_t> wider(open_.size() * 2, 0);
-    for (auto c = reported_; c < local_; ++c)
-      wider[static_cast<std::size_t>(c.value) & (wider.size() - 1)] = open_[slot(c)];
-    open_.swap(wider);
-  }
-  WorkerClock local_, reported_;
-  std::vector<std::uint32_t> open_;  ///< a ring, by the low bits of the clock
+  WorkerClock local_;
+  std::vector<Open> open_;  ///< clocks with unended pushes, ascending
 };
 
 }  // namespace shoal

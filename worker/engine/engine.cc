@@ -42,6 +42,7 @@ Engine::Engine(Transport& transport, const Clock& clock, Options options)
       operations_(options_.operations_max),
       // An operation is submitted, cancelled and dropped at most once each; the rest is for memory.
       calls_(std::size_t{options_.operations_max} * 4),
+      flushes_(options_.operations_max),
       plans_(options_.plan_keys_min, options_.plan_bytes_max),
       events_(kEventsPerTurn) {
   SHOAL_ASSERT(
@@ -162,6 +163,17 @@ void Engine::report_clock() {
   link_.tick(told_);
 }
 
+/// What holds the reported clock, and the flushes that come behind it.
+void Engine::begin_push(WorkerClock clock, std::uint64_t place) {
+  keeper_.begin_push(clock);
+  flushes_.begin_push(clock, place);
+}
+
+void Engine::end_push(WorkerClock clock, std::uint64_t place) {
+  keeper_.end_push(clock);
+  flushes_.end_push(clock, place);
+}
+
 // ---- The end of operations.
 
 std::uint32_t Engine::index_of(const Operation& op) const {
@@ -196,7 +208,7 @@ void Engine::remove_active(std::uint32_t index) {
 /// operation's memory.
 void Engine::finish(Operation& op, Errc code, std::string detail) {
   const auto index = index_of(op);
-  if (std::exchange(op.holds_push, false)) keeper_.end_push(op.clock);
+  if (std::exchange(op.holds_push, false)) end_push(op.clock, op.place);
   op.source_region.revoke();
   op.target_region.revoke();
   if (op.plan) plans_.give(std::move(op.plan));
@@ -236,15 +248,9 @@ void Engine::finish_if_done(Operation& op) {
 }
 
 void Engine::finish_flushes() {
-  if (flushes_ == 0 || keeper_.unended() != 0) return;
-  for (std::size_t i = 0; i < active_.size();) {
-    auto& op = operations_[active_[i]];
-    if (op.kind == OperationKind::flush) {
-      --flushes_;
-      finish(op, Errc::ok, {});
-      i = 0;
-    } else
-      ++i;
+  while (const auto settled = flushes_.settled(keeper_.reported())) {
+    flushes_.close(*settled);
+    finish(operations_[*settled], Errc::ok, {});
   }
 }
 

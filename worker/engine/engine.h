@@ -18,6 +18,7 @@
 #include "transport/session.h"
 #include "transport/transport.h"
 #include "worker/engine/clock_keeper.h"
+#include "worker/engine/flush_keeper.h"
 #include "worker/engine/key_plans.h"
 #include "worker/engine/operation.h"
 #include "worker/engine/request.h"
@@ -163,6 +164,8 @@ class Engine final : public Pollable {
   void dispatch(const Event& event, TimePoint now);
   void advance_clock(WorkerClock to);
   void report_clock();
+  void begin_push(WorkerClock clock, std::uint64_t place);
+  void end_push(WorkerClock clock, std::uint64_t place);
   void finish(Operation& op, Errc code, std::string detail);
   void finish_if_done(Operation& op);
   void set_phase(Operation& op, Operation::Phase phase);
@@ -180,7 +183,8 @@ class Engine final : public Pollable {
   void split_range(const Table& table, RowRange rows, std::size_t row_bytes, Row origin);
   Status split_keys(Operation& op, Table& table, bool push);
   std::optional<SlotIndex> lost_slot(const Table& table) const;
-  void plan_requests(Operation* op, Table& table, Request::Kind kind, WorkerClock clock);
+  void plan_requests(Operation* op, Table& table, Request::Kind kind, WorkerClock clock,
+                     std::uint64_t place);
   void assign_sequences(Request& request);
 
   // engine_collective.cc: contributions to rounds
@@ -230,7 +234,7 @@ class Engine final : public Pollable {
   std::string why_cut_off() const;
   std::string why_refused(const Operation& op, NodeId server, Errc code,
                           const AnswerParts& answer) const;
-  std::string why_unsettled();
+  std::string why_unsettled(const Operation& op);
   std::string explain() const;
 
   // engine_late.cc: deadlines
@@ -281,6 +285,7 @@ class Engine final : public Pollable {
   std::atomic<std::uint64_t> calls_taken_{0};
 
   ClockKeeper keeper_;
+  FlushKeeper flushes_;
   Tick told_;  ///< the last tick sent to the scheduler
   RequestTable requests_;
   KeyPlans plans_;
@@ -295,7 +300,6 @@ class Engine final : public Pollable {
   bool recheck_blocked_ = false;
   bool recheck_needs_tick_ = false;  ///< what needs_tick() looks at has changed in this turn
   std::uint64_t barriers_ = 0;       ///< arrivals that were sent: each has a number
-  std::uint32_t flushes_ = 0;        ///< operations of that kind that are not done
   TimePoint now_{};
   TimePoint next_expiry_ = kNever;
   NodeId holder_;                  ///< who held G back when a server last said

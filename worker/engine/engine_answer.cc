@@ -192,7 +192,7 @@ void Engine::release_request(std::uint32_t index) {
   auto& request = requests_[index];
   if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
   forget_early(request);
-  if (request.kind != Request::Kind::pull) keeper_.end_push(request.clock);
+  if (request.kind != Request::Kind::pull) end_push(request.clock, request.place);
   requests_.release(index);
 }
 
@@ -234,7 +234,7 @@ void Engine::let_go(Operation& op, Errc code, std::string detail) {
   op.force_at = deadline_after(now_, options_.cancel_grace);
   next_expiry_ = std::min(next_expiry_, op.force_at);
   if (op.kind == OperationKind::control) return let_go_control(op);
-  if (op.kind == OperationKind::flush) --flushes_;
+  if (op.kind == OperationKind::flush) flushes_.close(index_of(op));
   if (was_blocked || op.holds_push) let_go_blocked(op);
   ++op.requests_left;  // our own hold, so that the operation does not end under the loop
   for (const auto index : requests_of(op)) {
@@ -259,7 +259,7 @@ void Engine::let_go_blocked(Operation& op) {
   auto* table = find_table(op.table->id);
   if (table == nullptr || table->info == nullptr || !table->collective() || fenced_) return;
   split_range(*table, op.rows, table->shape.push_bytes, op.rows.begin);
-  plan_requests(nullptr, *table, Request::Kind::burn, op.clock);
+  plan_requests(nullptr, *table, Request::Kind::burn, op.clock, op.place);
   for (const auto request : planned_)
     block({Request::kNone, request, op.table->id.value, op.clock, true});
   planned_.clear();

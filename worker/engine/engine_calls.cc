@@ -189,7 +189,8 @@ void Engine::accept(std::uint32_t index) {
   next_expiry_ = std::min(next_expiry_, op.deadline);
   const bool pushes = op.kind == OperationKind::push || op.kind == OperationKind::push_pull;
   if (pushes) {
-    keeper_.begin_push(op.clock);
+    op.place = flushes_.next_place();
+    begin_push(op.clock, op.place);
     op.holds_push = true;
     auto* table = find_table(op.table->id);
     if (table != nullptr && table->collective() && !op.store) note_contribution(*table, op.rows);
@@ -198,7 +199,7 @@ void Engine::accept(std::uint32_t index) {
   if (op.kind == OperationKind::explain) return finish(op, Errc::ok, explain());
   if (op.kind == OperationKind::flush) {
     op.stage = Operation::Stage::running;
-    ++flushes_;
+    flushes_.open(index, op.clock, keeper_.unended_at(op.clock));
     return finish_flushes();
   }
   block({index, Request::kNone, op.table->id.value, op.clock, pushes});

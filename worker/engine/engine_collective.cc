@@ -62,7 +62,7 @@ void Engine::complete_contributions(WorkerClock clock) {
       runs_.back().row_count += rows.size();
       ++runs_.back().part_count;
     }
-    plan_requests(nullptr, *table, Request::Kind::burn, clock);
+    plan_requests(nullptr, *table, Request::Kind::burn, clock, flushes_.next_place());
     for (const auto index : planned_)
       block({Request::kNone, index, table->shape.id.value, clock, true});
   }

@@ -40,7 +40,7 @@ void Engine::expire(Operation& op) {
     return let_go(op, Errc::timed_out,
                   fmt::format("the scheduler {} did not answer in time: {}",
                               options_.scheduler.to_string(), link_.explain()));
-  if (op.kind == OperationKind::flush) return let_go(op, Errc::timed_out, why_unsettled());
+  if (op.kind == OperationKind::flush) return let_go(op, Errc::timed_out, why_unsettled(op));
   bool lost = false;
   auto why = why_late(op, lost);
   let_go(op, lost ? Errc::peer_lost : Errc::timed_out, std::move(why));

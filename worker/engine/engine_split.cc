@@ -75,10 +75,10 @@ void Engine::start_push(Operation& op) {
   std::uint64_t rows = 0;
   for (const auto& run : runs_) rows += run.row_count;
   bytes_pushed_.fetch_add(rows * row_bytes, std::memory_order_relaxed);
-  plan_requests(&op, table, Request::Kind::push, op.clock);
+  plan_requests(&op, table, Request::Kind::push, op.clock, op.place);
   for (const auto index : planned_) assign_sequences(requests_[index]);
   op.holds_push = false;
-  keeper_.end_push(op.clock);  // the operation's own; each of its requests holds one now
+  end_push(op.clock, op.place);  // the operation's own; each of its requests holds one now
   post_planned();
 }
 
@@ -96,7 +96,7 @@ void Engine::start_pull(Operation& op) {
     for (auto& run : runs_) run.after = table.next_q[run.slot.value] - 1;
   op.completion = {WorkerClock(std::numeric_limits<std::int64_t>::max()),
                    WorkerClock(std::numeric_limits<std::int64_t>::min())};
-  plan_requests(&op, table, Request::Kind::pull, op.use_clock);
+  plan_requests(&op, table, Request::Kind::pull, op.use_clock, op.place);
   post_planned();
 }
 
@@ -161,7 +161,8 @@ std::optional<SlotIndex> Engine::lost_slot(const Table& table) const {
 }
 
 /// Divides runs_ among requests: those of one server together, in order. Fills planned_.
-void Engine::plan_requests(Operation* op, Table& table, Request::Kind kind, WorkerClock clock) {
+void Engine::plan_requests(Operation* op, Table& table, Request::Kind kind, WorkerClock clock,
+                           std::uint64_t place) {
   planned_.clear();
   const auto& shape = table.shape;
   const bool by_keys = op != nullptr && op->by_keys;
@@ -175,6 +176,7 @@ void Engine::plan_requests(Operation* op, Table& table, Request::Kind kind, Work
     request.kind = kind;
     request.table = shape.id;
     request.clock = clock;
+    request.place = place;
     request.server = server;
     if (op != nullptr) {
       request.operation = index_of(*op);
@@ -182,7 +184,7 @@ void Engine::plan_requests(Operation* op, Table& table, Request::Kind kind, Work
       request.by_keys = op->by_keys;
       ++op->requests_left;
     }
-    if (kind != Request::Kind::pull) keeper_.begin_push(clock);
+    if (kind != Request::Kind::pull) begin_push(clock, place);
     planned_.push_back(index);
     parts = 0;
   };

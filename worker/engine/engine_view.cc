@@ -265,8 +265,9 @@ std::uint32_t Engine::another_like(std::uint32_t index) {
   to.operation = from.operation;
   to.table = from.table;
   to.clock = from.clock;
+  to.place = from.place;
   if (to.operation != Request::kNone) ++operations_[to.operation].requests_left;
-  if (to.kind != Request::Kind::pull) keeper_.begin_push(to.clock);
+  if (to.kind != Request::Kind::pull) begin_push(to.clock, to.place);
   return made;
 }
 

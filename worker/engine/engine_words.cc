@@ -50,13 +50,18 @@ std::string Engine::why_refused(const Operation& op, NodeId server, Errc code,
 
 /// Why a flush has not ended. A push whose call has failed counts until its server says that it was
 /// applied or never will be.
-std::string Engine::why_unsettled() {
+std::string Engine::why_unsettled(const Operation& op) {
+  const auto& flush = flushes_.of(index_of(op));
   auto text = fmt::format(
       "of {} pushes, those among them whose calls have failed, it is not settled yet whether they "
       "are applied",
-      keeper_.unended());
-  const auto unsent = std::count_if(blocked_.begin(), blocked_.end(),
-                                    [](const Blocked& blocked) { return blocked.pushes; });
+      keeper_.unended_below(flush.clock) + flush.unended);
+  const auto unsent = std::count_if(blocked_.begin(), blocked_.end(), [&](const Blocked& blocked) {
+    if (!blocked.pushes) return false;
+    const auto place = blocked.operation != Request::kNone ? operations_[blocked.operation].place
+                                                           : requests_[blocked.request].place;
+    return flush.waits_for(blocked.clock, place);
+  });
   if (unsent > 0)
     text += fmt::format("; {} were not sent: what they come after has not ended", unsent);
   for (const auto& server : servers_) {
@@ -64,7 +69,8 @@ std::string Engine::why_unsettled() {
     for (std::uint32_t i = 0; i < requests_.size(); ++i) {
       const auto& request = requests_[i];
       const bool push = request.kind != Request::Kind::pull;
-      there += request.stage != Request::Stage::free && push && request.server == server->id;
+      there += request.stage != Request::Stage::free && push && request.server == server->id &&
+               flush.waits_for(request.clock, request.place);
     }
     if (there > 0)
       text += fmt::format("; {} wait for server {} ({})", there, server->who,

@@ -110,6 +110,7 @@ struct Operation {
   std::uint32_t taken = 0;     ///< the generation that the loop has taken in and not ended yet
   bool started = false;        ///< has left Stage::blocked by being sent
   bool detached = false;       ///< its ticket is gone
+  std::uint64_t place = 0;     ///< pushes: in the order of issue
   bool holds_push = false;     ///< counts as an unended push of its clock, before it has requests
   std::string follows_failed;  ///< why an operation of `after` failed; empty: none did
   std::uint32_t ended = 0;     ///< the generation that ended last at this place, and why

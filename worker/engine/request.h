@@ -49,7 +49,8 @@ struct Request {
   std::uint32_t operation = kNone;  ///< index; kNone: the operation has ended
   std::uint32_t generation = 0;     ///< of this Request, in the session's context
   TableId table;
-  WorkerClock clock;  ///< pushes: at which they were issued; pulls: u
+  WorkerClock clock;        ///< pushes: at which they were issued; pulls: u
+  std::uint64_t place = 0;  ///< pushes: in the order of issue
   NodeId server;
   RequestId id;              ///< of the session, while posted
   Epoch wanted;              ///< waiting: until the view is at least this
