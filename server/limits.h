@@ -48,8 +48,8 @@ struct ServerLimits {
   /// for no more than a part's apply.
   std::uint32_t events_per_turn = 32;
 
-  /// While others wait for the memory that it holds (a copy, gathered rows): a peer of whose sends
-  /// none has ended for this long loses its session.
+  /// While others wait for the memory that it holds (a copy, gathered rows, landing memory): a peer
+  /// of whose WRITEs, or READs, none has ended for this long loses its session.
   Duration stall = std::chrono::seconds(1);
 
   /// The largest part that there is: keys and values of one rule with kInputsMax inputs.

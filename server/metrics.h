@@ -24,8 +24,9 @@ struct ServerMetrics {
   std::uint64_t folds = 0;      ///< segments (dense) or slots (sparse) times clocks
   std::uint64_t copies_on_write = 0;
   std::uint64_t copies_exhausted = 0;  ///< a push found no free copy
-  std::uint64_t sends_given_up =
-      0;  ///< sessions closed because their sends held what others wait for
+  /// Sessions closed because their WRITEs or READs held memory that others waited for.
+  std::uint64_t sends_given_up = 0;
+  std::uint64_t reads_given_up = 0;
   std::uint64_t overloaded = 0;
   std::uint64_t stale_views = 0;
   std::uint64_t fenced = 0;

@@ -59,6 +59,8 @@ struct Server::State {
   bool look_again();
   bool fold();
   void close_stalled();
+  void close_stalled(Peer& peer, std::string_view what);
+  std::string name_of(NodeId node) const;
   void close_dropped();
   bool has_news() const;
   void tell_traffic();
@@ -145,7 +147,7 @@ bool Server::poll(TimePoint now) {
 TimePoint Server::next_timer() const {
   const auto& s = *state_;
   auto next = std::min({s.link.next_timer(), s.sessions.next_timer(), s.transport.next_timer(),
-                        s.pulls.next_timer()});
+                        s.pulls.next_timer(), s.plane.landing.stalls_at()});
   if (s.pushes.blocked() || s.pulls.blocked())
     next = std::min(next, deadline_after(s.plane.now, kFullRetry));
   if (!s.to_fold.empty() && s.plane.copy_waiters.empty()) next = s.plane.now;
@@ -398,15 +400,31 @@ bool Server::State::fold() {
 }
 
 void Server::State::close_stalled() {
-  auto* peer = pulls.stalled();
-  if (peer == nullptr) return;
-  ++metrics.sends_given_up;
+  if (auto* peer = pulls.stalled()) {
+    ++metrics.sends_given_up;
+    close_stalled(*peer, "taken the rows that it pulls");
+  }
+  if (auto* peer = plane.landing.stalled(plane.now)) {
+    ++metrics.reads_given_up;
+    close_stalled(*peer, "let its pushes be read");
+  }
+}
+
+void Server::State::close_stalled(Peer& peer, std::string_view what) {
   log_warn("server",
-           "node {} has not taken its rows for {} ms while others wait for the memory: its "
-           "connection is closed, it may pull again",
-           peer->node.value,
+           "{} has not {} for {} ms while others wait for the memory: its connection is closed; it "
+           "connects again by itself and goes on",
+           name_of(peer.node), what,
            std::chrono::duration_cast<std::chrono::milliseconds>(options.limits.stall).count());
-  close(*peer);
+  close(peer);
+}
+
+/// For messages to people.
+std::string Server::State::name_of(NodeId id) const {
+  const auto* node = plane.view != nullptr ? plane.view->find_node(id) : nullptr;
+  if (node == nullptr) return fmt::format("node {}", id.value);
+  const auto at = node->address.empty() ? "" : fmt::format(" at {}", node->address);
+  return fmt::format("{} '{}'{} (node {})", shoal::name_of(node->role), node->name, at, id.value);
 }
 
 /// A worker that was dropped may be one that stopped: it would hold for ever what its READs and
@@ -436,6 +454,7 @@ void Server::State::bury(Peer& peer) {
   held.drop(peer);
   pushes.drop(peer);
   pulls.drop(peer);
+  plane.landing.forget(peer);
   buried.push_back(std::move(found->second));
   peers.erase(found);
   std::erase_if(buried, [](const std::unique_ptr<Peer>& p) { return p->idle(); });

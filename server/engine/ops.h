@@ -179,12 +179,14 @@ struct Peer {
   NodeId node;
   Role role = Role::worker;
   bool gone = false;
-  Epoch told;               ///< of the view that it was sent last, with a `stale_view` answer
-  std::uint32_t held = 0;   ///< requests that wait for a newer view
-  std::uint32_t ops = 0;    ///< requests in hand
-  std::uint32_t reads = 0;  ///< parts being READ
-  std::uint32_t pins = 0;   ///< WRITEs under way
-  TimePoint moved{};        ///< when one of them last ended
+  Epoch told;                     ///< of the view that it was sent last, with a `stale_view` answer
+  std::uint32_t held = 0;         ///< requests that wait for a newer view
+  std::uint32_t ops = 0;          ///< requests in hand
+  std::uint32_t reads = 0;        ///< parts being READ
+  std::uint32_t pins = 0;         ///< WRITEs under way
+  TimePoint moved{};              ///< when one of them last ended
+  std::size_t landing_bytes = 0;  ///< of landing memory that READs from it are under way into
+  TimePoint landed_last{};        ///< when one of those last ended, or the first was posted
   List<PushOp, &PushOp::link> pushes;
   List<PullOp, &PullOp::link> pulls;
   List<Part, &Part::want> wants;
@@ -193,6 +195,7 @@ struct Peer {
   List<PullOp, &PullOp::sending> sends;
   Link<Peer> reading;  ///< has wants, and may READ
   Link<Peer> writing;  ///< has sends, and may WRITE
+  Link<Peer> landing;  ///< has READs under way into landing memory
 
   bool idle() const { return ops == 0 && reads == 0 && pins == 0 && held == 0; }
 };

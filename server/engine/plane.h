@@ -7,6 +7,7 @@
 #include "core/cluster/cluster_view.h"
 #include "core/cluster/messages.h"
 #include "server/engine/key_lists.h"
+#include "server/engine/landing.h"
 #include "server/engine/ops.h"
 #include "server/engine/shard.h"
 #include "server/limits.h"
@@ -28,7 +29,7 @@ struct Plane {
         metrics(m),
         limits(l),
         lists(l.lists_bytes),
-        landing(std::move(landing_arena)),
+        landing(std::move(landing_arena), l.stall),
         waiting(std::move(waiting_arena)),
         gathered(std::move(gather_arena)) {}
 
@@ -38,7 +39,7 @@ struct Plane {
   ServerMetrics& metrics;
   const ServerLimits& limits;
   KeyLists lists;
-  Arena landing;   ///< READ bytes
+  Landing landing;
   Arena waiting;   ///< eager bytes that have to wait
   Arena gathered;  ///< gathered rows that are being written
 

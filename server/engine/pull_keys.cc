@@ -38,12 +38,14 @@ Pulls::Step Pulls::read_keys(PullOp& op, const Piece& piece) {
   part->run = op.run;
   part->index = op.index;
   part->number = op.number;
-  part->buffer = plane_.landing.take(piece.key_bytes);
+  part->buffer = plane_.landing.take(*op.peer, piece.key_bytes);
   part->buffer_bytes = piece.key_bytes;
   if (part->buffer != nullptr &&
-      post_key_read(op, *part, part->buffer, piece.first_key, piece.key_bytes))
+      post_key_read(op, *part, part->buffer, piece.first_key, piece.key_bytes)) {
+    plane_.landing.posted(*op.peer, piece.key_bytes, plane_.now);
     return Step::sent;
-  if (part->buffer != nullptr) plane_.landing.give(part->buffer, piece.key_bytes);
+  }
+  if (part->buffer != nullptr) plane_.landing.memory().give(part->buffer, piece.key_bytes);
   parts_.give(part);
   return Step::busy;
 }
@@ -87,7 +89,9 @@ void Pulls::keys_fetched(PullOp& op) {
 
 void Pulls::key_read_done(std::uint64_t index, Errc status) {
   auto& part = parts_.at(index);
-  --part.op->peer->reads;
+  auto& peer = *part.op->peer;
+  --peer.reads;
+  if (part.buffer != nullptr) plane_.landing.ended(peer, part.buffer_bytes, plane_.now);
   part.failed = status;
   plane_.metrics.bytes_in += part.buffer_bytes;
   landed_.push_back(&part);
@@ -127,7 +131,7 @@ bool Pulls::gather_landed() {
       plane_.lists.put(slot, op.signatures[part->number], piece.rows.keys);
   }
   landed_.erase(part);
-  plane_.landing.give(part->buffer, part->buffer_bytes);
+  plane_.landing.memory().give(part->buffer, part->buffer_bytes);
   parts_.give(part);
   --op.in_flight;
   const bool more = op.ended == Errc::ok && op.run < op.runs.size();

@@ -99,7 +99,7 @@ void Pushes::advance(SlotState& slot) {
 void Pushes::advance(SlotState& slot, PushSource& source) {
   bool applied_landed = false;
   while (auto* part = source.front) {
-    if (part->bytes == Part::Bytes::here && part->arena == &plane_.landing) {
+    if (part->bytes == Part::Bytes::here && part->arena == &plane_.landing.memory()) {
       if (applied_landed) {
         if (!landed_.contains(part)) landed_.push_back(part);
         break;

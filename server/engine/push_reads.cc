@@ -75,6 +75,7 @@ void Pushes::want(Part& part) {
 }
 
 bool Pushes::start_reads() {
+  plane_.landing.begin_turn();
   bool posted = false;
   for (bool progress = true; progress;) {
     progress = false;
@@ -101,9 +102,9 @@ bool Pushes::post_reads(Part& part) {
           .known();
   part.key_bytes = listed_here ? 0 : piece.key_bytes;
   part.buffer_bytes = part.key_bytes + piece.value_bytes;
-  part.buffer = plane_.landing.take(part.buffer_bytes);
+  part.buffer = plane_.landing.take(peer, part.buffer_bytes);
   if (part.buffer == nullptr) return false;
-  part.arena = &plane_.landing;
+  part.arena = &plane_.landing.memory();
   const auto post = [&](std::byte* to, const WireSpan& span, std::uint64_t offset,
                         std::size_t bytes) {
     const auto status =
@@ -127,7 +128,7 @@ bool Pushes::post_reads(Part& part) {
     }
   }
   if (!ok) {
-    plane_.landing.give(part.buffer, part.buffer_bytes);
+    part.arena->give(part.buffer, part.buffer_bytes);
     part.buffer = nullptr;
     return false;
   }
@@ -136,15 +137,18 @@ bool Pushes::post_reads(Part& part) {
   ++op.reads;
   ++peer.reads;
   ++plane_.metrics.reads;
+  plane_.landing.posted(peer, part.buffer_bytes, plane_.now);
   return true;
 }
 
 void Pushes::read_done(std::uint64_t index, Errc status) {
   auto& part = parts_.at(index);
   if (status != Errc::ok && part.failed != Errc::revoked) part.failed = status;
-  if (--part.reads_left > 0) return;
   auto& op = *part.op;
   auto& peer = *op.peer;
+  --part.reads_left;
+  plane_.landing.ended(peer, part.reads_left == 0 ? part.buffer_bytes : 0, plane_.now);
+  if (part.reads_left > 0) return;
   --op.reads;
   --peer.reads;
   if (!peer.gone && !peer.wants.empty() && !readers_.contains(&peer)) readers_.push_back(&peer);
@@ -164,7 +168,7 @@ void Pushes::read_done(std::uint64_t index, Errc status) {
     landed_.push_back(&part);
     return;
   }
-  plane_.landing.give(part.buffer, part.buffer_bytes);
+  part.arena->give(part.buffer, part.buffer_bytes);
   part.buffer = nullptr;
   const auto failed = std::exchange(part.failed, Errc::ok);
   part.bytes = Part::Bytes::held;
