@@ -33,9 +33,11 @@ struct ServerLimits {
   /// Segments that may be written while their old bytes are still being sent.
   std::uint32_t copies_max = 64;
 
-  std::uint32_t pushes_max = 16384;  ///< requests that are not answered
+  /// Requests that are not answered, and parts of pushes that wait for their bytes or their time.
+  /// Parts that are ahead of other workers get half of the places, so that those can catch up.
+  std::uint32_t pushes_max = 16384;
+  std::uint32_t parts_max = 65536;
   std::uint32_t pulls_max = 16384;
-  std::uint32_t parts_max = 65536;  ///< parts that wait for their bytes or their time
   std::uint32_t writes_max = 16384;
   std::uint32_t held_max = 4096;  ///< requests that wait for a newer view
 

@@ -45,6 +45,7 @@ struct Part {
   std::uint32_t index = 0;
   Sequence q;
   Bytes bytes = Bytes::none;  ///< none: burnt; held: not asked for yet
+  bool early = false;         ///< it came to wait for other workers
   bool dropped = false;
   PushOp* heir = nullptr;  ///< of a dropped one: the burn that is not answered before its READ ends
   Errc failed = Errc::ok;  ///< of its READs

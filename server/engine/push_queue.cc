@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "server/engine/pushes.h"
 
@@ -11,7 +12,10 @@ namespace shoal {
 /// Gives a part its place in the queue, the end or that of an older copy.
 Pushes::Step Pushes::enqueue(PushOp& op, SlotState& slot, std::uint32_t run, std::uint32_t index,
                              const Piece& piece, const FrameView& frame, Part* replaced) {
-  auto* part = parts_.take();
+  auto& source = slot.source(op.member);
+  const bool early =
+      waits_for_others(op, slot, piece, replaced != nullptr ? replaced : source.back);
+  auto* part = early && replaced == nullptr && !room_for_early() ? nullptr : parts_.take();
   const bool burnt = (op.flags & frame_flag::kBurnt) != 0;
   const bool eager = !burnt && (op.flags & frame_flag::kRendezvous) == 0;
   if (part != nullptr && eager && !keep_bytes(*part, op, piece, frame)) {
@@ -30,7 +34,8 @@ Pushes::Step Pushes::enqueue(PushOp& op, SlotState& slot, std::uint32_t run, std
   part->number = op.parts_taken - 1;
   part->q = op.runs[run].first_q + index;
   part->bytes = burnt ? Part::Bytes::none : eager ? Part::Bytes::here : Part::Bytes::held;
-  auto& source = slot.source(op.member);
+  part->early = early;
+  early_ += early;
   if (replaced == nullptr) {
     source.sequence.accept(part->q);
     (source.front == nullptr ? source.front : source.back->next) = part;
@@ -40,6 +45,20 @@ Pushes::Step Pushes::enqueue(PushOp& op, SlotState& slot, std::uint32_t run, std
   }
   replace(slot, source, *replaced, *part);
   return Step::waits;
+}
+
+/// Whether a part waits for other workers, or behind one of its own worker that does.
+bool Pushes::waits_for_others(const PushOp& op, const SlotState& slot, const Piece& piece,
+                              const Part* before) const {
+  if (before != nullptr && before->early) return true;
+  if ((op.flags & frame_flag::kStore) != 0) return false;
+  const auto outcome = slot.admits(op.member, op.clock, plane_.global_clock, piece.rows);
+  return is_held(outcome) && outcome != Outcome::no_copy;
+}
+
+/// Those who are ahead leave half of all places to those whom they wait for.
+bool Pushes::room_for_early() const {
+  return early_ < plane_.limits.parts_max / 2 && ops_.in_use() <= plane_.limits.pushes_max / 2;
 }
 
 /// Copies the bytes of a part out of its message. False: there is no room.
@@ -141,6 +160,7 @@ Pushes::Step Pushes::try_front(SlotState& slot, PushSource& source) {
 
 /// Takes a part out of all lists but its source's queue; it is gone, or will be when its READ ends.
 void Pushes::release(Part* part) {
+  early_ -= std::exchange(part->early, false);
   landed_.erase_if_linked(part);
   if (part->bytes == Part::Bytes::wanted) part->op->peer->wants.erase(part);
   if (part->bytes == Part::Bytes::reading) {

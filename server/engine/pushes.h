@@ -66,6 +66,9 @@ class Pushes {
                  const FrameView& frame);
   Step enqueue(PushOp& op, SlotState& slot, std::uint32_t run, std::uint32_t index,
                const Piece& piece, const FrameView& frame, Part* replaced);
+  bool waits_for_others(const PushOp& op, const SlotState& slot, const Piece& piece,
+                        const Part* before) const;
+  bool room_for_early() const;
   bool keep_bytes(Part& part, const PushOp& op, const Piece& piece, const FrameView& frame);
   void replace(SlotState& slot, PushSource& source, Part& older, Part& newer);
   Outcome attempt(const PushOp& op, SlotState& slot, const Piece& piece, const std::byte* values);
@@ -93,6 +96,7 @@ class Pushes {
   const ServerFaults& faults_;
   Pool<PushOp> ops_;
   Pool<Part> parts_;
+  std::size_t early_ = 0;  ///< of parts_: how many are
   List<Peer, &Peer::reading> readers_;
   List<Part, &Part::landed> landed_;
   List<PushOp, &PushOp::finished> finished_;

@@ -325,6 +325,27 @@ TEST_F(ServerTest, FullPoolsSayOverloadedAndRecover) {
   EXPECT_EQ(server->metrics().overloaded, 1u);
 }
 
+TEST_F(ServerTest, ThoseWhoAreAheadLeaveRoomForThoseWhomTheyWaitFor) {
+  auto limits = small_limits();
+  limits.parts_max = 8;
+  start({dense(256, Apply::per_clock, 0)}, limits);
+  auto& a = *clients[0];
+  std::vector<RequestId> early;
+  for (std::uint64_t q = 1; q <= 8; ++q) early.push_back(push(a, 1, q, {0, 4}, 1, 2));
+  EXPECT_EQ(wait(a, early[4]).status, Errc::overloaded) << "half of the parts";
+  std::vector<float> values(256, 1.0f);
+  const auto lent =
+      lend(*clients[1], reinterpret_cast<std::byte*>(values.data()), 1024, Access::read);
+  EXPECT_EQ(wait(*clients[1], push_all(*clients[1], 1, 1, lent, 0)).status, Errc::ok)
+      << "a part that is READ needs a place";
+  scheduler->set_clock(1);
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(wait(a, early[i]).status, Errc::ok);
+  EXPECT_EQ(wait(a, push(a, 1, 5, {0, 4}, 1, 2)).status, Errc::ok);
+  for (std::uint64_t q = 6; q <= 9; ++q) early.push_back(push(a, 1, q, {0, 4}, 1, 3));
+  run_for(50ms);
+  EXPECT_EQ(a.answer(early.back()), nullptr) << "the places are free again";
+}
+
 TEST_F(ServerTest, CollectiveRoundsAnswerAsSoonAsAllHaveContributed) {
   auto spec = dense(200000, Apply::collective, 0, 0);
   spec.deterministic = true;

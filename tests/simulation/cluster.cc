@@ -50,12 +50,13 @@ ServerLimits small_limits(Random& random) {
   limits.gather_bytes = kSegmentBytes * 4;
   limits.copies_max = 1 + static_cast<std::uint32_t>(random.below(8));
   limits.pushes_max = limits.pulls_max = 512;
-  limits.parts_max = 2048;
   limits.writes_max = 256;
   limits.held_max = 64;
   // None, one or two, all.
   constexpr std::size_t kLists[] = {0, 2 * KeyLists::kListBytes + 40, std::size_t{1} << 20};
   limits.lists_bytes = kLists[limits.copies_max % 3];
+  constexpr std::uint32_t kParts[] = {24, 96, 2048};  // a few pushes use up the first
+  limits.parts_max = kParts[limits.copies_max / 3];
   limits.pins_per_peer = 1 + static_cast<std::uint32_t>(random.below(8));
   limits.credits = 2 + static_cast<std::uint32_t>(random.below(14));
   limits.parked_quota = 1 + static_cast<std::uint32_t>(random.below(16));
