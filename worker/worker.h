@@ -64,7 +64,9 @@ class Worker {
   /// work too; they register it for the loan.
   Result<RegisteredMemory> register_memory(MemoryView memory);
 
-  /// This worker finished an iteration: its clock goes up by one. Returns at once.
+  /// This worker finished an iteration: its clock goes up by one. Returns at once, however far
+  /// ahead of the others that is: what bounds the lead are pulls, which wait, and pushes of rounds
+  /// that a table does not take yet.
   void tick();
   WorkerClock clock() const;
   Rank rank() const;

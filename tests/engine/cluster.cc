@@ -1,5 +1,7 @@
 #include "tests/engine/cluster.h"
 
+#include "core/cluster/messages.h"
+
 namespace shoal::test {
 
 namespace {
@@ -195,6 +197,32 @@ OperationId EngineTest::barrier(std::size_t worker, Duration timeout) {
   Engine::Ask ask;
   ask.kind = OperationKind::control;
   ask.control = FrameKind::barrier;
+  return submit(worker, std::move(ask), timeout);
+}
+
+OperationId EngineTest::flush(std::size_t worker, Duration timeout) {
+  Engine::Ask ask;
+  ask.kind = OperationKind::flush;
+  return submit(worker, std::move(ask), timeout);
+}
+
+OperationId EngineTest::leave(std::size_t worker, Duration timeout) {
+  std::vector<std::byte> meta(16);
+  Writer out(meta);
+  encode(out, Leave{id(worker)});
+  meta.resize(out.size());
+  Engine::Ask ask;
+  ask.kind = OperationKind::control;
+  ask.control = FrameKind::leave;
+  ask.control_meta = std::move(meta);
+  return submit(worker, std::move(ask), timeout);
+}
+
+OperationId EngineTest::drop_table(std::size_t worker, std::size_t table, Duration timeout) {
+  Engine::Ask ask;
+  ask.kind = OperationKind::control;
+  ask.control = FrameKind::drop_table;
+  ask.table = tables_.at(table);
   return submit(worker, std::move(ask), timeout);
 }
 

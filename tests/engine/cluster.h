@@ -41,6 +41,10 @@ class EngineTest : public testing::Test {
                    std::span<const OperationId> after = {});
   OperationId store(std::size_t worker, std::size_t table, Duration timeout);
   OperationId barrier(std::size_t worker, Duration timeout);
+  OperationId flush(std::size_t worker, Duration timeout);
+  /// Without a flush before it.
+  OperationId leave(std::size_t worker, Duration timeout);
+  OperationId drop_table(std::size_t worker, std::size_t table, Duration timeout);
   void tick(std::size_t worker);
   void cancel(std::size_t worker, OperationId id);
   /// The process is killed: its ports refuse from now on.

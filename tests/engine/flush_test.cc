@@ -12,11 +12,6 @@ using std::chrono::seconds;
 
 class Flush : public EngineTest {
  protected:
-  OperationId flush(std::size_t worker, Duration timeout) {
-    Engine::Ask ask;
-    ask.kind = OperationKind::flush;
-    return submit(worker, std::move(ask), timeout);
-  }
   /// Of worker 0, and of a clock to which worker 1 has not come: it lasts until that one ticks.
   OperationId long_pull() {
     tick(0);

@@ -2,9 +2,7 @@
 
 #include <array>
 #include <span>
-#include <vector>
 
-#include "core/cluster/messages.h"
 #include "tests/engine/cluster.h"
 
 namespace shoal::test {
@@ -45,15 +43,7 @@ TEST_F(LettingGo, APushOfWhichNothingIsHeardIsNotCalledCancelled) {
   cancel(0, pushed);
   run(std::chrono::milliseconds(10));
   ASSERT_FALSE(done(0, pushed));
-  std::vector<std::byte> meta(16);
-  Writer out(meta);
-  encode(out, Leave{id(0)});
-  meta.resize(out.size());
-  Engine::Ask ask;
-  ask.kind = OperationKind::control;
-  ask.control = FrameKind::leave;
-  ask.control_meta = std::move(meta);
-  EXPECT_EQ(wait(0, submit(0, std::move(ask), std::chrono::seconds(1))).code, Errc::ok);
+  EXPECT_EQ(wait(0, leave(0, std::chrono::seconds(1))).code, Errc::ok);
   const auto& op = wait(0, pushed);
   EXPECT_EQ(op.code, Errc::timed_out) << op.detail;
   // The loan has ended with the operation: the push comes too late.

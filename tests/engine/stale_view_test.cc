@@ -15,11 +15,7 @@ class StaleView : public EngineTest {
     start(2, {dense("t", Apply::on_arrival, unbounded), dense("u", Apply::on_arrival, unbounded)});
     network_.partition(node(0), scheduler_node_);
     before_ = engine(0).view()->epoch;
-    Engine::Ask ask;
-    ask.kind = OperationKind::control;
-    ask.control = FrameKind::drop_table;
-    ask.table = tables_[0];
-    EXPECT_EQ(wait(1, submit(1, std::move(ask), seconds(20))).code, Errc::ok);
+    EXPECT_EQ(wait(1, drop_table(1, 0, seconds(20))).code, Errc::ok);
     run(seconds(1));
     ASSERT_EQ(engine(0).view()->epoch, before_);
   }

@@ -1,6 +1,5 @@
 // Peers that cannot be reached: how they are tried, and what operations say of them.
 
-#include "core/cluster/messages.h"
 #include "tests/engine/cluster.h"
 
 namespace shoal::test {
@@ -43,9 +42,7 @@ TEST_F(Unreachable, AFlushNamesTheServerThatItWaitsFor) {
   network_.stop(server_node_);
   network_.drop_connections(node(0), server_node_);
   EXPECT_NE(wait(0, store(0, 0, milliseconds(100))).code, Errc::ok);
-  Engine::Ask ask;
-  ask.kind = OperationKind::flush;
-  const auto& flushed = wait(0, submit(0, std::move(ask), seconds(1)));
+  const auto& flushed = wait(0, flush(0, seconds(1)));
   EXPECT_EQ(flushed.code, Errc::timed_out);
   expect_says(flushed.detail, "of 1 pushes, those among them whose calls have failed");
   expect_says(flushed.detail, "1 wait for server 'server0' at server0:8000 (node ");
@@ -53,15 +50,7 @@ TEST_F(Unreachable, AFlushNamesTheServerThatItWaitsFor) {
 
 TEST_F(Unreachable, WhoHasLeftIsToldSo) {
   start(2, {dense("t", Apply::on_arrival, unbounded)});
-  std::vector<std::byte> meta(16);
-  Writer out(meta);
-  encode(out, Leave{id(0)});
-  meta.resize(out.size());
-  Engine::Ask ask;
-  ask.kind = OperationKind::control;
-  ask.control = FrameKind::leave;
-  ask.control_meta = std::move(meta);
-  EXPECT_EQ(wait(0, submit(0, std::move(ask), seconds(1))).code, Errc::ok);
+  EXPECT_EQ(wait(0, leave(0, seconds(1))).code, Errc::ok);
   for (int i = 0; i < 2;
        ++i) {  // at once, and when the scheduler and the servers have had their say
     const auto& pushed = wait(0, push(0, 0));

@@ -20,6 +20,8 @@ constexpr Duration kSlack = std::chrono::milliseconds(150);
 constexpr std::size_t kArenaRows = 1024;
 /// Prefetches of a burst: more than any server's quota of parked requests.
 constexpr std::uint64_t kBurstMax = 40;
+/// Clocks that a worker ends at once, and pushes nothing.
+constexpr std::uint64_t kAheadMax = 12;
 /// Unfinished operations beyond which nothing is prefetched.
 constexpr std::size_t kUnfinishedMax = 160;
 /// An observer comes before the tables do, and looks for them again so often, so many times.
@@ -121,6 +123,9 @@ bool WorkerProcess::act(TimePoint now) {
         return true;
       }
       engine_.tick();
+      // Some run ahead of the others, further than any window.
+      if (random_.chance(0.03))
+        for (auto more = 1 + random_.below(kAheadMax); more > 0; --more) engine_.tick();
       played_ = false;
       if (++round_ == plan_.rounds) {
         stage_ = Stage::flushing;

@@ -73,6 +73,7 @@ bool Engine::poll(TimePoint now) {
   bool busy = event_count > 0;
   busy |= take_calls();
   busy |= link_.poll(now);
+  recheck_waiting_ = recheck_waiting_ || busy;
   for (auto& server : servers_) server->session->poll(now);
   busy |= start_unblocked();
   refresh_needs_tick();
@@ -94,10 +95,9 @@ void Engine::take_calls(TimePoint now) {
 }
 
 TimePoint Engine::next_timer() const {
-  auto next = std::min({next_expiry_, link_.next_timer(), transport_.next_timer()});
+  if (recheck_waiting_ && !waiting_.empty()) return now_;
+  auto next = std::min({next_expiry_, waiting_until_, link_.next_timer(), transport_.next_timer()});
   for (const auto& server : servers_) next = std::min(next, server->session->next_timer());
-  for (const auto index : waiting_)
-    next = std::min(next, const_cast<RequestTable&>(requests_)[index].again);
   return next;
 }
 
@@ -170,8 +170,11 @@ void Engine::begin_push(WorkerClock clock, std::uint64_t place) {
 }
 
 void Engine::end_push(WorkerClock clock, std::uint64_t place) {
+  const auto reported = keeper_.reported();
   keeper_.end_push(clock);
   flushes_.end_push(clock, place);
+  // What window_is_closed() looks at.
+  if (keeper_.reported() != reported) recheck_blocked_ = recheck_blocked_ || !blocked_.empty();
 }
 
 // ---- The end of operations.
@@ -202,6 +205,12 @@ void Engine::remove_active(std::uint32_t index) {
   SHOAL_ASSERT(at != active_.end(), "an operation finished twice");
   *at = active_.back();
   active_.pop_back();
+}
+
+std::size_t Engine::unfinished() const {
+  const auto put_off = std::count_if(blocked_.begin(), blocked_.end(),
+                                     [](const Blocked& blocked) { return blocked.empty_clocks(); });
+  return active_.size() + requests_.live() + static_cast<std::size_t>(put_off);
 }
 
 /// The loan ends here: after this line nothing of the engine, the transport or a peer touches the

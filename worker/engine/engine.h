@@ -126,8 +126,9 @@ class Engine final : public Pollable {
   std::uint32_t roster_size() const { return roster_size_.load(std::memory_order_relaxed); }
   WorkerClock reported() const { return keeper_.reported(); }
   const std::atomic<std::uint64_t>& turns() const { return turns_; }
-  /// Operations that are not done, and requests that are not answered for good.
-  std::size_t unfinished() const { return active_.size() + requests_.live(); }
+  /// Operations that are not done, requests that are not answered for good, and clocks whose empty
+  /// parts are put off, as many as follow on each other for one.
+  std::size_t unfinished() const;
 
  private:
   struct Server;  // a server of the view and the session to it
@@ -141,10 +142,12 @@ class Engine final : public Pollable {
   };
   struct Blocked {  // a push or pull that waits for others before it may be sent
     std::uint32_t operation = Request::kNone;  // or
-    std::uint32_t request = Request::kNone;    // a tick's empty parts
+    std::uint32_t request = Request::kNone;  // a tick's empty parts, or what is burnt; or neither:
     std::uint32_t table = 0;
     WorkerClock clock;
     bool pushes = false;
+    WorkerClock end;  // the empty parts of all clocks from `clock` to this one
+    bool empty_clocks() const { return operation == Request::kNone && request == Request::kNone; }
   };
 
   // engine_calls.cc: the hand-over between threads
@@ -158,6 +161,7 @@ class Engine final : public Pollable {
   void block(const Blocked& entry);
   bool start_unblocked();
   bool may_start(const Blocked& blocked, std::size_t position, Error& failed);
+  bool window_is_closed(const Blocked& blocked);
   void follow_ended(Operation& op);
 
   // engine.cc: the loop, and the end of operations
@@ -190,6 +194,9 @@ class Engine final : public Pollable {
   // engine_collective.cc: contributions to rounds
   void note_contribution(Table& table, RowRange rows);
   void complete_contributions(WorkerClock clock);
+  void complete_contributions(Table& table, WorkerClock clock);
+  void put_off(const Table& table, WorkerClock clock);
+  void start_empty_clock(Blocked blocked);
   bool needs_tick(const Operation& op);
   void refresh_needs_tick();
 
@@ -229,6 +236,7 @@ class Engine final : public Pollable {
   // engine_words.cc: what people are told
   std::string name_of_server(NodeId id) const;
   std::string why_late(const Operation& op, bool& lost);
+  bool is_early(const Operation& op) const;
   std::string held_back_by(const Operation& op) const;
   std::string why_lost(const Table& table, SlotIndex slot) const;
   std::string why_cut_off() const;
@@ -296,6 +304,8 @@ class Engine final : public Pollable {
   std::vector<std::uint32_t> active_;           ///< operations that are not done
   std::vector<Blocked> blocked_;                ///< ascending by clock
   std::vector<std::uint32_t> waiting_;          ///< requests in Stage::waiting
+  TimePoint waiting_until_ = kNever;            ///< none of them is due before this
+  bool recheck_waiting_ = false;  ///< what else they wait for may have come: a view, or room
   std::vector<MemoryRecord*> memory_;
   bool recheck_blocked_ = false;
   bool recheck_needs_tick_ = false;  ///< what needs_tick() looks at has changed in this turn

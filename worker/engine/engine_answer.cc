@@ -192,6 +192,7 @@ void Engine::release_request(std::uint32_t index) {
   auto& request = requests_[index];
   if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
   forget_early(request);
+  recheck_waiting_ = true;  // its credit is free
   if (request.kind != Request::Kind::pull) end_push(request.clock, request.place);
   requests_.release(index);
 }
@@ -261,7 +262,7 @@ void Engine::let_go_blocked(Operation& op) {
   split_range(*table, op.rows, table->shape.push_bytes, op.rows.begin);
   plan_requests(nullptr, *table, Request::Kind::burn, op.clock, op.place);
   for (const auto request : planned_)
-    block({Request::kNone, request, op.table->id.value, op.clock, true});
+    block({Request::kNone, request, op.table->id.value, op.clock, true, {}});
   planned_.clear();
 }
 

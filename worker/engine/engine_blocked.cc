@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "worker/engine/engine.h"
+#include "worker/engine/peers.h"
 
 namespace shoal {
 
@@ -18,6 +19,14 @@ void Engine::block(const Blocked& entry) {
                        [](WorkerClock clock, const Blocked& other) { return clock < other.clock; });
   blocked_.insert(at, entry);
   recheck_blocked_ = true;
+}
+
+/// Whether the entry's empty parts would only be parked by their servers: G never passes what this
+/// worker reports, and the table takes pushes of clocks below G + window.
+bool Engine::window_is_closed(const Blocked& blocked) {
+  const auto* table = find_table(TableId(blocked.table));
+  return !fenced_ && table != nullptr && table->info != nullptr &&
+         blocked.clock - keeper_.reported() >= table->shape.spec.window();
 }
 
 /// Whether the blocked entry at `position` may be sent: its dependencies have ended, and no push of
@@ -43,6 +52,7 @@ bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& fail
       return false;
     }
   }
+  if (blocked.empty_clocks() && window_is_closed(blocked)) return false;
   if (blocked.pushes)
     for (std::size_t i = 0; i < position; ++i)
       if (blocked_[i].pushes && blocked_[i].table == blocked.table &&
@@ -78,7 +88,9 @@ bool Engine::start_unblocked() {
       }
       blocked_.erase(blocked_.begin() + static_cast<std::ptrdiff_t>(i));
       any = recheck_blocked_ = true;
-      if (blocked.operation == Request::kNone) {
+      if (blocked.empty_clocks()) {
+        start_empty_clock(blocked);
+      } else if (blocked.operation == Request::kNone) {
         assign_sequences(requests_[blocked.request]);
         post(blocked.request);
       } else if (start_now) {

@@ -202,7 +202,7 @@ void Engine::accept(std::uint32_t index) {
     flushes_.open(index, op.clock, keeper_.unended_at(op.clock));
     return finish_flushes();
   }
-  block({index, Request::kNone, op.table->id.value, op.clock, pushes});
+  block({index, Request::kNone, op.table->id.value, op.clock, pushes, {}});
   recheck_needs_tick_ = true;
 }
 

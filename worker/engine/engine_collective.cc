@@ -31,6 +31,7 @@ void Engine::note_contribution(Table& table, RowRange rows) {
     const auto segment = geometry.segment_of(row);
     const auto end = std::min(rows.end, geometry.rows_of(segment).end);
     table.contributed[segment.value] += end - row;
+    table.contributed_rows += end - row;
     row = end;
   }
   recheck_needs_tick_ = true;
@@ -41,31 +42,73 @@ void Engine::note_contribution(Table& table, RowRange rows) {
 /// more: pushes that still wait for what they follow bring their own.
 void Engine::complete_contributions(WorkerClock clock) {
   if (options_.role != Role::worker) return;
-  for (auto& table : tables_) {
-    if (!table || table->info == nullptr || !table->collective()) continue;
-    const auto& geometry = table->shape.geometry;
-    runs_.clear();
-    for (std::uint64_t i = 0; i < geometry.segments(); ++i) {
-      const SegmentIndex segment(static_cast<std::uint32_t>(i));
-      auto rows = geometry.rows_of(segment);
-      const auto pushed = std::exchange(table->contributed[i], 0);
-      if (pushed >= rows.size()) continue;
-      rows.end -= pushed;
-      const auto slot = geometry.slot_of(segment);
-      if (runs_.empty() || runs_.back().slot != slot ||
-          runs_.back().row_begin + runs_.back().row_count != rows.begin) {
-        Run run;
-        run.slot = slot;
-        run.row_begin = rows.begin;
-        runs_.push_back(run);
-      }
-      runs_.back().row_count += rows.size();
-      ++runs_.back().part_count;
+  for (auto& table : tables_)
+    if (table && table->info != nullptr && table->collective())
+      complete_contributions(*table, clock);
+}
+
+void Engine::complete_contributions(Table& table, WorkerClock clock) {
+  if (table.contributed_rows == 0) return put_off(table, clock);
+  const auto& geometry = table.shape.geometry;
+  runs_.clear();
+  for (std::uint64_t i = 0; i < geometry.segments(); ++i) {
+    const SegmentIndex segment(static_cast<std::uint32_t>(i));
+    auto rows = geometry.rows_of(segment);
+    const auto pushed = std::exchange(table.contributed[i], 0);
+    if (pushed >= rows.size()) continue;
+    rows.end -= pushed;
+    const auto slot = geometry.slot_of(segment);
+    if (runs_.empty() || runs_.back().slot != slot ||
+        runs_.back().row_begin + runs_.back().row_count != rows.begin) {
+      Run run;
+      run.slot = slot;
+      run.row_begin = rows.begin;
+      runs_.push_back(run);
     }
-    plan_requests(nullptr, *table, Request::Kind::burn, clock, flushes_.next_place());
-    for (const auto index : planned_)
-      block({Request::kNone, index, table->shape.id.value, clock, true});
+    runs_.back().row_count += rows.size();
+    ++runs_.back().part_count;
   }
+  table.contributed_rows = 0;
+  plan_requests(nullptr, table, Request::Kind::burn, clock, FlushKeeper::kEndOfClock);
+  for (const auto index : planned_)
+    block({Request::kNone, index, table.shape.id.value, clock, true, {}});
+}
+
+/// The empty parts of a clock at which nothing was pushed. Requests are made of them when the
+/// table's window admits them; until then clocks that follow on each other are one entry, however
+/// far this worker runs ahead.
+void Engine::put_off(const Table& table, WorkerClock clock) {
+  const auto id = table.shape.id.value;
+  const auto last = std::find_if(blocked_.rbegin(), blocked_.rend(), [&](const Blocked& b) {
+    return b.empty_clocks() && b.table == id && b.end == clock;
+  });
+  if (last != blocked_.rend()) {
+    ++last->end;
+    return;
+  }
+  begin_push(clock, FlushKeeper::kEndOfClock);
+  block({Request::kNone, Request::kNone, id, clock, true, clock + 1});
+}
+
+/// Sends the empty parts of the first clock of the entry, and puts the others off again.
+void Engine::start_empty_clock(Blocked blocked) {
+  constexpr auto kPlace = FlushKeeper::kEndOfClock;
+  const auto clock = blocked.clock;
+  auto* table = find_table(TableId(blocked.table));
+  if (!fenced_ && table != nullptr && table->info != nullptr) {
+    split_range(*table, {0, table->shape.spec.rows}, 0, 0);
+    plan_requests(nullptr, *table, Request::Kind::burn, clock, kPlace);
+    for (const auto index : planned_) {
+      assign_sequences(requests_[index]);
+      post(index);
+    }
+    if (++blocked.clock < blocked.end) {
+      begin_push(blocked.clock, kPlace);
+      block(blocked);
+    }
+  }
+  end_push(clock, kPlace);
+  finish_flushes();
 }
 
 /// Whether only this worker's own tick can admit it: a pull of what comes after its present clock,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <utility>
 
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
@@ -287,6 +288,7 @@ bool Engine::must_hold_back(const Request& request, const Server& server) const 
 
 void Engine::forget_early(Request& request) {
   if (!std::exchange(request.early, false)) return;
+  recheck_waiting_ = true;
   if (auto* server = find_server(request.server)) --server->early;
 }
 
@@ -298,17 +300,23 @@ void Engine::wait_and_post_again(std::uint32_t index, Epoch wanted, Duration del
   request.wanted = wanted;
   request.again = deadline_after(now_, delay);
   ++request.attempts;
+  waiting_until_ = std::min(waiting_until_, request.again);
   waiting_.push_back(index);
 }
 
 bool Engine::post_waiting(TimePoint now) {
+  if (!std::exchange(recheck_waiting_, false) && now < waiting_until_) return false;
+  waiting_until_ = kNever;
   due_.clear();
   std::erase_if(waiting_, [&](std::uint32_t index) {
     auto& request = requests_[index];
     const bool view_came = request.wanted != Epoch{} && seen_view_->epoch >= request.wanted;
     const auto* server = request.held_back ? find_server(request.server) : nullptr;
     const bool room_came = server != nullptr && !must_hold_back(request, *server);
-    if (!view_came && !room_came && request.again > now) return false;
+    if (!view_came && !room_came && request.again > now) {
+      waiting_until_ = std::min(waiting_until_, request.again);
+      return false;
+    }
     request.stage = Request::Stage::planned;
     due_.push_back(requests_.context(index));
     return true;

@@ -157,6 +157,7 @@ void Engine::follow_tables() {
 }
 
 void Engine::reroute() {
+  recheck_blocked_ = true;  // empty parts that were put off need their table
   const auto count = requests_.size();
   for (std::uint32_t index = 0; index < count; ++index)
     if (requests_[index].stage != Request::Stage::free) reroute(index);
@@ -238,7 +239,7 @@ void Engine::divide(std::uint32_t index, const Table& table) {
       const auto next = another_like(index);
       const auto& request = requests_[next];
       if (unsequenced)
-        block({Request::kNone, next, request.table.value, request.clock, true});
+        block({Request::kNone, next, request.table.value, request.clock, true, {}});
       else if (target != index)
         post(target);
       target = next;

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
@@ -57,13 +58,19 @@ std::string Engine::why_unsettled(const Operation& op) {
       "are applied",
       keeper_.unended_below(flush.clock) + flush.unended);
   const auto unsent = std::count_if(blocked_.begin(), blocked_.end(), [&](const Blocked& blocked) {
-    if (!blocked.pushes) return false;
+    if (!blocked.pushes || blocked.empty_clocks()) return false;
     const auto place = blocked.operation != Request::kNone ? operations_[blocked.operation].place
                                                            : requests_[blocked.request].place;
     return flush.waits_for(blocked.clock, place);
   });
   if (unsent > 0)
     text += fmt::format("; {} were not sent: what they come after has not ended", unsent);
+  const auto ahead = std::find_if(blocked_.begin(), blocked_.end(), [&](const Blocked& blocked) {
+    return blocked.empty_clocks() && blocked.clock < flush.clock;
+  });
+  if (ahead != blocked_.end())
+    text += fmt::format("; ticks from clock {} on wait for workers that are behind",
+                        ahead->clock.value);
   for (const auto& server : servers_) {
     std::uint64_t there = 0;
     for (std::uint32_t i = 0; i < requests_.size(); ++i) {
@@ -90,20 +97,33 @@ std::string Engine::why_late(const Operation& op, bool& lost) {
                        name_of_server(requests_[index].server),
                        server == nullptr ? "not in the view" : server->session->explain());
   }
-  if (!op.started)
+  const bool follows = std::any_of(std::begin(op.after), std::end(op.after),
+                                   [](const OperationId& id) { return id.valid(); });
+  const bool early = !follows && is_early(op);
+  if (!op.started && !early)
     return fmt::format("{} table '{}' was not sent: what it comes after has not ended", verb, name);
   // Without the scheduler servers fall silent after a lease, and G stands still.
   const auto unreachable = link_.unreachable(now_);
-  if (op.kind == OperationKind::push || op.need <= seen_global_clock_)
+  if (!early && (op.kind == OperationKind::push || op.need <= seen_global_clock_))
     return fmt::format("{} table '{}' did not finish in time{}{}", verb, name,
                        unreachable.empty() ? "" : "; ", unreachable);
-  const bool clock_decides = op.table->spec.apply_mode() != Apply::collective;
+  const auto& spec = op.table->spec;
+  const auto clock = early ? op.clock : op.use_clock;
+  const auto need = early ? op.clock - (spec.window() - 1) : op.need;
+  const bool clock_decides = early || spec.apply_mode() != Apply::collective;
   return fmt::format(
       "{} table '{}' at clock {} waits for every worker to finish the clocks below "
       "{}; the global clock is {}, {}",
-      verb, name, op.use_clock.value, op.need.value, seen_global_clock_.value,
+      verb, name, clock.value, need.value, seen_global_clock_.value,
       clock_decides && !unreachable.empty() ? "and cannot rise: " + unreachable
                                             : "held back by " + held_back_by(op));
+}
+
+/// A push of a round that its table does not take yet.
+bool Engine::is_early(const Operation& op) const {
+  const auto& spec = op.table->spec;
+  return op.kind != OperationKind::pull && spec.apply_mode() != Apply::on_arrival &&
+         op.clock - seen_global_clock_ >= spec.window();
 }
 
 std::string Engine::held_back_by(const Operation& op) const {

@@ -16,6 +16,9 @@ class FlushKeeper {
  public:
   explicit FlushKeeper(std::uint32_t operations_max) { open_.reserve(operations_max); }
 
+  /// Of a tick's empty parts: they are issued behind all else of their clock.
+  static constexpr std::uint64_t kEndOfClock = ~std::uint64_t{0};
+
   /// The place of a push in the order in which pushes and flushes are issued.
   std::uint64_t next_place() { return ++places_; }
 

@@ -29,6 +29,7 @@ struct Engine::Table {
   std::vector<std::uint32_t> slot_rank;  ///< by slot: its place when ordered by server
   std::vector<NodeId> last_server;       ///< by slot: the last that it had; 0: lost before we came
   std::vector<std::uint64_t> contributed;  ///< collective: rows by segment, of the current clock
+  std::uint64_t contributed_rows = 0;      ///< and of all segments
 
   explicit Table(const TableInfo& table)
       : shape{table.id, table.spec, table.geometry(), table.spec.row_bytes(),
