@@ -11,8 +11,10 @@ namespace shoal {
 
 /// Everything that a server bounds. What it may use is
 ///
-///   memory_bytes                              tables: rows, states, sums, indices, and the copies
-///                                             on write (copies_max x 256 KiB of it)
+///   memory_bytes                              tables: rows, states, sums, indices, the copies on
+///                                             write (copies_max x 256 KiB of it), and what tables
+///                                             of the past left behind
+/// + segments x 300 B, sizes of segments x 2 MiB     their heads, and the rest of a huge page
 /// + landing_bytes + waiting_bytes + gather_bytes    fixed when the server is made
 /// + lists_bytes                             key lists that are repeated
 /// + pushes_max x 300 B + pulls_max x 400 B

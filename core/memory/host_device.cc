@@ -13,8 +13,26 @@ namespace {
 
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
+/// From here on memory is the kernel's own mapping: what is given back leaves the process at once,
+/// where malloc would keep it for other sizes.
+constexpr std::size_t kMapped = std::size_t{1} << 20;
+constexpr std::size_t kPage = 4096;
+
 constexpr std::size_t round_up(std::size_t bytes, std::size_t unit) {
   return (bytes + unit - 1) / unit * unit;
+}
+
+/// `bytes` of whole pages, aligned to `alignment`, or null.
+std::byte* map_pages(std::size_t bytes, std::size_t alignment) {
+  const auto room = bytes + alignment - kPage;
+  void* mapped = ::mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* begin = static_cast<std::byte*>(mapped);
+  const auto address = reinterpret_cast<std::uintptr_t>(begin);
+  const auto before = round_up(address, alignment) - address;
+  if (before != 0) (void)::munmap(begin, before);
+  if (room - before != bytes) (void)::munmap(begin + before + bytes, room - before - bytes);
+  return begin + before;
 }
 
 }  // namespace
@@ -22,11 +40,12 @@ constexpr std::size_t round_up(std::size_t bytes, std::size_t unit) {
 Result<MemoryView> HostDevice::allocate(std::size_t bytes, AllocateOptions options) {
   if (bytes == 0) return Error{Errc::invalid_argument, "an allocation of 0 bytes"};
   const bool huge = options.huge_pages && bytes >= kHugePage;
-  const auto alignment = huge ? kHugePage : kMemoryAlignment;
-  if (bytes > SIZE_MAX - alignment)
+  if (bytes > SIZE_MAX - 2 * kHugePage)
     return Error{Errc::no_memory, fmt::format("{} bytes of host memory", bytes)};
-  const auto rounded = round_up(bytes, alignment);
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
+  const bool mapped = bytes >= kMapped;
+  const auto rounded = round_up(bytes, mapped ? kPage : kMemoryAlignment);
+  auto* memory = mapped ? map_pages(rounded, huge ? kHugePage : kPage)
+                        : static_cast<std::byte*>(std::aligned_alloc(kMemoryAlignment, rounded));
   if (memory == nullptr)
     return Error{
         Errc::no_memory,
@@ -38,7 +57,19 @@ Result<MemoryView> HostDevice::allocate(std::size_t bytes, AllocateOptions optio
 
 void HostDevice::deallocate(MemoryView memory) {
   SHOAL_ASSERT(memory.space == MemorySpace::host, "host device asked to free another space");
-  std::free(memory.data);
+  if (memory.bytes < kMapped) return std::free(memory.data);
+  const auto gone = ::munmap(memory.data, round_up(memory.bytes, kPage));
+  SHOAL_ASSERT(gone == 0, "memory that this device did not allocate");
+}
+
+void HostDevice::discard(MemoryView allocation, MemoryView part) {
+  if (allocation.bytes < kMapped) return;
+  const auto address = reinterpret_cast<std::uintptr_t>(part.data);
+  const auto before = round_up(address, kPage) - address;
+  if (part.bytes < before + kPage) return;
+  // The kernel would put the pages back when it makes huge ones of small ones.
+  (void)::madvise(allocation.data, round_up(allocation.bytes, kPage), MADV_NOHUGEPAGE);
+  (void)::madvise(part.data + before, (part.bytes - before) / kPage * kPage, MADV_DONTNEED);
 }
 
 Result<DeviceEvent> HostDevice::copy(MemoryView to, ConstMemoryView from) {

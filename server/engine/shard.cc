@@ -13,7 +13,7 @@ Shard::Shard(Device& device, Device& host, const RuleSet& rules, const ServerLim
       metrics_(metrics),
       budget_(limits.memory_bytes),
       copies_(limits.copies_max),
-      pool_(device) {}
+      pool_(device, budget_) {}
 
 Result<std::unique_ptr<Shard>> Shard::create(Device& device, Device& host, const RuleSet& rules,
                                              const ServerLimits& limits, ServerMetrics& metrics) {
@@ -70,12 +70,13 @@ void Shard::make_slots(TableState& table, const TableInfo& info, NodeId self,
 
 void Shard::update(const ClusterView& view, NodeId self,
                    const std::function<void(SlotState&, Errc)>& before_drop) {
-  std::erase_if(tables_, [&](const std::unique_ptr<TableState>& table) {
+  const auto dropped = std::erase_if(tables_, [&](const std::unique_ptr<TableState>& table) {
     if (view.find_table(table->id) != nullptr) return false;
     for (auto& slot : table->slots)
       if (slot != nullptr) before_drop(*slot, Errc::unknown_name);
     return true;
   });
+  if (dropped != 0) pool_.trim();
   for (const auto& info : view.tables) {
     auto* table = find(info.id);
     if (table == nullptr) {

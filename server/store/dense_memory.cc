@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "server/store/memory.h"
 #include "server/store/round_sums.h"
 
 namespace shoal {
@@ -20,6 +21,15 @@ std::uint64_t product(std::uint64_t a, std::uint64_t b) {
 
 std::uint64_t sum(std::uint64_t a, std::uint64_t b) {
   return saturated(static_cast<unsigned __int128>(a) + b);
+}
+
+/// Of the segments of a slot: all are of one size, but for the last of the table.
+std::uint64_t blocks(const Geometry& geometry, SlotIndex slot, std::uint64_t row_bytes) {
+  const auto rows = geometry.rows_of(slot).size();
+  const auto per_segment = geometry.rows_per_segment();
+  return sum(
+      product(rows / per_segment, SegmentPool::block_bytes(per_segment * row_bytes)),
+      rows % per_segment == 0 ? 0 : SegmentPool::block_bytes(rows % per_segment * row_bytes));
 }
 
 }  // namespace
@@ -47,10 +57,11 @@ DenseMemory dense_memory(const TableSpec& spec, const Geometry& geometry, SlotIn
   const auto segments =
       geometry.first_segment(SlotIndex(slot.value + 1)) - geometry.first_segment(slot);
   DenseMemory memory;
-  memory.values = product(geometry.rows_of(slot).size(), geometry.row_bytes());
-  memory.states = product(segments, states.bytes);
-  memory.sums = sum(product(memory.values, window * spec.update.inputs),
-                    product(segments, window * sizeof(RoundSum)));
+  memory.values = blocks(geometry, slot, geometry.row_bytes());
+  if (states.bytes != 0) memory.states = product(segments, SegmentPool::block_bytes(states.bytes));
+  memory.sums =
+      sum(product(blocks(geometry, slot, geometry.row_bytes() * spec.update.inputs), window),
+          product(segments, window * sizeof(RoundSum)));
   return memory;
 }
 

@@ -42,7 +42,10 @@ DenseStore::DenseStore(const TableRules& table, SlotIndex slot, StoreContext con
 
 DenseStore::~DenseStore() {
   for (auto& segment : segments_) {
-    if (segment.values != nullptr) context_.pool.give(segment.values);
+    if (segment.values == nullptr) continue;
+    // What is still being sent counts as a copy from now on, as if a push had left it behind.
+    if (segment.values->pins != 0) context_.copies.take();
+    context_.pool.give(segment.values);
     if (segment.states != nullptr) context_.pool.give(segment.states);
   }
   for (auto& sum : sums_)

@@ -2,20 +2,23 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/base/result.h"
 #include "core/memory/device.h"
 #include "core/memory/device_memory.h"
 
-// Where rows, sums and landing bytes live: everything a server allocates for data goes through one
-// budget, in large aligned chunks that the kernel can back with huge pages. See
-// docs/design/snapshots.md.
+// Where rows, sums and landing bytes live. What tables need goes through one budget, in large
+// aligned chunks that the kernel can back with huge pages. See docs/design/snapshots.md.
 
 namespace shoal {
 
-/// Bytes that a server may spend on tables. Belongs to one loop.
+/// Bytes that a server may spend on tables, in two ledgers: what was promised to them (`take`), and
+/// what there is (`hold`), which also has memory that tables of the past left behind. Neither is
+/// more than the limit. Belongs to one loop.
 class MemoryBudget {
  public:
   explicit MemoryBudget(std::uint64_t limit) : limit_(limit) {}
@@ -27,9 +30,18 @@ class MemoryBudget {
   std::uint64_t used() const { return used_; }
   std::uint64_t limit() const { return limit_; }
 
+  /// Memory that was promised becomes real, or ends. Beyond the limit what nobody uses goes first.
+  void hold(std::uint64_t bytes);
+  void release(std::uint64_t bytes);
+  std::uint64_t held() const { return held_; }
+  /// `reclaim` releases at least so many bytes, or all that nobody uses.
+  void on_full(std::function<void(std::uint64_t)> reclaim) { reclaim_ = std::move(reclaim); }
+
  private:
   std::uint64_t limit_;
   std::uint64_t used_ = 0;
+  std::uint64_t held_ = 0;
+  std::function<void(std::uint64_t)> reclaim_;
 };
 
 /// The values (or states, or sums) of one segment: the unit that is pinned and copied on write.
@@ -37,46 +49,61 @@ class MemoryBudget {
 /// the last pin is gone.
 struct SegmentMemory {
   std::byte* data = nullptr;
+  struct SegmentChunk* chunk = nullptr;
   std::uint32_t pins = 0;
-  std::uint16_t size_class = 0;
   bool owned = false;  ///< By a segment; false while only pins keep it.
+  bool real = false;   ///< Counted as held: was handed out, and its pages not given back since.
 };
 
-/// Hands out SegmentMemory of equal sizes carved from chunks of a Device. Freed memory is reused
-/// for the same size; a chunk is never split again. Addresses of SegmentMemory are stable. Does not
-/// count: its owners take from the budget for what they hold.
+/// Hands out SegmentMemory of equal sizes carved from chunks of a Device. Freed memory is used
+/// again for the same size, and stays held: who copies on write, or sums once a clock, comes back
+/// for it. When the budget is full it goes back to the Device, whole chunks or single pages, for
+/// other sizes. Addresses of SegmentMemory are stable while it is owned or pinned. Takes nothing
+/// from the budget: its owners do, for what they hold.
 class SegmentPool {
  public:
-  explicit SegmentPool(Device& device) : device_(device) {}
+  /// Both must outlive the pool.
+  SegmentPool(Device& device, MemoryBudget& budget);
+  ~SegmentPool();
   SegmentPool(const SegmentPool&) = delete;
   SegmentPool& operator=(const SegmentPool&) = delete;
 
-  /// Memory of at least `bytes` of unspecified content, aligned to a page. Errors: no_memory.
+  /// What memory of `bytes` takes: of a page or more, whole pages; of less, whole cache lines.
+  static std::size_t block_bytes(std::size_t bytes);
+
+  /// Memory of at least `bytes` of unspecified content, aligned to a cache line; of a page or more,
+  /// to a page. Errors: no_memory.
   Result<SegmentMemory*> take(std::size_t bytes);
   /// The owner's end. Memory that is still pinned is reused when its last pin goes.
   void give(SegmentMemory* memory);
   static void pin(SegmentMemory& memory) { ++memory.pins; }
   /// True: it was the last pin of memory that its segment had left: a copy is free again.
   bool unpin(SegmentMemory& memory);
+  /// Gives back the chunks of which nothing is in use: a table has gone.
+  void trim();
 
   Device& device() { return device_; }
 
  private:
   struct SizeClass {
     std::size_t bytes = 0;
-    std::size_t chunk_bytes_next = 0;
-    std::vector<SegmentMemory*> free;
-  };
-  struct Chunk {
-    DeviceMemory buffer;
-    std::unique_ptr<SegmentMemory[]> blocks;
+    std::size_t mapped = 0;  ///< of all its chunks
+    std::size_t blocks = 0;
+    std::vector<SegmentMemory*> real;    ///< free
+    std::vector<SegmentMemory*> unreal;  ///< free, the next to be used last
   };
   Result<std::uint16_t> class_of(std::size_t bytes);
   Status grow(std::uint16_t size_class);
+  void put_back(SegmentMemory& memory);
+  void reclaim(std::uint64_t bytes);
+  void drop_chunk(std::size_t index);
+  std::uint64_t discard_free(SegmentChunk& chunk);
 
   Device& device_;
+  MemoryBudget& budget_;
   std::vector<SizeClass> classes_;
-  std::vector<Chunk> chunks_;
+  std::vector<std::unique_ptr<SegmentChunk>> chunks_;
+  std::size_t hand_ = 0;  ///< where reclaim() goes on: what is in use again and again is passed by
 };
 
 /// A fixed piece of host memory lent out in runs of 4 KiB granules, lowest first so that the same

@@ -64,7 +64,9 @@ SparseIndex::SparseIndex(SparseIndex&& other) noexcept
       size_max_(std::exchange(other.size_max_, 0)) {}
 
 SparseIndex::~SparseIndex() {
-  if (bucket_count_ != 0) budget_->give(bucket_count_ * sizeof(Bucket));
+  if (bucket_count_ == 0) return;
+  budget_->give(bucket_count_ * sizeof(Bucket));
+  budget_->release(bucket_count_ * sizeof(Bucket));
 }
 
 template <class Matches>
@@ -191,6 +193,7 @@ Status SparseIndex::rebuild(std::uint64_t bucket_count) {
     budget_->give(bytes);
     return std::move(made).error();
   }
+  budget_->hold(bytes);
   std::memset(made->data(), 0, bytes);
   auto old = std::exchange(buckets_, std::move(made).value());
   const auto old_count = std::exchange(bucket_count_, bucket_count);
@@ -199,7 +202,9 @@ Status SparseIndex::rebuild(std::uint64_t bucket_count) {
   for (std::uint64_t b = 0; b < old_count; ++b)
     for (std::size_t i = 0; i < from[b].count; ++i)
       find_or_put(home(hash(from[b].keys[i])), from[b].keys[i], from[b].positions[i]);
+  old = {};
   budget_->give(old_count * sizeof(Bucket));
+  budget_->release(old_count * sizeof(Bucket));
   return {};
 }
 

@@ -66,7 +66,8 @@ Status SparseStore::grow_to(std::uint64_t rows) {
     return Error{Errc::no_memory, "a slot holds at most 2^32 - 1 rows: give the table more slots"};
   const auto value_bytes = std::size_t{page_rows()} * table_.geometry().row_bytes();
   while (pages_.size() << page_shift_ < rows) {
-    const auto bytes = value_bytes + state_page_bytes_;
+    const auto bytes = SegmentPool::block_bytes(value_bytes) +
+                       (state_page_bytes_ != 0 ? SegmentPool::block_bytes(state_page_bytes_) : 0);
     SHOAL_TRY(take(bytes, "a page of sparse rows"));
     SHOAL_ASSIGN(auto* values, context_.pool.take(value_bytes));
     value_pages_.push_back(values);
@@ -185,7 +186,7 @@ Outcome SparseStore::gather(std::span<const std::uint32_t> positions, std::byte*
 Status SparseStore::grow_sums(RoundSums& sums, std::uint64_t rows) {
   const auto bytes = std::size_t{page_rows()} * (table_.pushed_row_bytes() + sizeof(std::uint32_t));
   while (sums.pages.size() << page_shift_ < rows) {
-    SHOAL_TRY(take(bytes, "a page of sums"));
+    SHOAL_TRY(take(SegmentPool::block_bytes(bytes), "a page of sums"));
     SHOAL_ASSIGN(auto* memory, context_.pool.take(bytes));
     sums.pages.push_back(memory);
     sums.page_data.push_back(memory->data);
@@ -204,7 +205,8 @@ Outcome SparseStore::sum_rows_of(RoundSums& sums, std::span<const std::uint32_t>
   for (const auto position : positions) {
     auto*& map = sums.maps[position >> page_shift_];
     if (map != nullptr) continue;
-    if (!take(map_bytes, "the map of a page's sums").ok()) return Outcome::no_memory;
+    if (!take(SegmentPool::block_bytes(map_bytes), "the map of a page's sums").ok())
+      return Outcome::no_memory;
     auto taken = context_.pool.take(map_bytes);
     if (!taken.ok()) return Outcome::no_memory;
     map = *taken;

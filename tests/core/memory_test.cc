@@ -60,6 +60,26 @@ TEST(HostDevice, RefusesWhatItCannotTouch) {
   EXPECT_EQ(device.fill(gpu, std::byte{}).code(), Errc::invalid_argument);
 }
 
+TEST(HostDevice, DiscardedPagesAreThereAgainAtTheNextTouch) {
+  HostDevice device;
+  for (const std::size_t bytes : {std::size_t{100000}, std::size_t{4} << 20}) {
+    const auto whole = device.allocate(bytes, {.huge_pages = true}).value();
+    ASSERT_TRUE(device.fill(whole, std::byte{7}).ok());
+    const auto part = whole.sub(10000, 50000);
+    device.discard(whole, part);
+    EXPECT_EQ(whole.data[9999], std::byte{7});
+    EXPECT_EQ(whole.data[60000], std::byte{7});
+    if (bytes > (std::size_t{1} << 20)) {
+      EXPECT_EQ(whole.data[30000], std::byte{0}) << "the kernel hands out zeros";
+    }
+    ASSERT_TRUE(device.fill(part, std::byte{8}).ok());
+    EXPECT_EQ(part.data[0], std::byte{8});
+    device.discard(whole, whole.sub(100, 100));  // Less than a page.
+    EXPECT_EQ(whole.data[150], std::byte{7});
+    device.deallocate(whole);
+  }
+}
+
 /// Counts what is allocated and freed.
 class CountingDevice final : public Device {
  public:
@@ -75,6 +95,7 @@ class CountingDevice final : public Device {
     ++frees;
     host_.deallocate(memory);
   }
+  void discard(MemoryView allocation, MemoryView part) override { host_.discard(allocation, part); }
   Result<DeviceEvent> copy(MemoryView to, ConstMemoryView from) override {
     return host_.copy(to, from);
   }

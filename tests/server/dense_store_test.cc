@@ -169,6 +169,20 @@ TEST(DenseStore, TheDirectoryFollowsEveryChangeAndMove) {
   unpin(context, *snapshot.memory);
 }
 
+/// A table is dropped while rows of it are on their way.
+TEST(DenseStore, MemoryThatOutlivesItsStoreCountsAsACopy) {
+  StoreFixture f(1);
+  auto context = f.context();
+  const auto rules = f.rules(spec_of(64, 1, Add{}, Apply::on_arrival), 1);
+  auto store = DenseStore::create(rules, SlotIndex(0), context).value();
+  const auto snapshot = store->pin(0);
+  store.reset();
+  EXPECT_EQ(f.copies.used(), 1u);
+  EXPECT_TRUE(unpin(context, *snapshot.memory));
+  EXPECT_EQ(f.copies.used(), 0u);
+  EXPECT_TRUE(f.copies.available());
+}
+
 TEST(DenseStore, WhatDoesNotFitTheBudgetIsRefusedAsAWhole) {
   StoreFixture f(0, 100000);
   const auto rules = f.rules(spec_of(20000, 1, Momentum{}, Apply::per_clock), 1);

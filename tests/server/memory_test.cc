@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
 #include <map>
+#include <vector>
 
 #include "core/base/random.h"
 #include "server/store/segment.h"
@@ -24,7 +26,8 @@ TEST(MemoryBudget, RefusesWhatDoesNotFitAndSaysSo) {
 
 TEST(SegmentPool, PinnedMemoryOutlivesItsOwner) {
   HostDevice device;
-  SegmentPool pool(device);
+  MemoryBudget budget(std::uint64_t{1} << 30);
+  SegmentPool pool(device, budget);
   auto* memory = pool.take(5000).value();
   std::memset(memory->data, 7, 5000);
   SegmentPool::pin(*memory);
@@ -41,7 +44,8 @@ TEST(SegmentPool, PinnedMemoryOutlivesItsOwner) {
 
 TEST(SegmentPool, BlocksOfManySizesAreApart) {
   HostDevice device;
-  SegmentPool pool(device);
+  MemoryBudget budget(std::uint64_t{1} << 30);
+  SegmentPool pool(device, budget);
   std::map<std::byte*, std::size_t> taken;
   for (std::size_t i = 0; i < 300; ++i) {
     const auto bytes = 1 + (i * 7919) % 300000;
@@ -56,6 +60,103 @@ TEST(SegmentPool, BlocksOfManySizesAreApart) {
     }
     taken.emplace(memory->data, bytes);
   }
+}
+
+/// Blocks of one size that are written to, so that they are there.
+std::vector<SegmentMemory*> fill(SegmentPool& pool, std::size_t bytes, std::size_t count) {
+  std::vector<SegmentMemory*> blocks;
+  for (std::size_t i = 0; i < count; ++i) {
+    blocks.push_back(pool.take(bytes).value());
+    std::memset(blocks.back()->data, 5, bytes);
+  }
+  return blocks;
+}
+
+/// Pages of the process that are in memory and belong to nobody but it.
+std::uint64_t resident_bytes() {
+  std::ifstream file("/proc/self/statm");
+  std::uint64_t size = 0, resident = 0, shared = 0;
+  file >> size >> resident >> shared;
+  return (resident - shared) * 4096;
+}
+
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+
+/// Tables come and go, each with segments of another size.
+TEST(SegmentPool, WhatItHoldsStaysWithinTheBudget) {
+  HostDevice device;
+  MemoryBudget budget(8 * kMiB);
+  SegmentPool pool(device, budget);
+  [[maybe_unused]] const auto before = resident_bytes();
+  for (std::size_t table = 0; table < 40; ++table) {
+    const auto bytes = (64 - table) * 4096;
+    const auto count = 6 * kMiB / bytes;
+    ASSERT_TRUE(budget.take(count * bytes, "a table").ok());
+    for (auto* block : fill(pool, bytes, count)) pool.give(block);
+    budget.give(count * bytes);
+    ASSERT_LE(budget.held(), budget.limit());
+  }
+  EXPECT_GE(budget.held(), 5 * kMiB) << "what the last left is kept for the next";
+#ifndef __SANITIZE_THREAD__  // It keeps books of all addresses that there ever were.
+  EXPECT_LT(resident_bytes() - before, 80 * kMiB) << "of 240 MiB that passed through";
+#endif
+  pool.trim();
+  EXPECT_EQ(budget.held(), 0u);
+}
+
+/// Of two tables that grew side by side one goes: every chunk has blocks of the other.
+TEST(SegmentPool, ChunksInUseGiveTheirFreePages) {
+  constexpr std::size_t kBytes = 64 << 10;
+  HostDevice device;
+  MemoryBudget budget(32 * kMiB);
+  SegmentPool pool(device, budget);
+  const auto blocks = fill(pool, kBytes, 32 * kMiB / kBytes);
+  for (std::size_t i = 0; i < blocks.size(); i += 2) pool.give(blocks[i]);
+  SegmentPool::pin(*blocks[1]);
+  pool.give(blocks[1]);
+  pool.trim();
+  EXPECT_EQ(budget.held(), budget.limit()) << "no chunk is free as a whole";
+  const auto others = fill(pool, 3 * kBytes, 14 * kMiB / (3 * kBytes));
+  EXPECT_LE(budget.held(), budget.limit());
+  for (std::size_t i = 1; i < blocks.size(); i += 2)
+    ASSERT_EQ(static_cast<int>(blocks[i]->data[kBytes - 1]), 5) << "owned or pinned";
+  EXPECT_TRUE(pool.unpin(*blocks[1]));
+  // They can be had again.
+  for (auto* block : others) pool.give(block);
+  EXPECT_EQ(fill(pool, kBytes, 16 * kMiB / kBytes).size(), 16 * kMiB / kBytes);
+  EXPECT_LE(budget.held(), budget.limit());
+}
+
+/// What is used again and again is not given back for ever while what nobody wants stays.
+TEST(SegmentPool, WhatNobodyWantsIsGivenBackInTheEnd) {
+  HostDevice device;
+  MemoryBudget budget(16 * kMiB);
+  SegmentPool pool(device, budget);
+  for (auto* block : fill(pool, 5 * 4096, 8 * kMiB / (5 * 4096))) pool.give(block);
+  const std::size_t sizes[] = {2 * 4096, 3 * 4096, 4 * 4096};
+  std::vector<SegmentMemory*> taken[3];
+  std::size_t discarded = 0;
+  for (int round = 0; round < 20; ++round) {
+    for (std::size_t s = 0; s < 3; ++s) {
+      const auto held = budget.held();
+      taken[s] = fill(pool, sizes[s], 5 * kMiB / sizes[s]);
+      if (round >= 10) discarded += held > budget.held() ? 1 : 0;
+      for (auto* block : taken[s]) pool.give(block);
+      ASSERT_LE(budget.held(), budget.limit());
+      if (round >= 10) discarded += budget.held() != held ? 1 : 0;
+    }
+  }
+  EXPECT_EQ(discarded, 0u) << "15 MiB of 16 were needed";
+}
+
+TEST(SegmentPool, GivesBackForTheIndexToo) {
+  HostDevice device;
+  MemoryBudget budget(16 * kMiB);
+  SegmentPool pool(device, budget);
+  for (auto* block : fill(pool, 4096, 16 * kMiB / 4096)) pool.give(block);
+  budget.hold(4 * kMiB);
+  EXPECT_LE(budget.held(), budget.limit());
+  budget.release(4 * kMiB);
 }
 
 TEST(Arena, LendsRunsThatDoNotOverlapUntilItIsFull) {

@@ -47,7 +47,7 @@ struct StoreFixture {
   HostDevice device;
   MemoryBudget budget;
   CopyQuota copies;
-  SegmentPool pool{device};
+  SegmentPool pool{device, budget};
   Scratch scratch;
   Members members;
   std::vector<MemberIndex> members_gone;
