@@ -9,6 +9,7 @@
 #include "core/base/clock.h"
 #include "core/base/result.h"
 #include "transport/transport.h"
+#include "transport/waker.h"
 
 namespace shoal {
 
@@ -24,28 +25,6 @@ class Pollable {
   virtual TimePoint next_timer() const = 0;
   /// What to arm and block on.
   virtual Transport& transport() = 0;
-};
-
-/// Wakes a loop from another thread: an eventfd that costs a system call only when the loop sleeps.
-class Waker {
- public:
-  static Result<Waker> create();
-  Waker(Waker&& other) noexcept;
-  ~Waker();
-  /// Any thread.
-  void wake();
-  int fd() const { return fd_; }
-  /// Owner: says that it is about to sleep; false if a wake came since the last clear(). What a
-  /// waker wrote before wake() is seen by whoever looks after the clear() that follows.
-  bool arm();
-  void clear();
-
- private:
-  enum State : int { kAwake, kAsleep, kWoken };
-  explicit Waker(int fd) : fd_(fd) {}
-  int fd_ = -1;
-  bool armed_ = false;  ///< The owner's: somebody may have written to fd_ since.
-  std::atomic<int> state_{kAwake};
 };
 
 /// Blocks until the transport or the waker (null: nobody) has something, a timer of the object or

@@ -18,6 +18,8 @@
 
 namespace shoal {
 
+class Waker;
+
 /// Where a process listens: "host:port", "[v6]:port"; on the simulated network the host is a name.
 struct Address {
   std::string host;
@@ -186,6 +188,10 @@ class Transport {
   virtual int wait_fd() const = 0;
   /// Prepares to block on wait_fd(). False: there is work already, poll again.
   virtual bool arm() = 0;
+  /// After arm(): blocks until wait_fd() or the waker's descriptor (null: there is none) is
+  /// readable, for at most this long (Duration::max(): no limit); returns early at a signal. A
+  /// backend that learns here what is ready may spare the next poll() the question.
+  virtual void wait(const Waker* waker, Duration at_most);
   /// Earliest moment at which poll() has to run even without traffic (connect deadlines).
   virtual TimePoint next_timer() const = 0;
 

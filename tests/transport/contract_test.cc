@@ -10,6 +10,7 @@
 
 #include "core/base/random.h"
 #include "tests/support/allocations.h"
+#include "transport/waker.h"
 
 // Connections and messages. Bulk transfer is in contract_bulk_test.cc.
 
@@ -484,6 +485,47 @@ TEST_P(TransportContract, ArmsAndWakes) {
   constexpr int kHungAfterMs = 20'000;
   EXPECT_EQ(::poll(&waiting, 1, kHungAfterMs), 1) << "the descriptor did not become readable";
   ASSERT_TRUE(until([&] { return b.count(Kind::message) == 1; }));
+}
+
+// Without a limit, in both: what is overlooked hangs.
+
+TEST_P(TransportContract, WaitsForTraffic) {
+  std::tie(at_a, at_b) = connect();
+  auto& transport = b.transport();
+  if (transport.wait_fd() < 0) GTEST_SKIP() << "simulated: its clock waits for nobody";
+  std::uint64_t sent = 0;
+  const auto tell = [&](Lane lane) {
+    ASSERT_TRUE(send(a, at_a, ++sent, {}, {.lane = lane}).ok());
+    a.transport().flush();
+  };
+  for (const auto lane : {Lane::message, Lane::bulk, Lane::message, Lane::message, Lane::bulk}) {
+    settle();
+    while (!transport.arm()) b.poll();
+    tell(lane);
+    transport.wait(nullptr, Duration::max());
+    // What comes later than what wait() told of is not forgotten.
+    tell(Lane::message);
+    ASSERT_TRUE(until([&] { return b.count(Kind::message) == sent; }));
+  }
+}
+
+TEST_P(TransportContract, WaitsForAWaker) {
+  std::tie(at_a, at_b) = connect();
+  settle();
+  auto& transport = b.transport();
+  if (transport.wait_fd() < 0) GTEST_SKIP() << "simulated: its clock waits for nobody";
+  for (int i = 0; i < 3; ++i) {  // each has the number of the descriptor before it
+    auto waker = Waker::create().value();
+    for (int j = 0; j < 2; ++j) {
+      while (!transport.arm()) b.poll();
+      ASSERT_TRUE(waker.arm());
+      waker.wake();
+      transport.wait(&waker, Duration::max());
+      waker.clear();
+    }
+  }
+  while (!transport.arm()) b.poll();
+  transport.wait(nullptr, Duration(1));  // ends by itself
 }
 
 // --- Cost.

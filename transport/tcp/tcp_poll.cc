@@ -2,8 +2,10 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "transport/tcp/tcp_transport.h"
+#include "transport/waker.h"
 
 // One turn of the transport: the hot path.
 
@@ -75,6 +77,37 @@ std::size_t TcpTransport::poll(std::span<Event> events) {
 void TcpTransport::flush() {
   owner_.check();
   flush_dirty();
+}
+
+void TcpTransport::wait(const Waker* waker, Duration at_most) {
+  owner_.check();
+  watch_waker(waker);
+  const bool limited = at_most != Duration::max();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(at_most);
+  const timespec timeout{seconds.count(), (at_most - seconds).count()};
+  auto count = ::epoll_pwait2(epoll_.get(), ready_.data(), kMessageSocketsPerTurn,
+                              limited ? &timeout : nullptr, nullptr);
+  if (count < 0 && errno == ENOSYS) {  // before Linux 5.11
+    constexpr auto kRound = std::chrono::milliseconds(1) - Duration(1);
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::min<Duration>(at_most, std::chrono::hours(1)) + kRound);
+    count = ::epoll_wait(epoll_.get(), ready_.data(), kMessageSocketsPerTurn,
+                         limited ? static_cast<int>(ms.count()) : -1);
+  }
+  ready_count_ = count < 0 ? 0 : static_cast<std::size_t>(count);
+  look_ = Look::told;
+}
+
+// A waker stays in epoll until it is closed: by then its number may be another descriptor's.
+void TcpTransport::watch_waker(const Waker* waker) {
+  if (waker == nullptr || waker->id() == waker_) return;
+  waker_ = waker->id();
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = tagged(Tag::waker, 0);
+  const bool watched = ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, waker->fd(), &event) == 0;
+  SHOAL_ASSERT(watched || errno == EEXIST,
+               "epoll_ctl: raise fs.epoll.max_user_watches or free memory");
 }
 
 void TcpTransport::report_completed(Out& out) {
@@ -183,8 +216,14 @@ void TcpTransport::serve_backlog(Out& out) {
 }
 
 // Spinning on few connections, a direct recv finds a message sooner than epoll_wait and recv would.
-// The others are looked at often enough not to notice.
+// The others are looked at often enough not to notice. Who blocks in wait() is told what is ready,
+// and asks nothing before the next wait, which returns at once if there is more.
 void TcpTransport::receive(TimePoint now, Out& out) {
+  if (look_ == Look::told) {
+    look_ = Look::served;
+    return serve(now, ready_count_, out);
+  }
+  if (std::exchange(look_, Look::needed) == Look::served) return;
   const bool tried = !crowded_ && hot_[0] != EndpointId{};
   const bool got = tried && try_hot(out);
   if (out.full()) return;
@@ -208,14 +247,18 @@ bool TcpTransport::try_hot(Out& out) {
 }
 
 void TcpTransport::look_around(TimePoint now, Out& out) {
+  const int count = ::epoll_wait(epoll_.get(), ready_.data(), kMessageSocketsPerTurn, 0);
+  serve(now, count < 0 ? 0 : static_cast<std::size_t>(count), out);
+}
+
+// What epoll told, in ready_.
+void TcpTransport::serve(TimePoint now, std::size_t count, Out& out) {
   last_look_ = now;
-  std::array<epoll_event, kMessageSocketsPerTurn> ready;
-  const int count = ::epoll_wait(epoll_.get(), ready.data(), kMessageSocketsPerTurn, 0);
   bool bulk_ready = false;
   std::size_t speakers = 0;
-  for (int i = 0; i < count; ++i) {
-    const auto data = ready[static_cast<std::size_t>(i)].data.u64;
-    const auto events = ready[static_cast<std::size_t>(i)].events;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto data = ready_[i].data.u64;
+    const auto events = ready_[i].events;
     const auto tag = static_cast<Tag>(data >> 56);
     const auto id = data & kIdMask;
     switch (tag) {
@@ -246,8 +289,9 @@ void TcpTransport::look_around(TimePoint now, Out& out) {
         if (auto* endpoint = find(EndpointId(id)); endpoint != nullptr && endpoint->connecting)
           on_connecting(*endpoint, tag == Tag::connect_bulk ? Lane::bulk : Lane::message, events);
         break;
-      case Tag::bulk:
-        break;  // only in the inner epoll
+      case Tag::bulk:   // only in the inner epoll
+      case Tag::waker:  // its owner's affair
+        break;
     }
   }
   crowded_ = speakers > kHotSockets;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <array>
 #include <map>
 #include <memory>
@@ -42,6 +44,7 @@ class TcpTransport final : public Transport {
   void flush() override;
   int wait_fd() const override { return epoll_.get(); }
   bool arm() override;
+  void wait(const Waker* waker, Duration at_most) override;
   TimePoint next_timer() const override { return timer_; }
   void release_owner() override { owner_.release(); }
 
@@ -54,8 +57,12 @@ class TcpTransport final : public Transport {
     connect_bulk,
     message,
     bulk,
-    bulk_epoll
+    bulk_epoll,
+    waker
   };
+  /// What a poll knows about the sockets: nothing, what wait() has told, or that all of that was
+  /// served a moment ago.
+  enum class Look : std::uint8_t { needed, told, served };
   struct EndpointSlot {
     std::unique_ptr<Endpoint> endpoint;
     std::uint64_t generation = 0;
@@ -97,6 +104,7 @@ class TcpTransport final : public Transport {
   static std::uint64_t tagged(Tag tag, std::uint64_t id);
 
   // tcp_poll.cc
+  void watch_waker(const Waker* waker);
   void report_completed(Out& out);
   void flush_dirty();
   void flush_messages(Endpoint& endpoint);
@@ -107,6 +115,7 @@ class TcpTransport final : public Transport {
   void receive(TimePoint now, Out& out);
   bool try_hot(Out& out);
   void look_around(TimePoint now, Out& out);
+  void serve(TimePoint now, std::size_t count, Out& out);
   void serve_bulk(Out& out);
   bool receive_messages(Endpoint& endpoint, Out& out);
   bool deliver_messages(Endpoint& endpoint, Out& out);
@@ -173,6 +182,10 @@ class TcpTransport final : public Transport {
   std::uint64_t turn_ = 0;
   TimePoint timer_ = kNever;
   TimePoint last_look_ = TimePoint::min();
+  Look look_ = Look::needed;
+  std::array<epoll_event, kMessageSocketsPerTurn> ready_;
+  std::size_t ready_count_ = 0;  ///< of what wait() has told
+  std::uint64_t waker_ = 0;      ///< the last one that wait() was given
   std::array<EndpointId, kHotSockets> hot_{};
   std::size_t next_hot_ = 0;
   bool crowded_ = false;  ///< many message sockets were ready at once: asking epoll is cheaper
