@@ -154,6 +154,7 @@ class Engine final : public Pollable {
   void hand(const Call& call);
   void wake();
   bool take_calls();
+  void set_clock(Operation& op, WorkerClock clock) const;
   void accept(std::uint32_t index);
   void free_memory_if_unused(MemoryRecord* record);
 

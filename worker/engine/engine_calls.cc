@@ -59,25 +59,29 @@ Result<OperationId> Engine::submit(Ask ask) {
   op->control_meta = std::move(ask.control_meta);
   std::fill(std::begin(op->after), std::end(op->after), OperationId{});
   std::copy_n(ask.after.begin(), std::min(ask.after.size(), Operation::kAfterMax), op->after);
-  op->clock = clock();
+  op->ahead = ask.ahead;
+  set_clock(*op, clock());
   op->code = Errc::ok;
   op->detail.clear();
   op->completion = {};
   op->opened = nullptr;
   op->cancel_asked.store(false, std::memory_order_relaxed);
-  if (ask.kind == OperationKind::pull || ask.kind == OperationKind::push_pull) {
-    const auto& spec = ask.table->spec;
-    const bool own_round =
-        ask.kind == OperationKind::push_pull && spec.apply_mode() == Apply::collective;
-    op->use_clock = op->clock + ask.ahead + (own_round ? 1 : 0);
-    op->need = spec.staleness == unbounded || options_.role == Role::observer
-                   ? kNoNeed
-                   : op->use_clock - spec.staleness;
-  }
   if (ask.source_memory != nullptr) ask.source_memory->uses.fetch_add(1);
   if (ask.target_memory != nullptr) ask.target_memory->uses.fetch_add(1);
   hand({Call::Kind::submit, id.generation, id.index, nullptr});
   return id;
+}
+
+/// The clock that the call belongs to, and what its pull is for and needs.
+void Engine::set_clock(Operation& op, WorkerClock clock) const {
+  op.clock = clock;
+  if (op.kind != OperationKind::pull && op.kind != OperationKind::push_pull) return;
+  const auto& spec = op.table->spec;
+  const bool own_round =
+      op.kind == OperationKind::push_pull && spec.apply_mode() == Apply::collective;
+  op.use_clock = clock + op.ahead + (own_round ? 1 : 0);
+  const bool any = spec.staleness == unbounded || options_.role == Role::observer;
+  op.need = any ? kNoNeed : op.use_clock - spec.staleness;
 }
 
 void Engine::cancel(OperationId id) {
@@ -171,7 +175,7 @@ void Engine::accept(std::uint32_t index) {
   if (op.clock > keeper_.local()) advance_clock(op.clock);
   // A tick of another thread may have overtaken the call on its way here; the clock that it ended
   // is then complete without this call, empty parts and all.
-  op.clock = std::max(op.clock, keeper_.local());
+  if (op.clock < keeper_.local()) set_clock(op, keeper_.local());
   op.taken = op.generation.load(std::memory_order_relaxed);
   op.stage = Operation::Stage::blocked;
   op.started = op.detached = op.ambiguous = op.incomplete = false;
@@ -193,7 +197,8 @@ void Engine::accept(std::uint32_t index) {
     begin_push(op.clock, op.place);
     op.holds_push = true;
     auto* table = find_table(op.table->id);
-    if (table != nullptr && table->collective() && !op.store) note_contribution(*table, op.rows);
+    if (table != nullptr && table->info != nullptr && table->collective() && !op.store)
+      note_contribution(*table, op.rows);
   }
   if (op.kind == OperationKind::control) return start_control(op);
   if (op.kind == OperationKind::explain) return finish(op, Errc::ok, explain());

@@ -118,8 +118,8 @@ bool Engine::needs_tick(const Operation& op) {
   if (op.stage == Operation::Stage::letting_go) return false;  // ends without a tick
   if (op.need <= keeper_.local()) return false;
   const auto* table = find_table(op.table->id);
-  return table == nullptr || !table->collective() || op.need != keeper_.local() + 1 ||
-         !table->has_contributed(op);
+  if (table == nullptr || table->info == nullptr) return false;  // it will fail
+  return !table->collective() || op.need != keeper_.local() + 1 || !table->has_contributed(op);
 }
 
 /// Tells waiters what needs_tick() says now, once a turn in which something that it looks at has

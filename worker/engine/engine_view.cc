@@ -132,8 +132,11 @@ void Engine::follow_servers() {
 }
 
 void Engine::follow_tables() {
-  for (auto& table : tables_)
-    if (table) table->info = seen_view_->find_table(table->shape.id);
+  for (auto& table : tables_) {
+    if (!table) continue;
+    table->info = seen_view_->find_table(table->shape.id);
+    if (table->info == nullptr) table->forget();
+  }
   for (const auto& info : seen_view_->tables) {
     if (tables_.size() <= info.id.value) tables_.resize(info.id.value + 1);
     auto& table = tables_[info.id.value];

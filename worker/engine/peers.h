@@ -38,6 +38,14 @@ struct Engine::Table {
         last_server(table.slots.size()) {
     if (collective()) contributed.assign(shape.geometry.segments(), 0);
   }
+  /// Dropped: only the shape, which tables of the user name, is kept.
+  void forget() {
+    next_q = std::vector<Sequence>();
+    slot_rank = std::vector<std::uint32_t>();
+    last_server = std::vector<NodeId>();
+    contributed = std::vector<std::uint64_t>();
+    contributed_rows = 0;
+  }
   bool has_contributed(const Operation& op) const;
   bool collective() const { return shape.spec.apply_mode() == Apply::collective; }
   const SlotChain& chain(SlotIndex slot) const { return info->slots[slot.value]; }
