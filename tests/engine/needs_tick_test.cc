@@ -92,6 +92,24 @@ TEST_P(NeedsTick, OfAPullThatFollowsAnother) {
   EXPECT_TRUE(pull.ready());
 }
 
+/// The pull between them would be answered now, but waits for the first.
+TEST_P(NeedsTick, OfAPushThatComesAfterAPullThroughOthers) {
+  auto table = open(Apply::per_clock);
+  std::vector<float> more(kRows), last(kRows);
+  auto pull = table.pull({0, kRows}, out_, {.ahead = 1});
+  auto between = table.pull({0, kRows}, more, {.after = pull});
+  auto other = table.pull({0, kRows}, last);
+  auto behind = table.push({0, kRows}, in_, {.after = {&other, &between}});
+  const auto pushed = behind.wait();
+  EXPECT_EQ(pushed.code(), Errc::needs_tick);
+  EXPECT_NE(pushed.error().message().find("at clock 0 comes after a pull that needs clock 1"),
+            std::string::npos)
+      << pushed.error().message();
+  worker_->tick();
+  EXPECT_TRUE(between.wait().ok());
+  EXPECT_TRUE(table.push({0, kRows}, in_, {.after = {&pull, &between}}).wait().ok());
+}
+
 INSTANTIATE_TEST_SUITE_P(Progress, NeedsTick,
                          testing::Values(Config::Progress::thread, Config::Progress::caller),
                          [](const auto& info) {

@@ -163,6 +163,7 @@ class Engine final : public Pollable {
   bool start_unblocked();
   bool may_start(const Blocked& blocked, std::size_t position, Error& failed);
   bool window_is_closed(const Blocked& blocked);
+  std::optional<WorkerClock> tick_before(const Operation& push);
   void follow_ended(Operation& op);
 
   // engine.cc: the loop, and the end of operations
@@ -309,6 +310,7 @@ class Engine final : public Pollable {
   bool recheck_waiting_ = false;  ///< what else they wait for may have come: a view, or room
   std::vector<MemoryRecord*> memory_;
   bool recheck_blocked_ = false;
+  std::uint64_t walks_ = 0;          ///< of tick_before()
   bool recheck_needs_tick_ = false;  ///< what needs_tick() looks at has changed in this turn
   std::uint64_t barriers_ = 0;       ///< arrivals that were sent: each has a number
   TimePoint now_{};
@@ -323,6 +325,7 @@ class Engine final : public Pollable {
   std::vector<std::byte> meta_;
   std::vector<OperationId> ended_;
   std::vector<std::uint32_t> planned_;
+  std::vector<std::uint32_t> walked_;
   std::vector<std::uint64_t> due_;
 };
 

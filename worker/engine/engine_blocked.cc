@@ -39,18 +39,8 @@ bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& fail
                      fmt::format("the operation that it follows failed: {}", op.follows_failed)};
       return false;
     }
-    for (const auto& id : op.after) {
-      if (!id.valid()) continue;
-      const auto& other = operations_[id.index];
-      // Only this worker's own tick could end it, and that tick waits for this push.
-      const bool ending = other.stage == Operation::Stage::letting_go;
-      if (blocked.pushes && !ending && other.kind == OperationKind::pull && other.need > op.clock)
-        failed = Error{Errc::needs_tick,
-                       fmt::format("a push at clock {} follows a pull that needs clock {}: call "
-                                   "tick() between them",
-                                   op.clock.value, other.need.value)};
-      return false;
-    }
+    for (const auto& id : op.after)
+      if (id.valid()) return false;
   }
   if (blocked.empty_clocks() && window_is_closed(blocked)) return false;
   if (blocked.pushes)
@@ -59,6 +49,29 @@ bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& fail
           blocked_[i].clock < blocked.clock)
         return false;
   return true;
+}
+
+/// Whether the push comes after a pull, perhaps through others, that only this worker's own tick
+/// could admit: that tick would wait for the push. What it comes after only grows less, so that the
+/// answer at the call holds.
+std::optional<WorkerClock> Engine::tick_before(const Operation& push) {
+  const auto walk = ++walks_;
+  walked_.clear();
+  const auto follow = [&](const Operation& op) {
+    for (const auto& id : op.after) {
+      if (!id.valid()) continue;
+      auto& other = operations_[id.index];
+      const bool ending = other.stage == Operation::Stage::letting_go;  // without a tick
+      if (!ending && std::exchange(other.walk, walk) != walk) walked_.push_back(id.index);
+    }
+  };
+  follow(push);
+  for (std::size_t i = 0; i < walked_.size(); ++i) {
+    const auto& op = operations_[walked_[i]];
+    if (op.kind == OperationKind::pull && op.need > push.clock) return op.need;
+    follow(op);
+  }
+  return {};
 }
 
 /// Takes from `after` what has ended, and keeps why it failed. Looked at when the operation is

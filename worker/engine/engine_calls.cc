@@ -207,6 +207,12 @@ void Engine::accept(std::uint32_t index) {
     flushes_.open(index, op.clock, keeper_.unended_at(op.clock));
     return finish_flushes();
   }
+  if (pushes)
+    if (const auto need = tick_before(op))
+      return let_go(op, Errc::needs_tick,
+                    fmt::format("a push at clock {} comes after a pull that needs clock {}: call "
+                                "tick() between them",
+                                op.clock.value, need->value));
   block({index, Request::kNone, op.table->id.value, op.clock, pushes, {}});
   recheck_needs_tick_ = true;
 }

@@ -114,6 +114,7 @@ struct Operation {
   std::uint64_t place = 0;     ///< pushes: in the order of issue
   bool holds_push = false;     ///< counts as an unended push of its clock, before it has requests
   std::string follows_failed;  ///< why an operation of `after` failed; empty: none did
+  std::uint64_t walk = 0;      ///< the last of Engine::tick_before that came here
   std::uint32_t ended = 0;     ///< the generation that ended last at this place, and why
   std::string ended_why;       ///< it failed (empty: it did not); its ticket may be gone
   std::uint32_t requests_left = 0;
