@@ -21,16 +21,20 @@ void Engine::block(const Blocked& entry) {
   recheck_blocked_ = true;
 }
 
-/// Whether the entry's empty parts would only be parked by their servers: G never passes what this
-/// worker reports, and the table takes pushes of clocks below G + window.
+/// Whether servers would only park the entry: its table takes pushes of clocks below G + window,
+/// and G never passes what this worker reports. What has been sent is then all admitted once G
+/// waits for this worker alone, so that no credit is missing for what others wait for.
 bool Engine::window_is_closed(const Blocked& blocked) {
+  const bool stores = blocked.operation != Request::kNone && operations_[blocked.operation].store;
   const auto* table = find_table(TableId(blocked.table));
-  return !fenced_ && table != nullptr && table->info != nullptr &&
-         blocked.clock - keeper_.reported() >= table->shape.spec.window();
+  if (stores || fenced_ || table == nullptr || table->info == nullptr) return false;
+  const auto& spec = table->shape.spec;
+  return spec.apply_mode() != Apply::on_arrival &&
+         blocked.clock - keeper_.reported() >= spec.window();
 }
 
-/// Whether the blocked entry at `position` may be sent: its dependencies have ended, and no push of
-/// an earlier clock to its table still waits for its sequence numbers.
+/// Whether the blocked entry at `position` may be sent: its dependencies have ended, its table may
+/// take it, and no push of an earlier clock to its table still waits for its sequence numbers.
 bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& failed) {
   if (blocked.operation != Request::kNone) {
     const auto& op = operations_[blocked.operation];
@@ -42,7 +46,7 @@ bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& fail
     for (const auto& id : op.after)
       if (id.valid()) return false;
   }
-  if (blocked.empty_clocks() && window_is_closed(blocked)) return false;
+  if (blocked.pushes && window_is_closed(blocked)) return false;
   if (blocked.pushes)
     for (std::size_t i = 0; i < position; ++i)
       if (blocked_[i].pushes && blocked_[i].table == blocked.table &&

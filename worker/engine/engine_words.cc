@@ -64,7 +64,9 @@ std::string Engine::why_unsettled(const Operation& op) {
     return flush.waits_for(blocked.clock, place);
   });
   if (unsent > 0)
-    text += fmt::format("; {} were not sent: what they come after has not ended", unsent);
+    text += fmt::format(
+        "; {} were not sent: they wait for what they come after, or for workers that are behind",
+        unsent);
   const auto ahead = std::find_if(blocked_.begin(), blocked_.end(), [&](const Blocked& blocked) {
     return blocked.empty_clocks() && blocked.clock < flush.clock;
   });
