@@ -2,8 +2,10 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <future>
 #include <limits>
+#include <numeric>
 
 #include "server/local_cluster.h"
 #include "tests/engine/cluster.h"
@@ -60,6 +62,21 @@ TEST(WorkerEdges, ABufferOfMoreBytesThanThereAreIsRefused) {
   EXPECT_EQ(worker.allocate<float>(kMost / 4 + 2).code(), Errc::no_memory);
   EXPECT_EQ(worker.allocate<float>(kMost / 4).code(), Errc::no_memory);
   EXPECT_EQ(worker.allocate<std::uint8_t>(kMost).code(), Errc::no_memory);
+}
+
+/// Memory of each kind that there is comes and goes: none at all, some, and pages of its own.
+TEST(WorkerEdges, BuffersOfAllSizesComeAndGo) {
+  auto cluster = LocalCluster::start({}).value();
+  auto worker = Worker::connect(cluster.config()).value();
+  for (const std::size_t count : {0, 1, 1000, 100'000, 1 << 20, (1 << 20) + 1}) {
+    const auto kept = worker.allocate<float>(count).value();
+    EXPECT_EQ(std::accumulate(kept.begin(), kept.end(), 0.0f), 0.0f);
+    auto gone = worker.allocate<float>(count).value();
+    std::fill(gone.begin(), gone.end(), 1.0f);
+    gone = {};
+    EXPECT_TRUE(worker.barrier().ok());  // the loop has freed it
+    EXPECT_EQ(std::accumulate(kept.begin(), kept.end(), 0.0f), 0.0f);
+  }
 }
 
 TEST(WorkerEdges, APullTooFarAheadIsRefused) {

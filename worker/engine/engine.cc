@@ -5,10 +5,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "core/base/futex.h"
+#include "core/memory/device.h"
 #include "worker/engine/peers.h"
 
 namespace shoal {
@@ -59,7 +59,7 @@ Engine::~Engine() {
   for (auto& server : servers_) server->session->close();
   for (auto* record : memory_) {
     record->region.revoke();
-    if (record->owned) std::free(record->memory.data);
+    if (record->owned) HostDevice().deallocate(record->memory);
     delete record;
   }
 }

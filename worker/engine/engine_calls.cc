@@ -4,10 +4,10 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <thread>
 
 #include "core/base/futex.h"
+#include "core/memory/device.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
 
@@ -225,7 +225,7 @@ void Engine::free_memory_if_unused(MemoryRecord* record) {
   memory_.pop_back();
   record->region.revoke();
   if (record->owned) {
-    std::free(record->memory.data);
+    HostDevice().deallocate(record->memory);
     delete record;
   } else {
     // The handle waits for this word and frees the record itself.

@@ -13,7 +13,7 @@ namespace shoal {
 /// it.
 struct MemoryRecord {
   MemoryView memory;
-  bool owned = false;  ///< `memory` was allocated by us and is freed with the record
+  bool owned = false;  ///< `memory` is a HostDevice's and is given back with the record
   Region region;       ///< the loop's
   std::atomic<std::uint32_t> uses{0};  ///< operations that were issued and have not ended
   std::atomic<std::uint32_t> gone{0};  ///< 1: revoked, and freed if owned (futex word)
