@@ -159,7 +159,7 @@ class Run {
     if (const int signal = processes_.take_signal(); signal != 0) {
       if (code_ == 0) code_ = 128 + signal;
       if (std::exchange(signalled_, true)) return kill_all();
-      say(fmt::format("SIG{} came: passed on to {}, who have {} to end, or until another signal",
+      say(fmt::format("SIG{} came: passed on to {}, with {} to end, or until another signal",
                       ::sigabbrev_np(signal), running_workers(),
                       to_string(options_.supervisor.grace)));
       for (auto i = service_count_; i < process_count_; ++i) processes_.send(i, signal);

@@ -31,7 +31,8 @@ struct RunOptions {
 /// SHOAL_SCHEDULER, SHOAL_TOKEN_FILE, SHOAL_LISTEN, SHOAL_SERVERS, SHOAL_WORKERS, SHOAL_NAME.
 /// The first process that fails is reported with its last lines, and unless `keep_going` ends all.
 /// A worker that has ended is told to the scheduler, so that nobody waits for its lease.
-/// SIGINT, SIGTERM and SIGHUP are passed on to the workers, a second one kills everything.
+/// SIGINT, SIGTERM and SIGHUP are passed on to the workers; a second one, which is no echo of the
+/// first, kills everything.
 /// Returns the exit code: 0, the first failure's, 128 + the signal that came, or 127 if a program
 /// could not be started. No process and no file stays behind.
 int run_local_cluster(const RunOptions& options, const Clock& clock);

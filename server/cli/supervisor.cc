@@ -235,8 +235,12 @@ void Supervisor::forward(Process& process, Stream& stream, std::string_view piec
 
 void Supervisor::drain_signals() {
   signalfd_siginfo info;
-  while (::read(signal_fd_, &info, sizeof info) == sizeof info)
-    if (info.ssi_signo != SIGCHLD) signal_ = static_cast<int>(info.ssi_signo);
+  const auto now = clock_.now();
+  while (::read(signal_fd_, &info, sizeof info) == sizeof info) {
+    if (info.ssi_signo == SIGCHLD || now < echo_until_) continue;
+    signal_ = static_cast<int>(info.ssi_signo);
+    echo_until_ = deadline_after(now, options_.echo);
+  }
   reap();
 }
 

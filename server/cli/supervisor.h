@@ -37,6 +37,9 @@ class Supervisor {
     int err = 2;
     std::size_t lines_kept = 20;                ///< of each process, for the report of a failure
     Duration grace = std::chrono::seconds(10);  ///< between SIGTERM and SIGKILL in stop_all()
+    /// A signal so soon after another is its echo: timeout(1) signals its child, and then the group
+    /// that both are in.
+    Duration echo = std::chrono::milliseconds(500);
   };
   using Index = std::size_t;  ///< a process, in the order of start()
 
@@ -60,7 +63,7 @@ class Supervisor {
   const std::vector<std::string>& last_lines(Index process) const;
   const std::string& label(Index process) const;
 
-  /// The signal that this process got since the last call, or 0.
+  /// The signal that this process got since the last call, or 0; no echoes.
   int take_signal();
   /// To the process's whole group. An end after it is no failure.
   void send(Index process, int signal);
@@ -90,6 +93,7 @@ class Supervisor {
   const Clock& clock_;
   int signal_fd_ = -1;
   int signal_ = 0;
+  TimePoint echo_until_{};
   sigset_t mask_before_{};
   std::vector<std::unique_ptr<Process>> processes_;
 };

@@ -109,11 +109,21 @@ TEST_F(RunTest, ASignalGoesToTheWorkersAndGivesTheCode) {
             128 + SIGTERM);
   EXPECT_TRUE(out_.has("[worker 0] saved")) << out_.text();
   EXPECT_FALSE(err_.has("exited")) << err_.text();
-  EXPECT_TRUE(err_.has("shoal run: SIGTERM came: passed on to worker 0, who have 120s to end"))
+  EXPECT_TRUE(err_.has("shoal run: SIGTERM came: passed on to worker 0, with 120s to end"))
       << err_.text();
 }
 
+TEST_F(RunTest, TheEchoOfASignalLeavesTheWorkersTheirGrace) {
+  options_.supervisor.echo = std::chrono::hours(1);
+  EXPECT_EQ(run(std::string("trap 'echo saved; exit 0' HUP; kill -HUP $PPID; kill -TERM $PPID; ") +
+                kWait),
+            128 + SIGHUP);
+  EXPECT_TRUE(out_.has("[worker 0] saved")) << out_.text();
+  EXPECT_FALSE(err_.has("killed")) << err_.text();
+}
+
 TEST_F(RunTest, ASecondSignalKills) {
+  options_.supervisor.echo = Duration::zero();
   EXPECT_EQ(run("trap 'kill -INT $PPID' INT; kill -INT $PPID; while :; do tail -f /dev/null & "
                 "wait; done"),
             128 + SIGINT);

@@ -95,6 +95,26 @@ TEST_F(SupervisorTest, SignalsComeToTheSupervisorAndGoWhereItSends) {
   EXPECT_EQ(processes_->exit_code(process), 5);
 }
 
+TEST_F(SupervisorTest, ASignalRightAfterAnotherIsItsEcho) {
+  processes_.reset();
+  const auto heard = [&](Duration echo) {
+    processes_ =
+        Supervisor::create({.out = out_.fd(), .err = err_.fd(), .echo = echo}, clock_).value();
+    const auto process = shell("p", "kill -HUP $PPID; kill -TERM $PPID");
+    std::vector<int> signals;
+    const auto take = [&] {
+      if (const int signal = processes_->take_signal(); signal != 0) signals.push_back(signal);
+    };
+    for (; processes_->running(process); take()) processes_->turn(kNever);
+    take();
+    processes_.reset();
+    return signals;
+  };
+  EXPECT_EQ(heard(std::chrono::hours(1)), std::vector<int>{SIGHUP});
+  const auto both = heard(Duration::zero());  // they may come in one turn
+  EXPECT_EQ(both.back(), SIGTERM);
+}
+
 TEST_F(SupervisorTest, StoppingEndsGroupsAndStraysToo) {
   const auto process =
       shell("p", std::string("tail -f /dev/null & echo pid $!; "
