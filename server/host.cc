@@ -138,7 +138,8 @@ struct ServerHost::Parts final : Pollable {
   }
   void leave() {
     server->leave();
-    if (!server->left()) return;
+    // A scheduler that is started again finds out by itself: it tries our port.
+    if (!server->left() && !server->link().port_refuses()) return;
     const std::lock_guard lock(mutex);
     has_left = true;
     left.notify_all();
@@ -163,6 +164,7 @@ std::optional<Error> ServerHost::failure() const {
 
 void ServerHost::leave(Duration patience) {
   parts_->wants_to_leave = true;
+  parts_->loop->wake();
   std::unique_lock lock(parts_->mutex);
   parts_->left.wait_for(lock, patience, [&] { return parts_->has_left; });
 }

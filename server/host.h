@@ -38,7 +38,7 @@ class ServerHost {
   ~ServerHost();
   const Address& address() const;
   /// Leaves the cluster in order: the scheduler is told, and waited for, but not longer than
-  /// `patience`. Any thread.
+  /// `patience`, nor where nobody listens at its address. Any thread.
   void leave(Duration patience);
   /// Set when the scheduler refused the server for good, or could not be reached in join_timeout.
   /// Any thread.

@@ -88,6 +88,7 @@ struct SchedulerLink::State {
   Epoch asked_for;        ///< what was wanted when the view was asked for
   bool ask_full = false;  ///< a delta did not fit
   bool refused = false;
+  bool port_refuses = false;
   std::string join_waits_for;  ///< what the scheduler said when it had no place yet
 
   std::optional<Tick> tick;
@@ -318,6 +319,8 @@ std::string SchedulerLink::unreachable(TimePoint now) const {
   return "the scheduler cannot be reached: " + s.session.explain();
 }
 
+bool SchedulerLink::port_refuses() const { return state_->port_refuses; }
+
 void SchedulerLink::want_view(Epoch at_least) {
   state_->wanted = std::max(state_->wanted, at_least);
   if (state_->view_is_wanted()) state_->ask_view();
@@ -410,6 +413,9 @@ bool SchedulerLink::handle(const Event& event, TimePoint now, Change& change) {
   if (!s.session.handle(event, now, incoming)) return false;
   s.now = now;
   change = Change{};
+  using Kind = Incoming::Kind;
+  if (incoming.kind != Kind::nothing || incoming.status != Errc::ok)
+    s.port_refuses = incoming.kind == Kind::refused;
   switch (incoming.kind) {
     case Incoming::Kind::opened:
       s.on_opened();

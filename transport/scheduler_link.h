@@ -49,6 +49,9 @@ class SchedulerLink {
   /// as we know.
   std::string unreachable(TimePoint now) const;
 
+  /// The last try to connect found that nobody listens there: the scheduler's process has ended.
+  bool port_refuses() const;
+
   /// Asks for a newer view: somebody's epoch is ahead of ours.
   void want_view(Epoch at_least);
   void tick(const Tick& tick);  ///< newest wins; repeated after reconnects until superseded

@@ -73,7 +73,8 @@ class Run {
       pass_signals();
       look_for_failures();
     }
-    // First, so that it does not take the servers' ends for their deaths and say so.
+    // First, so that it neither takes the servers' ends for their deaths nor warns that the tables
+    // go with them. Servers whose scheduler is gone have nobody to tell, and end at once.
     if (!stop_) processes_.stop(0, 1, [this](const std::string& what) { say(what); });
     stop_all();
     look_at_the_end();

@@ -251,7 +251,11 @@ TEST_F(SchedulerLinkTest, ASchedulerThatIsNotThereYetIsTriedAgain) {
   EXPECT_EQ(change.refused, Errc::ok);
   EXPECT_NE(link.explain().find("scheduler:7000"), std::string::npos);
   EXPECT_NE(link.explain().find("refused"), std::string::npos);
+  EXPECT_TRUE(link.port_refuses());
   join();
+  EXPECT_FALSE(link.port_refuses());
+  lose_connection();
+  EXPECT_FALSE(link.port_refuses()) << "not known yet";
 }
 
 TEST_F(SchedulerLinkTest, ViewsGoOnlyForward) {
