@@ -102,7 +102,9 @@ std::string kind_of_value(std::string_view command, const Config::Shown& option)
 Error useless_word(std::string_view word, const CommandOptions& chosen,
                    std::span<const CommandOptions> all) {
   if (!word.starts_with("-"))
-    return {Errc::invalid_argument, fmt::format("'{}' is not expected here", word)};
+    return {Errc::invalid_argument,
+            fmt::format("'{}' is not expected here{}", word,
+                        chosen.command == "run" ? ": the program's command comes after '--'" : "")};
   const auto name = word.substr(0, word.find('='));
   std::vector<std::string> users;
   for (const auto& command : all) {

@@ -133,7 +133,8 @@ Status fits_here(const Config& config) {
 int run(const Arguments& arguments, const Config& config) {
   if (arguments.program.empty()) {
     fmt::print(stderr,
-               "shoal run: what to run? As in: shoal run --workers 2 -- ./train --epochs 10\n");
+               "shoal run: what to run? Its command comes after '--', as in: shoal run --workers 2 "
+               "-- ./train --epochs 10\n");
     return kWrongCommandLine;
   }
   const auto grace = parse_duration(arguments.grace);
@@ -221,10 +222,16 @@ std::vector<Command> add_commands(CLI::App& app, Arguments& arguments) {
       ->add_option("--grace", arguments.grace, "Between asking processes to end and killing them")
       ->type_name("[10s]");
   run_command->footer(
-      "After '--' comes the command of each worker. Processes find the cluster in their "
-      "environment.\n"
-      "Listens on the loopback interface only. Exits with the code of the first process that "
-      "failed.");
+      "After '--' comes the command of each worker, which gets an empty standard input. Processes "
+      "find\n"
+      "the cluster in their environment. It listens on the loopback interface only, has a random "
+      "token and\n"
+      "keeps nothing: SHOAL_TOKEN_FILE and SHOAL_STATE_DIR are not heeded. The command that "
+      "watches "
+      "it\n"
+      "(shoal status --watch ...) is printed at its start. Exits with the code of the first "
+      "process "
+      "that failed.");
   auto* scheduler = add("scheduler", "Run the cluster's scheduler, until a signal",
                         [&](const Config& config, const RuleSet&) {
                           return run_scheduler(config, arguments.announce);

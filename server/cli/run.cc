@@ -13,6 +13,7 @@
 #include <fstream>
 #include <optional>
 
+#include "core/base/log.h"
 #include "core/base/token_file.h"
 #include "server/cli/scheduler_client.h"
 
@@ -88,6 +89,9 @@ class Run {
     scheduler.insert(scheduler.end(), {"--announce", directory_.file("scheduler")});
     SHOAL_TRY(start_process("scheduler", scheduler));
     SHOAL_TRY(wait_for_scheduler());
+    if (log_enabled(LogLevel::info))
+      say(fmt::format("watch it with: shoal status --watch --scheduler {} --token-file {}",
+                      scheduler_, token_.path()));
     for (std::uint32_t i = 0; i < options_.servers; ++i)
       SHOAL_TRY(start_process(fmt::format("server {}", i), options_.server));
     service_count_ = 1 + options_.servers;

@@ -30,6 +30,7 @@ struct RunOptions {
 /// and waits until all workers have ended. Every process finds what it needs in its environment:
 /// SHOAL_SCHEDULER, SHOAL_TOKEN_FILE, SHOAL_LISTEN, SHOAL_SERVERS, SHOAL_WORKERS, SHOAL_NAME.
 /// The first process that fails is reported with its last lines, and unless `keep_going` ends all.
+/// Prints, once the scheduler listens, the command that watches the cluster.
 /// A worker that has ended is told to the scheduler, so that nobody waits for its lease.
 /// SIGINT, SIGTERM and SIGHUP are passed on to the workers; a second one, which is no echo of the
 /// first, kills everything.

@@ -55,7 +55,11 @@ TEST_F(RunTest, WorkersFindTheClusterInTheirEnvironment) {
   for (const auto* line : {"[worker 0] worker 0 127.0.0.1:1234 2 3 5s\n",
                            "[worker 2] worker 2 127.0.0.1:1234 2 3 5s\n", "[worker 1] 600:65\n"})
     EXPECT_TRUE(out_.has(line)) << out_.text();
-  EXPECT_EQ(err_.text(), "");
+  const std::string told =
+      "shoal run: watch it with: shoal status --watch --scheduler 127.0.0.1:1234 "
+      "--token-file /proc/";
+  EXPECT_EQ(err_.text().substr(0, told.size()), told);
+  EXPECT_EQ(err_.text().find('\n'), err_.text().size() - 1) << err_.text();
 }
 
 TEST_F(RunTest, AFailingWorkerEndsAllWithItsCodeAndLastWords) {

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <iterator>
+#include <sstream>
 
 #include "tests/e2e/cluster.h"
 #include "tests/support/temp_dir.h"
@@ -102,6 +104,19 @@ TEST_F(Run, SecondInterruptKillsThoseWhoDoNotListen) {
   EXPECT_EQ(process.wait_exit(), 128 + SIGINT);
   EXPECT_TRUE(process.logged("worker 0 did not end and will be killed")) << process.log();
   expect_nothing_left();
+}
+
+TEST_F(Run, TheCommandThatItPrintsWatchesIt) {
+  auto& process = run({"--servers", "2"}, "printf 'connect\n' | $TEST_WORKER; tail -f /dev/null");
+  ASSERT_TRUE(process.read_until("ok"));
+  const auto told = process.logged_after("watch it with: shoal ");
+  ASSERT_TRUE(told);
+  std::istringstream words(*told);
+  std::vector<std::string> arguments{std::istream_iterator<std::string>(words), {}};
+  ASSERT_EQ(std::erase(arguments, "--watch"), 1u);
+  auto& status = start_shoal(arguments, {{"SHOAL_SCHEDULER", ""}, {"SHOAL_TOKEN_FILE", ""}});
+  EXPECT_EQ(status.wait_exit(), 0) << status.log();
+  EXPECT_TRUE(status.read_until("server 1")) << status.log();
 }
 
 TEST_F(Run, ServerThatIsKilledIsReported) {
