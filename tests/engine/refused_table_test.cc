@@ -49,6 +49,29 @@ TEST_F(RefusedTable, ADenseTableThatDoesNotFitIsRefusedAtOpen) {
   EXPECT_TRUE(says(table.error(), "raise the servers' memory_budget")) << table.error().what;
 }
 
+TEST_F(RefusedTable, StoringAfterAPushSaysWhyNot) {
+  TableSpec spec{.name = "t", .rows = 10};
+  spec.apply = Apply::per_clock;
+  auto table = worker_.create_or_open<float>(spec).value();
+  const std::vector<float> values(10);
+  ASSERT_TRUE(table.push({0, 10}, values).wait().ok());
+  const auto stored = table.store({0, 10}, values).wait();
+  ASSERT_EQ(stored.code(), Errc::invalid_argument);
+  EXPECT_TRUE(says(stored.error(), "store to table 't'")) << stored.error().what;
+  EXPECT_TRUE(says(stored.error(), "before its first push only")) << stored.error().what;
+}
+
+TEST_F(RefusedTable, ARowThatIsPushedTwiceInARoundSaysSo) {
+  TableSpec spec{.name = "t", .rows = 10};
+  spec.apply = Apply::collective;
+  auto table = worker_.create_or_open<float>(spec).value();
+  const std::vector<float> values(10);
+  ASSERT_TRUE(table.push({0, 10}, values).wait().ok());
+  const auto again = table.push({0, 10}, values).wait();
+  ASSERT_EQ(again.code(), Errc::invalid_argument);
+  EXPECT_TRUE(says(again.error(), "once between two ticks")) << again.error().what;
+}
+
 /// The server's reason reaches the program: here that no budget holds the open clocks.
 TEST_F(RefusedTable, TheServersReasonIsInTheError) {
   TableSpec spec{.name = "t", .layout = Layout::sparse, .staleness = kStalenessMax, .slots = 1024};

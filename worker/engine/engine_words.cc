@@ -10,6 +10,29 @@
 
 namespace shoal {
 
+namespace {
+
+std::string_view verb_of(const Operation& op) {
+  if (op.store) return "store to";
+  if (op.kind == OperationKind::push) return "push to";
+  return op.kind == OperationKind::pull ? "pull of" : "push_pull of";
+}
+
+/// What a server's refusal means, and what to do, where the server has no words of its own.
+std::string_view meaning_of(const Operation& op, Errc code) {
+  if (code == Errc::no_memory)
+    return "it has no memory left for the rows: raise memory_budget there, add servers, or drop "
+           "tables that nobody needs";
+  if (code != Errc::invalid_argument) return {};
+  if (op.store) return "a per_clock or collective table takes store() before its first push only";
+  if (op.table->spec.apply_mode() == Apply::collective && op.kind != OperationKind::pull)
+    return "this worker has pushed some of these rows in this clock already; a collective table "
+           "takes a row once between two ticks";
+  return {};
+}
+
+}  // namespace
+
 std::string Engine::name_of_server(NodeId id) const {
   for (const auto& server : servers_)
     if (server->id == id) return server->who;
@@ -38,12 +61,9 @@ std::string Engine::why_cut_off() const {
 /// The server's words, where it has any.
 std::string Engine::why_refused(const Operation& op, NodeId server, Errc code,
                                 const AnswerParts& answer) const {
-  const std::string_view words(reinterpret_cast<const char*>(answer.rest.data()),
-                               answer.rest.size());
-  auto text = fmt::format("{} table '{}' was refused by server {}",
-                          op.kind == OperationKind::push   ? "push to"
-                          : op.kind == OperationKind::pull ? "pull of"
-                                                           : "push_pull of",
+  std::string_view words(reinterpret_cast<const char*>(answer.rest.data()), answer.rest.size());
+  if (words.empty()) words = meaning_of(op, code);
+  auto text = fmt::format("{} table '{}' was refused by server {}", verb_of(op),
                           op.table->spec.name, name_of_server(server));
   if (code == Errc::fenced) return fmt::format("{}: {}", text, why_cut_off());
   return words.empty() ? text : fmt::format("{}: {}", text, words);
@@ -89,7 +109,7 @@ std::string Engine::why_unsettled(const Operation& op) {
 }
 
 std::string Engine::why_late(const Operation& op, bool& lost) {
-  const auto verb = op.kind == OperationKind::push ? "push to" : "pull of";
+  const auto verb = verb_of(op);
   const auto& name = op.table->spec.name;
   for (const auto index : requests_of(op)) {
     const auto* server = find_server(requests_[index].server);
