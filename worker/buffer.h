@@ -87,6 +87,7 @@ struct Source {
   Source(std::span<const T> values) : data(values.data()), size(values.size()) {}
   Source(std::span<T> values) : data(values.data()), size(values.size()) {}
   Source(const std::vector<T>& values) : data(values.data()), size(values.size()) {}
+  Source(const std::vector<T>&&) = delete;  // gone before the loan has ended
 };
 
 /// Memory that an operation writes into: a Buffer, a part of one, or any contiguous range of T.

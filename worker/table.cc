@@ -43,11 +43,25 @@ Status check(const TableShape& shape, std::string_view verb, bool by_keys, RowRa
 
 }  // namespace
 
-const TableSpec& TableHandle::spec() const { return shape_->spec; }
-TableId TableHandle::id() const { return shape_->id; }
+const TableSpec& TableHandle::spec() const {
+  SHOAL_ASSERT(shape_ != nullptr, "spec() of a Table that was never opened");
+  return shape_->spec;
+}
+
+TableId TableHandle::id() const {
+  SHOAL_ASSERT(shape_ != nullptr, "id() of a Table that was never opened");
+  return shape_->id;
+}
+
+Status TableHandle::opened() const {
+  if (shape_ != nullptr) return {};
+  return Error{Errc::invalid_argument,
+               "this Table was never opened: Worker::create_or_open gives one"};
+}
 
 Status TableHandle::set_parameter(std::string_view name, double value,
                                   std::optional<WorkerClock> from_clock) {
+  SHOAL_TRY(opened());
   std::vector<std::byte> meta(name.size() + 32);
   Writer out(meta);
   encode(out, SetParameter{std::string(name), value, from_clock.value_or(WorkerClock(-1))});
@@ -55,10 +69,14 @@ Status TableHandle::set_parameter(std::string_view name, double value,
   return core_->control_status(FrameKind::set_parameter, shape_, std::move(meta), {});
 }
 
-Status TableHandle::drop() { return core_->control_status(FrameKind::drop_table, shape_, {}, {}); }
+Status TableHandle::drop() {
+  SHOAL_TRY(opened());
+  return core_->control_status(FrameKind::drop_table, shape_, {}, {});
+}
 
 Result<Ticket> TableHandle::issue_push(const Rows& rows, const Memory& from, bool store,
                                        const PushOptions& options) {
+  SHOAL_TRY(opened());
   SHOAL_TRY(check(*shape_, store ? "store" : "push", rows.by_keys, rows.range, rows.keys,
                   store ? shape_->row_bytes : shape_->push_bytes, from.view.bytes,
                   byte_size(shape_->spec.dtype)));
@@ -77,6 +95,7 @@ Result<Ticket> TableHandle::issue_push(const Rows& rows, const Memory& from, boo
 
 Result<Ticket> TableHandle::issue_pull(const Rows& rows, const Memory& to,
                                        const PullOptions& options) {
+  SHOAL_TRY(opened());
   SHOAL_TRY(check(*shape_, "pull", rows.by_keys, rows.range, rows.keys, shape_->row_bytes,
                   to.view.bytes, byte_size(shape_->spec.dtype)));
   Engine::Ask ask;
@@ -94,6 +113,7 @@ Result<Ticket> TableHandle::issue_pull(const Rows& rows, const Memory& to,
 
 Result<Ticket> TableHandle::issue_push_pull(RowRange rows, const Memory& from, const Memory& to,
                                             const PullOptions& options) {
+  SHOAL_TRY(opened());
   const auto value_bytes = byte_size(shape_->spec.dtype);
   SHOAL_TRY(
       check(*shape_, "push", false, rows, {}, shape_->push_bytes, from.view.bytes, value_bytes));

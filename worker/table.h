@@ -65,6 +65,8 @@ class TableHandle {
                                  const PullOptions& options);
   /// What was wrong with the call itself becomes a ticket that is done already, with that error.
   static Ticket or_failed(Result<Ticket> ticket);
+  /// Not so of one that was made by its default constructor.
+  Status opened() const;
 
   std::shared_ptr<WorkerCore> core_;
   const TableShape* shape_ = nullptr;

@@ -25,13 +25,14 @@ namespace shoal {
 ///                                            .update = shoal::Sgd{.learning_rate = 0.1}}).value();
 ///     auto params = worker.allocate<float>(n).value();
 ///     w.pull({0, n}, params).wait().value();
-///     w.push({0, n}, gradients);
+///     w.push({0, n}, gradients).wait().value();
 ///     worker.tick();
 ///
 /// With `progress = thread` (the default) a thread of its own moves the bytes, and any thread may
 /// call anything. With `progress = caller` there is no such thread: bytes move inside wait(),
 /// ready(), flush() and progress(), all called from one thread, for the lowest latency. Move-only;
-/// the last of worker, tables, buffers and tickets to go closes the connection.
+/// the last of worker, tables, buffers and tickets to go closes the connection. It does not survive
+/// fork(): in the child all calls fail with unavailable; connect there.
 class Worker {
  public:
   /// Joins the cluster whose scheduler `config` names, as a worker or an observer. Returns when the

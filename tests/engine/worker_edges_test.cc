@@ -1,6 +1,8 @@
 // Worker at the edges of its process: no threads, full queues, leaving that fails, absurd sizes.
 
 #include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <future>
@@ -76,6 +78,51 @@ TEST(WorkerEdges, BuffersOfAllSizesComeAndGo) {
     gone = {};
     EXPECT_TRUE(worker.barrier().ok());  // the loop has freed it
     EXPECT_EQ(std::accumulate(kept.begin(), kept.end(), 0.0f), 0.0f);
+  }
+}
+
+TEST(WorkerEdges, ATableThatWasNeverOpenedSaysSo) {
+  Table<float> table;
+  std::vector<float> values(10);
+  EXPECT_EQ(table.pull({0, 10}, values).wait().code(), Errc::invalid_argument);
+  EXPECT_EQ(table.push({0, 10}, values).wait().code(), Errc::invalid_argument);
+  EXPECT_EQ(table.push_pull({0, 10}, values, values).wait().code(), Errc::invalid_argument);
+  EXPECT_EQ(table.set_parameter("l1", 1).code(), Errc::invalid_argument);
+  EXPECT_EQ(table.drop().code(), Errc::invalid_argument);
+}
+
+/// What a forked child finds wrong, as its exit status.
+int use_in_child(Worker worker, Table<float> table, Ticket under_way) {
+  std::vector<float> values(10);
+  if (table.push({0, 10}, values).wait().code() != Errc::unavailable) return 1;
+  if (!under_way.ready() || under_way.wait().code() != Errc::unavailable) return 2;
+  if (worker.flush().code() != Errc::unavailable) return 3;
+  if (worker.barrier().code() != Errc::unavailable) return 4;
+  if (worker.leave().code() != Errc::unavailable) return 5;
+  worker.tick();
+  worker.progress();
+  return 0;
+}
+
+TEST(WorkerEdges, AChildOfTheProcessThatConnectedIsToldSo) {
+  auto cluster = LocalCluster::start({}).value();
+  for (const auto progress : {Config::Progress::thread, Config::Progress::caller}) {
+    auto config = cluster.config();
+    config.progress = progress;
+    auto worker = Worker::connect(config).value();
+    auto table = worker.create_or_open<float>({.name = "t", .rows = 10}).value();
+    std::vector<float> values(10);
+    worker.tick();
+    auto pull = table.pull({0, 10}, values, {.ahead = 5});
+    const auto child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) ::_exit(use_in_child(std::move(worker), table, std::move(pull)));
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+    EXPECT_TRUE(table.push({0, 10}, values).wait().ok()) << "the parent goes on";
+    pull.cancel();
   }
 }
 

@@ -59,7 +59,8 @@ TEST_F(TableLoadTest, AWrongValueIsFound) {
   spec.staleness = unbounded;
   auto same = worker_->create_or_open<float>(spec);
   ASSERT_TRUE(same.ok()) << same.error().message();
-  ASSERT_TRUE(same->push({5, 6}, std::vector<float>{1}).wait().ok());
+  const std::vector<float> one{1};
+  ASSERT_TRUE(same->push({5, 6}, one).wait().ok());
   const auto checked = load->check();
   ASSERT_FALSE(checked.ok());
   EXPECT_EQ(checked.error().code, Errc::corrupt);

@@ -92,7 +92,21 @@ Status WorkerCore::join() {
   return {};
 }
 
+Error WorkerCore::of_the_parent() {
+  return Error{Errc::unavailable,
+               "this worker was connected before fork(), and its threads run in the parent alone: "
+               "connect in the child"};
+}
+
 WorkerCore::~WorkerCore() {
+  if (forked()) {  // all of it is the parent's
+    for (auto* loop : {loop_.release(), heart_loop_.release()}) (void)loop;
+    (void)heart_.release();
+    (void)engine_.release();
+    (void)transport_.release();
+    (void)heart_transport_.release();
+    return;
+  }
   if (engine_ && engine_->joined() && !left_) {
     settings_.operation_timeout = kLeaveInDestructor;
     (void)leave();
@@ -109,6 +123,7 @@ TimePoint WorkerCore::deadline(std::optional<Duration> timeout) const {
 
 Result<Ticket> WorkerCore::issue(Engine::Ask ask, const After& after,
                                  std::optional<Duration> timeout, bool borrows, bool writes) {
+  if (forked()) return of_the_parent();
   if (after.failed())
     return Error{Errc::cancelled, "the operation that it follows failed: its call was wrong"};
   OperationId ids[After::kMax];
@@ -123,11 +138,11 @@ Result<Ticket> WorkerCore::issue(Engine::Ask ask, const After& after,
 }
 
 void WorkerCore::progress() {
-  if (!threaded()) engine_->poll(clock_.now());
+  if (!threaded() && !forked()) engine_->poll(clock_.now());
 }
 
 bool WorkerCore::ready(OperationId id) {
-  if (engine_->done(id)) return true;
+  if (engine_->done(id) || forked()) return true;  // wait() says why
   progress();
   return engine_->done(id);
 }
@@ -149,6 +164,7 @@ void WorkerCore::block(Operation& op, std::uint32_t seen, TimePoint moment, Time
 }
 
 Result<PullInfo> WorkerCore::wait(OperationId id, TimePoint moment) {
+  if (forked()) return of_the_parent();
   auto& op = engine_->operation(id);
   auto spin_until = deadline_after(clock_.now(), settings_.spin);
   const auto calls_made = engine_->calls_made();
@@ -180,6 +196,7 @@ Result<PullInfo> WorkerCore::wait(OperationId id, TimePoint moment) {
 }
 
 void WorkerCore::end_loan(OperationId id, bool cancel_first) {
+  if (forked()) return;  // the loan is the parent's
   if (cancel_first && !engine_->done(id)) engine_->cancel(id);
   auto& op = engine_->operation(id);
   auto spin_until = deadline_after(clock_.now(), settings_.spin);
@@ -193,6 +210,7 @@ void WorkerCore::end_loan(OperationId id, bool cancel_first) {
 Result<OperationId> WorkerCore::control(FrameKind kind, const TableShape* table,
                                         std::vector<std::byte> meta,
                                         std::optional<Duration> timeout) {
+  if (forked()) return of_the_parent();
   Engine::Ask ask;
   ask.kind = OperationKind::control;
   ask.table = table;
@@ -214,14 +232,16 @@ Status WorkerCore::control_status(FrameKind kind, const TableShape* table,
 }
 
 void WorkerCore::take_calls() {
-  if (!threaded()) engine_->take_calls(clock_.now());
+  if (!threaded() && !forked()) engine_->take_calls(clock_.now());
 }
 
 void WorkerCore::drop(OperationId id) {
+  if (forked()) return;
   if (!engine_->drop(id)) take_calls();
 }
 
 Status WorkerCore::flush(std::optional<Duration> timeout) {
+  if (forked()) return of_the_parent();
   Engine::Ask ask;
   ask.kind = OperationKind::flush;
   ask.deadline = deadline(timeout);
@@ -252,11 +272,11 @@ Status WorkerCore::leave() {
   Writer out(meta);
   encode(out, Leave{joined_.node});
   meta.resize(out.size());
-  auto left = control_status(FrameKind::leave, nullptr, std::move(meta), {});
+  const auto left = control_status(FrameKind::leave, nullptr, std::move(meta), {});
   // The view without us may be faster than the answer: we are out, as we wanted.
-  if (left.code() == Errc::fenced) left = Status();
-  if (left.ok()) left_.store(true);
-  return left;
+  if (!left.ok() && left.code() != Errc::fenced) return left;
+  left_.store(true);
+  return {};
 }
 
 MemoryRecord* WorkerCore::add_memory(MemoryView memory, bool owned) {
@@ -266,6 +286,7 @@ MemoryRecord* WorkerCore::add_memory(MemoryView memory, bool owned) {
 }
 
 void WorkerCore::remove_memory(MemoryRecord* record, bool owned) {
+  if (forked()) return;
   engine_->remove_memory(record);
   take_calls();
   if (owned) return;

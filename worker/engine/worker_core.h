@@ -6,6 +6,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/config.h"
+#include "core/base/fork.h"
 #include "core/base/result.h"
 #include "transport/loop.h"
 #include "transport/scheduler_link.h"
@@ -59,11 +60,15 @@ class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
  private:
   WorkerCore() = default;
   Status join();
+  /// This is a child of the process that connected: no thread of its is here.
+  bool forked() const { return fork_generation() != forks_; }
+  static Error of_the_parent();
   /// A thread of its own drives the loop; else whoever calls does, also while there is none yet.
   bool threaded() const { return loop_ != nullptr; }
   /// Blocks a little: until the operation's phase may be another than `seen`, or `moment`.
   void block(Operation& op, std::uint32_t seen, TimePoint moment, TimePoint& spin_until);
 
+  const std::uint32_t forks_ = fork_generation();
   SteadyClock clock_;
   Settings settings_;
   std::unique_ptr<Transport> transport_, heart_transport_;
