@@ -14,7 +14,7 @@ struct CurvePoint {
   double epoch = 0;                     ///< passes over the data so far
   double seconds = 0;                   ///< since the training began
   double objective = 0;                 ///< on the training data
-  std::optional<double> auc = {};       ///< on the held-out data
+  std::optional<double> auc = {};       ///< on the held-out data, if it has both classes
   std::optional<double> accuracy = {};  ///< the same, 0..1
   std::uint64_t non_zeros = 0;
   std::uint64_t bytes = 0;  ///< moved so far, all workers

@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kFailed = 1;
 
-/// Standard output: from rank 0, after the training.
+/// Standard output: from the chief, after the training.
 void print(const Job& job, const Report& report, const Written& written = {}) {
   std::printf("%s\n%s", job.options.evaluate.empty() ? "trained" : job.options.evaluate.c_str(),
               table_of(report).c_str());
@@ -32,7 +32,18 @@ void complain(const Error& error) {
   std::fprintf(stderr, "sparse_lr: %s\n", error.message().c_str());
 }
 
-/// Trains as one worker of the cluster; rank 0 reports.
+/// What the results lack that another than worker 0 writes.
+void tell_succession(const Job& job, Share share) {
+  std::fprintf(stderr,
+               "sparse_lr: worker 0 was lost, so worker %u writes the results: they tell of the "
+               "final model only%s\n",
+               share.index,
+               job.options.by_blocks()
+                   ? ""
+                   : ", and its penalty was no longer raised with the passes once it was lost");
+}
+
+/// Trains as one worker of the cluster; the chief reports.
 Status train(const Job& job, const Config& config) {
   const SteadyClock clock;
   SHOAL_ASSIGN(auto worker, Worker::connect(config));
@@ -47,14 +58,20 @@ Status train(const Job& job, const Config& config) {
     outputs.emplace(std::move(opened));
   }
   SHOAL_ASSIGN(auto weights, worker.create_or_open<float>(weights_spec(job)));
-  SHOAL_ASSIGN(auto monitor, Monitor::create(job, worker, weights, clock));
+  SHOAL_ASSIGN(auto monitor, Monitor::create(job, share, worker, weights, clock));
   SHOAL_TRY(worker.barrier());
   SHOAL_TRY(job.options.by_blocks() ? train_blocks(job, share, worker, weights, monitor)
                                     : train_minibatches(job, share, worker, weights, monitor));
   SHOAL_TRY(monitor.finish());
   if (!monitor.is_chief()) return {};
+  if (share.index != 0) {
+    tell_succession(job, share);
+    SHOAL_ASSIGN(auto opened, Outputs::open(job));
+    outputs.emplace(std::move(opened));
+  }
   const auto written = outputs->write(job, worker, weights, monitor.points());
-  print(job, {monitor.points().back(), monitor.examples(), monitor.seconds()}, written);
+  const auto sums = monitor.sums();
+  print(job, {monitor.points().back(), sums.examples, share.count, sums.finished}, written);
   SHOAL_TRY(worker.leave());
   if (written.errors.empty()) return {};
   for (std::size_t i = 1; i < written.errors.size(); ++i) complain(written.errors[i]);

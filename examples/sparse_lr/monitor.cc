@@ -4,32 +4,40 @@
 #include <array>
 
 namespace shoal::sparse_lr {
-namespace {
 
-double seconds_of(Duration duration) { return std::chrono::duration<double>(duration).count(); }
-
-}  // namespace
-
-Result<Monitor> Monitor::create(const Job& job, Worker& worker, Table<float>& weights,
+Result<Monitor> Monitor::create(const Job& job, Share share, Worker& worker, Table<float>& weights,
                                 const Clock& clock) {
-  SHOAL_ASSIGN(auto team, Team::open(worker));
+  SHOAL_ASSIGN(auto team, Team::open(worker, share));
   Monitor monitor(job, worker, weights, clock, std::move(team));
-  if (!monitor.is_chief()) return monitor;
-  const LineRules rules{.classes = job.summary.classes};
-  SHOAL_ASSIGN(monitor.train_, LibsvmReader::open(job.options.train, rules));
-  if (!job.options.test.empty()) {
-    SHOAL_ASSIGN(monitor.test_, LibsvmReader::open(job.options.test, rules));
-  }
+  if (monitor.is_chief()) SHOAL_TRY(monitor.open_files());
   return monitor;
 }
 
-ProgressState Monitor::state() const {
-  const double elapsed = std::max(seconds_of(clock_->now() - started_), 1e-9);
+Status Monitor::open_files() {
+  const LineRules rules{.classes = job_->summary.classes};
+  SHOAL_ASSIGN(train_, LibsvmReader::open(job_->options.train, rules));
+  if (job_->options.test.empty()) return {};
+  SHOAL_ASSIGN(test_, LibsvmReader::open(job_->options.test, rules));
+  return {};
+}
+
+void Monitor::start() {
+  started_ = clock_->now();
+  progress_.start(started_);
+}
+
+double Monitor::elapsed() const {
+  return std::chrono::duration<double>(clock_->now() - started_).count();
+}
+
+/// `seconds`: since start().
+ProgressState Monitor::state(double seconds) const {
+  const auto sums = team_.sums();
   ProgressState state{.epoch = epoch_,
                       .epochs = job_->options.epochs,
-                      .examples_per_second = team_.sums().examples / elapsed,
+                      .examples_per_second = sums.examples / std::max(seconds, 1e-9),
                       .staleness_seen = lag_,
-                      .bytes = static_cast<std::uint64_t>(team_.sums().bytes)};
+                      .bytes = static_cast<std::uint64_t>(sums.bytes)};
   if (!points_.empty()) state.objective = points_.back().objective;
   return state;
 }
@@ -40,44 +48,51 @@ Status Monitor::step(std::uint64_t examples, double epoch, WorkerClock oldest) {
   team_.add_examples(examples);
   const auto now = clock_->now();
   SHOAL_TRY(team_.update(now));
-  if (is_chief() && progress_.is_due(now)) progress_.update(state(), now);
+  if (chief_ && progress_.is_due(now)) progress_.update(state(elapsed()), now);
   return {};
 }
 
 Status Monitor::epoch_ended(std::uint32_t epoch) {
+  const auto& options = job_->options;
   // The last look comes when all workers are done.
-  if (!is_chief() || epoch % job_->options.evaluate_every != 0 || epoch == job_->options.epochs)
-    return {};
-  SHOAL_TRY(look(epoch));
-  if (!Progress::is_terminal(stderr)) progress_.finish(state());
-  return {};
+  if (epoch % options.evaluate_every != 0 || epoch == options.epochs) return {};
+  if (!chief_) return team_.tell();
+  return look(epoch);
 }
 
+/// What was done until then, and the model as it is now: its traffic counts for the next.
 Status Monitor::look(double epoch) {
+  epoch_ = epoch;
+  SHOAL_TRY(team_.ask());
+  CurvePoint point{.epoch = epoch, .seconds = elapsed()};
+  auto shown = state(point.seconds);
+  point.bytes = shown.bytes;
   WeightSums weights;
   SHOAL_TRY(view_.for_each(job_->summary.index_max,
                            [&](std::span<const float> piece) { weights.add(piece); }));
   SHOAL_ASSIGN(const auto train, view_.evaluate(*train_));
-  CurvePoint point{.epoch = epoch,
-                   .seconds = seconds_of(clock_->now() - started_),
-                   .objective = train.loss + weights.penalty(job_->options.penalty),
-                   .non_zeros = weights.non_zeros()};
+  point.objective = train.loss + weights.penalty(job_->options.penalty);
+  point.non_zeros = weights.non_zeros();
   if (test_) {
     SHOAL_ASSIGN(const auto test, view_.evaluate(*test_));
     point.auc = test.auc;
     point.accuracy = test.accuracy;
   }
-  point.bytes = static_cast<std::uint64_t>(team_.sums().bytes);
   points_.push_back(point);
+  shown.objective = point.objective;
+  progress_.looked(shown, clock_->now());
   return {};
 }
 
-/// Ticks with the others until none is left: each pull waits until they are near enough, and a
-/// chief that stood still would stop them. Then so far that a pull holds every push there was.
+/// Ticks with the others until all that live have made their passes: each pull waits until they are
+/// near enough, and who stood still would stop them. Then so far that a pull holds every push there
+/// was.
 Status Monitor::outlast_others() {
   const std::array<Key, 1> key{0};
   std::array<float, 1> weight{};
-  while (worker_->worker_count() > 1) {
+  for (;;) {
+    SHOAL_TRY(team_.ask());
+    if (team_.sums().finished >= worker_->worker_count()) break;
     SHOAL_ASSIGN([[maybe_unused]] const auto info,
                  table_->pull(key, std::span<float>(weight)).wait());
     worker_->tick();
@@ -88,14 +103,14 @@ Status Monitor::outlast_others() {
 
 Status Monitor::finish() {
   SHOAL_TRY(worker_->flush());
-  SHOAL_TRY(team_.tell_all());
-  if (!is_chief()) return worker_->leave();
+  SHOAL_TRY(team_.finish());
   SHOAL_TRY(outlast_others());
-  SHOAL_TRY(team_.ask());
+  const bool was_chief = chief_;
+  chief_ = team_.sums().writer == team_.share().index;
+  if (!chief_) return worker_->leave();
+  if (!was_chief) SHOAL_TRY(open_files());
   SHOAL_TRY(look(job_->options.epochs));
-  seconds_ = points_.back().seconds;
-  epoch_ = job_->options.epochs;
-  progress_.finish(state());
+  progress_.finish();
   return {};
 }
 

@@ -24,31 +24,31 @@ struct Job {
 
 /// Watches the training of one worker. All of them tell what they did; rank 0 also shows the live
 /// line and looks at the whole model now and then, reading both files from begin to end. Others are
-/// held back by that no further than the table's staleness. Owner: the training thread.
+/// held back by that no further than the table's staleness. If rank 0 is lost, nobody looks until
+/// the end. Owner: the training thread.
 class Monitor {
  public:
   /// `worker` and `weights` are borrowed. Errors: those of Team and of opening the files.
-  static Result<Monitor> create(const Job& job, Worker& worker, Table<float>& weights,
+  static Result<Monitor> create(const Job& job, Share share, Worker& worker, Table<float>& weights,
                                 const Clock& clock);
 
   /// The training begins.
-  void start() { started_ = clock_->now(); }
+  void start();
   /// A step is over: `examples` were used, the worker has made `epoch` passes, and the weights it
   /// used held all pushes below clock `oldest`.
   Status step(std::uint64_t examples, double epoch, WorkerClock oldest);
-  /// A pass is over; rank 0 looks at the model if it is time.
+  /// A pass is over: all tell what they did; rank 0 looks at the model if it is time.
   Status epoch_ended(std::uint32_t epoch);
-  /// Every worker calls it last. Others tell the rest and leave the roster, so that nobody waits
-  /// for them; rank 0 waits until all have left, then looks at the final model.
+  /// Every worker calls it last. Returns when all that live have made their passes. The lowest of
+  /// them looks at the final model; the others leave the roster.
   Status finish();
 
-  bool is_chief() const { return worker_->rank().value == 0; }
+  /// Rank 0; after finish(): whose the results are to write.
+  bool is_chief() const { return chief_; }
   /// One point for each look; the last is the final model's.
   const std::vector<CurvePoint>& points() const { return points_; }
-  /// Examples used by all workers, as of finish().
-  double examples() const { return team_.sums().examples; }
-  /// From start() to the end of the training, the looks included.
-  double seconds() const { return seconds_; }
+  /// What all workers did, as of finish().
+  TeamSums sums() const { return team_.sums(); }
 
  private:
   Monitor(const Job& job, Worker& worker, Table<float>& weights, const Clock& clock, Team team)
@@ -57,23 +57,26 @@ class Monitor {
         table_(&weights),
         clock_(&clock),
         team_(std::move(team)),
+        chief_(team_.share().index == 0),
         view_(worker, weights),
         progress_(stderr, Progress::is_terminal(stderr)) {}
+  Status open_files();
   Status outlast_others();
   Status look(double epoch);
-  ProgressState state() const;
+  double elapsed() const;
+  ProgressState state(double seconds) const;
 
   const Job* job_;
   Worker* worker_;
   Table<float>* table_;
   const Clock* clock_;
   Team team_;
+  bool chief_;
   WeightsView view_;
   Progress progress_;
-  std::optional<LibsvmReader> train_, test_;  ///< rank 0: the whole files
+  std::optional<LibsvmReader> train_, test_;  ///< the chief: the whole files
   std::vector<CurvePoint> points_;
   TimePoint started_;
-  double seconds_ = 0;
   double epoch_ = 0;
   std::int64_t lag_ = 0;  ///< of the last step, clocks
 };

@@ -46,10 +46,10 @@ std::string progress_line(const ProgressState& state, std::size_t width) {
       state.epochs == 0 ? 0 : std::clamp(state.epoch / static_cast<double>(state.epochs), 0.0, 1.0);
   const auto filled = static_cast<std::size_t>(std::lround(share * kBarColumns));
   const std::string head = "epoch " + fixed(state.epoch, 1) + '/' + std::to_string(state.epochs);
-  const std::string tail = rate_text(state.examples_per_second) + " examples/s  objective " +
-                           (state.objective ? objective_text(*state.objective) : std::string("-")) +
-                           "  staleness " + std::to_string(state.staleness_seen) + "  moved " +
-                           bytes_text(state.bytes);
+  const std::string tail =
+      rate_text(state.examples_per_second) + " examples/s" +
+      (state.objective ? "  objective " + objective_text(*state.objective) : std::string()) +
+      "  staleness " + std::to_string(state.staleness_seen) + "  moved " + bytes_text(state.bytes);
   const std::string bar =
       "  [" + std::string(filled, '=') + std::string(kBarColumns - filled, ' ') + "]  ";
   const bool bar_fits = head.size() + bar.size() + tail.size() <= width;
@@ -70,13 +70,15 @@ void Progress::show(const ProgressState& state) {
 }
 
 void Progress::update(const ProgressState& state, TimePoint now) {
-  if (!is_due(now)) return;
+  if (is_due(now)) looked(state, now);
+}
+
+void Progress::looked(const ProgressState& state, TimePoint now) {
   shown_at_ = now;
   show(state);
 }
 
-void Progress::finish(const ProgressState& state) {
-  show(state);
+void Progress::finish() {
   if (is_terminal_) std::fputc('\n', out_);
   std::fflush(out_);
 }

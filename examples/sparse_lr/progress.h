@@ -23,7 +23,8 @@ struct ProgressState {
 std::string progress_line(const ProgressState& state, std::size_t width);
 
 /// Shows the state as the training goes on: on a terminal one line that rewrites itself up to ten
-/// times a second; elsewhere (log files, pipes) a new line every five seconds. Owner: one thread.
+/// times a second; elsewhere (log files, pipes) a new line at each look, and after five seconds
+/// without one. Owner: one thread.
 class Progress {
  public:
   static constexpr Duration kTerminalPeriod = std::chrono::milliseconds(100);
@@ -34,10 +35,14 @@ class Progress {
   /// Whether `out` is a terminal.
   static bool is_terminal(std::FILE* out);
 
+  /// The training begins: there is nothing to show before a period has passed.
+  void start(TimePoint now) { shown_at_ = now; }
   /// Shows `state` if it is time for a new line. `now` never goes back.
   void update(const ProgressState& state, TimePoint now);
-  /// Shows the last state, whatever the time, and ends the line.
-  void finish(const ProgressState& state);
+  /// Shows `state`, with an objective that is new, whatever the time.
+  void looked(const ProgressState& state, TimePoint now);
+  /// Ends the line: nothing is shown any more.
+  void finish();
   /// True if update() would show something at `now`: lets the caller save the gathering.
   bool is_due(TimePoint now) const { return !shown_at_ || now - *shown_at_ >= period(); }
 

@@ -62,16 +62,25 @@ Status write_curve(const Options& options, const std::vector<CurvePoint>& points
 std::string table_of(const Report& report) {
   const auto& model = report.model;
   auto text = line("objective", fmt::format("{:.6f}", model.objective));
-  if (model.auc) text += line("held-out AUC", fmt::format("{:.5f}", *model.auc));
-  if (model.accuracy)
+  if (model.accuracy) {
+    // Held-out examples have an accuracy; of one class, they have no AUC.
+    text += model.auc ? line("held-out AUC", fmt::format("{:.5f}", *model.auc))
+                      : fmt::format("  {:<20} {:>16} (one class only)\n", "held-out AUC", "-");
     text += line("held-out accuracy", fmt::format("{:.2f} %", 100 * *model.accuracy));
+  }
   text += line("non-zeros", grouped(model.non_zeros));
   if (report.examples == 0) return text;
   text += line("traffic", bytes_text(model.bytes));
-  text += line("time", fmt::format("{:.2f} s", report.seconds));
-  if (report.seconds > 0)
+  text += line("time", fmt::format("{:.2f} s", model.seconds));
+  if (model.seconds > 0)
     text += line("examples/s",
-                 grouped(static_cast<unsigned long long>(report.examples / report.seconds)));
+                 grouped(static_cast<unsigned long long>(report.examples / model.seconds)));
+  if (report.workers == 1) return text;
+  text += line("workers", fmt::format("{} of {} finished", report.finished, report.workers));
+  if (report.finished < report.workers)
+    text += fmt::format("  {} lost: the examples of {} were not all seen\n",
+                        report.workers - report.finished == 1 ? "one was" : "some were",
+                        report.workers - report.finished == 1 ? "its share" : "their shares");
   return text;
 }
 

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "core/base/clock.h"
 #include "core/base/result.h"
+#include "examples/sparse_lr/line_source.h"
 #include "worker/worker.h"
 
 namespace shoal::sparse_lr {
@@ -11,41 +13,54 @@ namespace shoal::sparse_lr {
 /// What all workers did so far, together.
 struct TeamSums {
   double examples = 0;
-  double bytes = 0;  ///< pushed and pulled
+  double bytes = 0;            ///< pushed and pulled
+  std::uint32_t finished = 0;  ///< workers that made all their passes
+  std::uint32_t writer = 0;  ///< the lowest of those, if there is one: the results are its to write
 };
 
-/// Gathers TeamSums in a small table, to which every worker adds what it did since it last said so.
-/// Nobody waits for it: the table is asynchronous, and so are the calls. Owner: one thread.
+/// Gathers TeamSums in a small table with a row for each worker, in which it writes what it did.
+/// Nobody waits for the others: the table is asynchronous. Owner: one thread.
 class Team {
  public:
   static constexpr Duration kPeriod = std::chrono::milliseconds(100);
 
-  /// `worker` is borrowed. Errors: those of create_or_open.
-  static Result<Team> open(Worker& worker);
+  /// Begins this worker's row anew: an earlier training may have left one. `worker` is borrowed.
+  /// Errors: those of create_or_open and push.
+  static Result<Team> open(Worker& worker, Share share);
 
   /// This worker trained on `examples` more.
-  void add_examples(std::uint64_t examples) { own_examples_ += static_cast<double>(examples); }
+  void add_examples(std::uint64_t examples) { own_.examples += static_cast<double>(examples); }
   /// Tells and asks, if a period has passed. Errors: those of push and pull.
   Status update(TimePoint now);
-  /// Tells the rest, now, and waits until it has arrived.
-  Status tell_all();
-  /// Asks, and waits for the answer.
+  /// Tells what this worker did, now, and waits until it has arrived.
+  Status tell();
+  /// This worker has made all its passes: tells so.
+  Status finish();
+  /// Asks what the others told, and waits for the answer.
   Status ask();
-  /// As of the last answer.
-  const TeamSums& sums() const { return sums_; }
+  /// This worker's part as of now, the others' as they last told and this one last asked.
+  TeamSums sums() const;
+  Share share() const { return share_; }
 
  private:
-  Team(Worker& worker, Table<double> table, Buffer<double> memory)
-      : worker_(&worker), table_(std::move(table)), memory_(std::move(memory)) {}
-  void tell();
-  Status finish(Ticket& ticket);
-  void take_answer() { sums_ = {memory_[2], memory_[3]}; }
+  static constexpr std::size_t kColumns = 3;
+  struct Row {
+    double examples = 0, bytes = 0, finished = 0;
+  };
+  Team(Worker& worker, Share share, Table<double> table, Buffer<double> told, Buffer<double> heard);
+  Row own() const;
+  void send();
+  void request();
+  Status end(Ticket& ticket);
 
   Worker* worker_;
+  Share share_;
   Table<double> table_;
-  Buffer<double> memory_;  ///< two sums told, two answered
-  double own_examples_ = 0;
-  TeamSums told_, sums_;
+  std::vector<Key> keys_;  ///< the workers' shares
+  Buffer<double> told_;    ///< this worker's row
+  Buffer<double> heard_;   ///< all rows, while an answer is under way
+  std::vector<Row> rows_;  ///< as of the last answer
+  Row own_;                ///< without the bytes, which the worker counts
   TimePoint next_ = TimePoint::min();
   Ticket push_, pull_;
 };

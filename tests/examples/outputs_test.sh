@@ -23,6 +23,11 @@ run() {
 
 run --model model --csv csv
 [ $code -eq 0 ] && is_model model && [ -s csv ] || fail "a plain run: $code"
+# A pass pulls and pushes three weights at least, and looking at it is traffic too.
+awk -F, 'NR > 1 { if ($7 < 24 * $1 || $7 <= last) exit 1; last = $7 }' csv ||
+  fail "traffic that was not: $(cat csv)"
+[ "$(grep -c '^epoch ' err)" -eq 2 ] || fail "not a line a pass"
+if grep -q ' 0 examples/s\| moved 0 B' err; then fail "figures from before the pass"; fi
 grep -q '^  model  *model$' out || fail "the model is not in the table"
 
 run --model ok.svm

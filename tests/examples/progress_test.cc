@@ -54,9 +54,8 @@ TEST(Progress, NarrowTerminalsLoseTheBarFirst) {
 }
 
 TEST(Progress, BeforeAnythingIsKnown) {
-  EXPECT_EQ(
-      progress_line({}, 200),
-      "epoch 0.0/0  [                    ]  0 examples/s  objective -  staleness 0  moved 0 B");
+  EXPECT_EQ(progress_line({}, 200),
+            "epoch 0.0/0  [                    ]  0 examples/s  staleness 0  moved 0 B");
 }
 
 TEST(Progress, ATerminalLineRewritesItself) {
@@ -66,22 +65,30 @@ TEST(Progress, ATerminalLineRewritesItself) {
   progress.update(kState, start);
   progress.update(kState, start + milliseconds(99));
   progress.update(kState, start + milliseconds(100));
-  progress.finish(kState);
+  progress.looked(kState, start + milliseconds(101));
+  progress.finish();
   const auto line = "\r" + progress_line(kState, 79) + "\x1b[K";
   EXPECT_EQ(output.text(), line + line + line + "\n");
 }
 
-TEST(Progress, ALogGetsALineEveryFewSeconds) {
+TEST(Progress, ALogGetsALineAtEachLookAndOtherwiseEveryFewSeconds) {
   Output output;
   Progress progress(output.file(), false);
   const TimePoint start{};
-  for (int ms = 0; ms < 10'000; ms += 100) progress.update(kState, start + milliseconds(ms));
+  progress.start(start);
+  for (int ms = 0; ms < 5000; ms += 100) progress.update(kState, start + milliseconds(ms));
+  EXPECT_EQ(output.text(), "");  // nothing is known yet
   const auto line = progress_line(kState, 160) + "\n";
+  progress.update(kState, start + milliseconds(5000));
+  EXPECT_EQ(output.text(), line);
+  progress.looked(kState, start + milliseconds(6000));
   EXPECT_EQ(output.text(), line + line);
-  progress.finish(kState);
-  EXPECT_EQ(output.text(), line + line + line);
-  EXPECT_FALSE(progress.is_due(start + milliseconds(9999)));
-  EXPECT_TRUE(progress.is_due(start + milliseconds(10'000)));
+  progress.update(kState, start + milliseconds(6001));  // the same again
+  EXPECT_EQ(output.text(), line + line);
+  EXPECT_FALSE(progress.is_due(start + milliseconds(10'999)));
+  EXPECT_TRUE(progress.is_due(start + milliseconds(11'000)));
+  progress.finish();
+  EXPECT_EQ(output.text(), line + line);
 }
 
 TEST(Text, Numbers) {
