@@ -6,7 +6,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <optional>
+#include <string_view>
 
+#include "core/base/nearest.h"
 #include "examples/sparse_lr/text.h"
 
 namespace shoal::sparse_lr {
@@ -110,12 +113,29 @@ void add_machine(CLI::App& app, Options& options) {
       ->capture_default_str();
 }
 
+/// What is wrong with the first of the words that no option takes; nothing if there is none.
+std::optional<std::string> useless_word(const CLI::App& app) {
+  const auto words = app.remaining();
+  if (words.empty()) return {};
+  const auto& word = words.front();
+  if (!word.starts_with('-')) return sparse_lr::quoted(word) + " is not expected here";
+  std::vector<std::string> names;
+  for (const auto* option : app.get_options())
+    for (const auto& name : option->get_lnames()) names.push_back("--" + name);
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  const auto name = word.substr(0, word.find('='));
+  const std::string nearest(nearest_name(name, known));
+  return "there is no option " + name +
+         (nearest.empty() ? "" : " (did you mean " + sparse_lr::quoted(nearest) + "?)");
+}
+
 }  // namespace
 
 std::variant<Options, int> parse_options(int argc, char** argv) {
   Options options;
   CLI::App app("L1-regularised logistic regression on libsvm files, over Shoal.", "sparse_lr");
   app.footer(kFooter);
+  app.allow_extras();  // useless_word() says more about them than CLI11 does
   // Later ones win, so that a script's choice can be changed behind it.
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   add_files(app, options);
@@ -126,6 +146,10 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     if (error.get_exit_code() == 0) return app.exit(error);
     std::fprintf(stderr, "sparse_lr: %s; see --help\n", error.what());
+    return kWrongCommandLine;
+  }
+  if (const auto wrong = useless_word(app)) {
+    std::fprintf(stderr, "sparse_lr: %s; see --help\n", wrong->c_str());
     return kWrongCommandLine;
   }
   if (options.by_blocks() && options.blocks < options.staleness + 2) {

@@ -26,7 +26,14 @@ for value in abc 0 -1 1.5 99999999999999999999; do
     "--epochs=$value"
 done
 refused 2 "--alpha: expected a number above 0, at most 1e6, found '0'; see --help" --alpha 0
+refused 2 "there is no option --epochz (did you mean '--epochs'?); see --help" --epochz 3
+refused 2 "there is no option --epochz (did you mean '--epochs'?); see --help" --epochz=3 more
+refused 2 "there is no option --quite-another; see --help" --quite-another
+refused 2 "'more' is not expected here; see --help" --epochs 3 more --epochz
 refused 1 "empty.svm: expected libsvm lines ('label index:value ...'), found no example \
 (invalid_argument)" --test empty.svm
+printf '1 1:1\n' >one_class.svm
+"$sparse_lr" --train ok.svm --epochs 1 --test one_class.svm >out 2>&1 &&
+  grep -q '^  held-out AUC  *- (one class only)$' out || { cat out; exit 1; }
 "$sparse_lr" --train ok.svm --epochs 1 --l1 0 --l2 +1e-3 --alpha .5 >out 2>&1 ||
   { cat out; exit 1; }
