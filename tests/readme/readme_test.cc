@@ -1,4 +1,5 @@
-// What a stranger sees first: README.md's lines of C++ do what they say, and the first examples
+// What a stranger sees first: README.md's and docs/guide.md's lines of C++ do what they say, and
+// the first examples
 // stay as short as they are called.
 
 #include <gtest/gtest.h>
@@ -33,6 +34,11 @@ void train(const std::vector<Batch>& batches, std::vector<float>& params,
 #include SHOAL_README_LINES
 }
 
+/// All that docs/guide.md shows, one piece after the other.
+void follow_guide(Worker& worker, const std::vector<Key>& keys) {
+#include SHOAL_GUIDE_LINES
+}
+
 /// Lines that are not empty.
 int lines_of(const char* path) {
   std::ifstream file(path);
@@ -52,6 +58,23 @@ TEST(Readme, ItsLinesTrain) {
   // FTRL went against the gradient of key 7 before the second batch pulled it.
   EXPECT_LT(params[0], 0.0f);
   EXPECT_EQ(params[1], 0.0f);
+}
+
+TEST(Guide, ItsLinesRunAndDoWhatTheySay) {
+  LocalCluster::Options options;
+  options.servers = 2;
+  const auto cluster = LocalCluster::start(options).value();
+  auto worker = Worker::connect(cluster.config()).value();
+  follow_guide(worker, {3, 7, 11});
+  EXPECT_EQ(worker.clock().value, 11);
+  auto sums = worker.create_or_open<float>({.name = "sums", .rows = 100}).value();
+  std::vector<float> seen(100);
+  sums.pull({0, 100}, seen).wait().value();
+  EXPECT_EQ(seen, std::vector<float>(100, 1.0f));
+  auto pretrained = worker.create_or_open<float>({.name = "pretrained", .rows = 1000}).value();
+  std::vector<float> values(1000);
+  pretrained.pull({0, 1000}, values).wait().value();
+  EXPECT_EQ(values, std::vector<float>(1000, 0.5f));
 }
 
 TEST(Readme, IsAsShortAsItSays) {
