@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,6 +45,13 @@ void write_all(int fd, std::string_view text) {
 void close_fd(int& fd) {
   if (fd >= 0) ::close(fd);
   fd = -1;
+}
+
+/// Whether both lead to the same terminal, pipe or file.
+bool are_one_file(int a, int b) {
+  struct stat of_a, of_b;
+  return ::fstat(a, &of_a) == 0 && ::fstat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev &&
+         of_a.st_ino == of_b.st_ino;
 }
 
 /// Everything between fork and exec: async-signal-safe calls only.
@@ -91,7 +99,7 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 
 }  // namespace
 
-/// One of a process's two pipes.
+/// One of a process's two pipes; the second has no descriptor if the first is for both.
 struct Supervisor::Stream {
   int fd = -1;
   int to = -1;
@@ -144,7 +152,9 @@ Result<Supervisor::Index> Supervisor::start(const ProcessSpec& spec) {
   const auto close_all = [&] {
     for (int* pair : {out, err, report}) close_fd(pair[0]), close_fd(pair[1]);
   };
-  if (::pipe2(out, O_CLOEXEC) < 0 || ::pipe2(err, O_CLOEXEC) < 0 ||
+  // Lines that end in one place go there through one pipe, in the order in which they were written.
+  const bool one = are_one_file(options_.out, options_.err);
+  if (::pipe2(out, O_CLOEXEC) < 0 || (!one && ::pipe2(err, O_CLOEXEC) < 0) ||
       ::pipe2(report, O_CLOEXEC) < 0) {
     const int error = errno;
     close_all();
@@ -155,7 +165,9 @@ Result<Supervisor::Index> Supervisor::start(const ProcessSpec& spec) {
   const auto argv = pointers(command), envp = pointers(environment);
   const auto parent = ::getpid();
   const auto pid = ::fork();
-  if (pid == 0) become(argv.data(), envp.data(), out[1], err[1], report[1], parent, mask_before_);
+  if (pid == 0)
+    become(argv.data(), envp.data(), out[1], one ? out[1] : err[1], report[1], parent,
+           mask_before_);
   int error = pid < 0 ? errno : 0;
   close_fd(report[1]);
   if (pid > 0) {
@@ -173,7 +185,8 @@ Result<Supervisor::Index> Supervisor::start(const ProcessSpec& spec) {
   process->pid = pid;
   process->streams[0] = {std::exchange(out[0], -1), options_.out, {}};
   process->streams[1] = {std::exchange(err[0], -1), options_.err, {}};
-  for (auto& stream : process->streams) ::fcntl(stream.fd, F_SETFL, O_NONBLOCK);
+  for (auto& stream : process->streams)
+    if (stream.fd >= 0) ::fcntl(stream.fd, F_SETFL, O_NONBLOCK);
   close_all();
   processes_.push_back(std::move(process));
   return processes_.size() - 1;

@@ -48,6 +48,18 @@ TEST_F(SupervisorTest, LinesCarryTheirProcessAndKeepTheirStream) {
   EXPECT_EQ(processes_->exit_code(a), 0);
 }
 
+TEST_F(SupervisorTest, LinesForOnePlaceKeepTheirOrder) {
+  processes_.reset();
+  processes_ = Supervisor::create({out_.fd(), out_.fd()}, clock_).value();
+  std::string script, lines;
+  for (int i = 0; i < 20; ++i) {
+    script += "echo out; echo err >&2;";
+    lines += "[p] out\n[p] err\n";
+  }
+  run_until_ended(shell("p", script));
+  EXPECT_EQ(out_.text(), lines);
+}
+
 TEST_F(SupervisorTest, ALineWithoutEndIsCutAndNotKeptWhole) {
   const auto process = shell("p", "head -c 200000 /dev/zero | tr '\\0' x");
   run_until_ended(process);
