@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "core/base/log.h"
 #include "tests/cli/captured.h"
 #include "tests/support/temp_dir.h"
 
@@ -45,6 +46,7 @@ class RunTest : public testing::Test {
 };
 
 TEST_F(RunTest, WorkersFindTheClusterInTheirEnvironment) {
+  set_log_level(LogLevel::info);  // as main() does; tests run in processes of their own, and in one
   options_.servers = 2;
   options_.workers = 3;
   options_.settings = {{"operation-timeout", "5s"}};
