@@ -83,6 +83,7 @@ Result<std::unique_ptr<SchedulerHost>> SchedulerHost::start(const Config& config
   membership.open_timeout = config.operation_timeout * 2 / 3;
   SHOAL_ASSIGN(parts->scheduler,
                Scheduler::create(*parts->transport, options, *parts->store, parts->clock.now()));
+  SHOAL_TRY(parts->scheduler->store(parts->clock.now()));
   SHOAL_ASSIGN(parts->loop, LoopThread::start("shoal-scheduler", *parts->scheduler, parts->clock,
                                               Duration::zero()));
   return std::unique_ptr<SchedulerHost>(new SchedulerHost(std::move(parts)));

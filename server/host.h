@@ -16,7 +16,8 @@ namespace shoal {
 /// scheduler` and LocalCluster run. Destroying it stops it.
 class SchedulerHost {
  public:
-  /// Listens at `config.listen`; takes up the cluster in `config.state_dir`, if there is one.
+  /// Listens at `config.listen`; takes up the cluster in `config.state_dir`, if there is one, and
+  /// has stored its first view there.
   /// Errors: io (says which option to change), invalid_argument, corrupt, exists.
   static Result<std::unique_ptr<SchedulerHost>> start(const Config& config);
   ~SchedulerHost();

@@ -67,6 +67,8 @@ bool is_status(const Json& status) {
 }
 
 void draw(const Json& status) {
+  if (const auto trouble = text(status, "trouble"); !trouble.empty())
+    fmt::print("TROUBLE: {}\n", trouble);
   const auto& epoch = member(status, "epoch");
   fmt::print("view {}.{}   G {}   window {}\n", number(epoch, "term"), number(epoch, "number"),
              number(status, "global_clock"), number(status, "window"));

@@ -236,7 +236,7 @@ void Scheduler::on_straggler(SessionServer::Peer& peer, const FrameView& frame) 
   const auto asked = decode<Straggler>(frame.meta);
   if (!asked.ok()) return answer(peer.endpoint, frame.header.request, Errc::protocol);
   if (membership_.recovering())
-    return answer(peer.endpoint, frame.header.request, Errc::not_ready, membership_.waiting_for());
+    return answer(peer.endpoint, frame.header.request, Errc::not_ready, waiting_for());
   std::array<std::byte, kSmallMessageBytesMax> buffer;
   Writer out(buffer);
   encode(out, membership_.straggler(asked->worker));
@@ -263,12 +263,12 @@ void Scheduler::on_get_view(SessionServer::Peer& peer, const FrameView& frame) {
   const auto has = Epoch::unpacked(frame.header.epoch);
   const bool joined = peer.node.value != 0;
   if (!joined && peer.role != Role::observer)
-    return answer(peer.endpoint, frame.header.request, Errc::not_ready, membership_.waiting_for());
+    return answer(peer.endpoint, frame.header.request, Errc::not_ready, waiting_for());
   if (joined && !knows(peer.node))
     return answer(peer.endpoint, frame.header.request,
                   peer.role == Role::worker ? Errc::fenced : Errc::unknown_name, why_unknown(has));
   if (view_->epoch == Epoch{})
-    return answer(peer.endpoint, frame.header.request, Errc::not_ready, membership_.waiting_for());
+    return answer(peer.endpoint, frame.header.request, Errc::not_ready, waiting_for());
   sent_view_[peer.endpoint] = view_->epoch;
   clocks_unsent_ = true;
   if (has == view_->epoch) return answer(peer.endpoint, frame.header.request, Errc::unchanged);
@@ -334,24 +334,37 @@ void Scheduler::probe(NodeId node, TimePoint now) {
   }
 }
 
+/// Of who waits to join, or for a view: what for.
+std::string Scheduler::waiting_for() const {
+  return trouble_.empty() ? membership_.waiting_for() : trouble_;
+}
+
+Status Scheduler::store(TimePoint now) {
+  if (!membership_.changed() || now < store_at_) return {};
+  auto stored = membership_.stamped();
+  if (auto saved = store_.save(stored); !saved.ok()) {
+    auto trouble =
+        fmt::format("the scheduler cannot store its view: {}; nothing changes until it can",
+                    saved.error().message());
+    if (trouble != trouble_) log_error("scheduler", "{}", trouble);
+    trouble_ = std::move(trouble);
+    store_at_ = deadline_after(now, options_.store_retry);
+    return saved;
+  }
+  if (!std::exchange(trouble_, {}).empty()) log_info("scheduler", "its view is stored again");
+  previous_ = std::exchange(view_, std::make_shared<const ClusterView>(std::move(stored.view)));
+  full_ = encode_view(*view_);
+  membership_.commit(full_.size());
+  if (!membership_.suspects().empty())
+    probe_at_ = std::min(probe_at_, deadline_after(now, options_.probe_interval));
+  delta_ = encode_delta(*previous_, *view_);
+  views_unsent_ = true;
+  return {};
+}
+
 /// A view is stored before anyone hears of it.
 void Scheduler::publish(TimePoint now) {
-  if (membership_.changed() && now >= store_at_) {
-    auto stored = membership_.stamped();
-    if (const auto saved = store_.save(stored); !saved.ok()) {
-      log_error("scheduler", "the view cannot be stored, so nothing changes until it can: {}",
-                saved.error().message());
-      store_at_ = deadline_after(now, options_.store_retry);
-      return;
-    }
-    previous_ = std::exchange(view_, std::make_shared<const ClusterView>(std::move(stored.view)));
-    full_ = encode_view(*view_);
-    membership_.commit(full_.size());
-    if (!membership_.suspects().empty())
-      probe_at_ = std::min(probe_at_, deadline_after(now, options_.probe_interval));
-    delta_ = encode_delta(*previous_, *view_);
-    views_unsent_ = true;
-  }
+  if (!store(now).ok()) return;
   if (!views_unsent_) return;
   views_unsent_ = false;
   sessions_.for_each([&](SessionServer::Peer& peer) {

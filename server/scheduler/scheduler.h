@@ -43,6 +43,9 @@ class Scheduler final : public Pollable {
   const ViewPtr& view() const { return view_; }
   WorkerClock global_clock() const { return membership_.global_clock(); }
   bool recovering() const { return membership_.recovering(); }
+  /// Stores the next view, if there is one, as poll() does by itself: who starts a scheduler hears
+  /// at once that it cannot. Errors: ViewStore::save's.
+  Status store(TimePoint now);
   /// What `shoal status` prints, as JSON.
   std::string status_json(TimePoint now) const;
 
@@ -61,6 +64,7 @@ class Scheduler final : public Pollable {
   void on_straggler(SessionServer::Peer& peer, const FrameView& frame);
   bool knows(NodeId node) const;
   std::string_view why_unknown(Epoch has) const;
+  std::string waiting_for() const;
   void on_get_view(SessionServer::Peer& peer, const FrameView& frame);
   void on_gone(SessionServer::Peer& peer, TimePoint now);
   Membership::Asker asker(const SessionServer::Peer& peer, const FrameView& frame);
@@ -85,6 +89,7 @@ class Scheduler final : public Pollable {
   ViewPtr view_, previous_;
   std::vector<std::byte> full_, delta_;    ///< view_ encoded: whole, and since previous_
   TimePoint store_at_{};                   ///< after a failed save: when to try again
+  std::string trouble_;                    ///< why it failed, for people; empty: it did not
   std::map<EndpointId, Epoch> sent_view_;  ///< the newest view that each peer has been sent
   std::map<EndpointId, WorkerClock> sent_clock_;
   std::map<EndpointId, NodeId> probes_;

@@ -83,6 +83,7 @@ std::string Scheduler::status_json(TimePoint now) const {
     if (tables.size() < kTablesShown) tables.push_back(table_json(table));
   const nlohmann::json status = {
       {"epoch", {{"term", view.epoch.term}, {"number", view.epoch.number}}},
+      {"trouble", trouble_},
       {"formed", view.formed},
       {"waiting_for", view.formed && !membership_.recovering() ? "" : membership_.waiting_for()},
       {"global_clock", membership_.global_clock().value},

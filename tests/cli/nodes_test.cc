@@ -1,10 +1,14 @@
 // Scheduler and servers as `shoal scheduler` and `shoal server` run them.
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
 
 #include "core/base/token_file.h"
 #include "server/cli/scheduler_client.h"
 #include "server/host.h"
+#include "tests/support/temp_dir.h"
 
 namespace shoal::cli {
 namespace {
@@ -39,6 +43,23 @@ TEST_F(NodesTest, AServerWhoseSchedulerHasEndedLeavesAtOnce) {
   scheduler_.reset();
   server->leave(std::chrono::hours(1));  // returns: nobody is there to be told
   EXPECT_FALSE(server->failure());
+}
+
+TEST_F(NodesTest, ASchedulerThatCannotStoreItsViewDoesNotStart) {
+  const TempDir directory;
+  config_.state_dir = directory.path().string();
+  // As a full disk does, a write comes back short and then fails.
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit old{};
+  getrlimit(RLIMIT_FSIZE, &old);
+  const rlimit small{10, old.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const auto started = SchedulerHost::start(config_);
+  setrlimit(RLIMIT_FSIZE, &old);
+  std::signal(SIGXFSZ, old_handler);
+  ASSERT_EQ(started.code(), Errc::io);
+  EXPECT_NE(started.error().what.find(config_.state_dir), std::string::npos);
+  EXPECT_TRUE(SchedulerHost::start(config_).ok());
 }
 
 }  // namespace

@@ -117,6 +117,7 @@ TEST(Program, WrongUseSaysWhatWasExpected) {
         {{"run", "--workers", "2", "--workers", "3"}, "--workers is given more than once"},
         {{"drop"}, "tables is required"},
         {{"info", "more"}, "'more' is not expected"},
+        {{"run", "ls"}, "'ls' is not expected here: the program's command comes after '--'"},
         {{"info", "--config-file", "/nonexistent/c.toml"}, "/nonexistent/c.toml"}}) {
     const auto called = call(arguments);
     EXPECT_EQ(called.code, 2) << called.err;

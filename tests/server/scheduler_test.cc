@@ -390,9 +390,20 @@ TEST_F(SchedulerTest, WhileViewsCannotBeStoredNothingIsSaid) {
   EXPECT_EQ(scheduler_->view()->epoch, epoch);
   EXPECT_EQ(member(0).link().global_clock(), WorkerClock(0))
       << "G without the leaver belongs to a view that nobody has";
+  const std::string trouble = "cannot store its view: cannot write";
+  ask_raw(member(1), FrameKind::status, {}, 2);
+  ASSERT_TRUE(wait([&] { return !member(1).answers.empty(); }));
+  const auto status = nlohmann::json::parse(member(1).answers.back().text);
+  EXPECT_NE(status["trouble"].get<std::string>().find(trouble), std::string::npos) << status;
+  auto& late = *start(Role::worker).member;
+  EXPECT_TRUE(wait([&] { return late.link().explain().find(trouble) != std::string::npos; }));
   disk.full = false;
   EXPECT_TRUE(wait([&] { return !member(2).answers.empty(); }));
   EXPECT_TRUE(wait([&] { return member(0).link().global_clock() == WorkerClock(5); }));
+  EXPECT_TRUE(wait([&] { return late.joined(); }));
+  ask_raw(member(1), FrameKind::status, {}, 3);
+  ASSERT_TRUE(wait([&] { return member(1).answers.size() == 2; }));
+  EXPECT_EQ(nlohmann::json::parse(member(1).answers.back().text)["trouble"], "");
   for (auto& machine : machines_) kill(*machine);
   kill_scheduler();
 }
