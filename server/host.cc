@@ -22,6 +22,26 @@ namespace shoal {
 
 namespace {
 
+/// A server that has not joined says why: first after this long, then each time after four times
+/// as long.
+constexpr Duration kTellAfter = std::chrono::seconds(2);
+constexpr int kTellSlower = 4;
+
+/// On this machine alone.
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
+/// Whoever joins a cluster of several machines and gives them an address that means each itself.
+void warn_of_loopback(const Address& listens, const Address& scheduler) {
+  if (!is_loopback(listens.host) || is_loopback(scheduler.host)) return;
+  log_warn(
+      "server",
+      "listens at {}, which only processes of this machine can reach, while the scheduler is at "
+      "{}: give the address of this machine's interface (--listen 10.0.0.2:0, SHOAL_LISTEN)",
+      listens.to_string(), scheduler.to_string());
+}
+
 /// Listens where the configuration says; `what` is the process that does, for messages.
 Result<Address> listen(Transport& transport, const Config& config, std::string_view what) {
   SHOAL_ASSIGN(const auto wanted, Address::parse(config.listen));
@@ -104,6 +124,8 @@ struct ServerHost::Parts final : Pollable {
   std::unique_ptr<LoopThread> heart_loop, loop;
   Heart::Options heart_options;
   TimePoint join_until = kNever;
+  TimePoint tell_at = kNever;  ///< while it has not joined
+  Duration tell_after = kTellAfter;
   mutable std::mutex mutex;  // of `failed`: between the loop and who asks
   std::optional<Error> failed;
   std::atomic<bool> wants_to_leave{false};
@@ -115,6 +137,7 @@ struct ServerHost::Parts final : Pollable {
     const bool busy = server->poll(now);
     if (heart_loop == nullptr && server->node().value != 0) start_heart();
     if (!server->status().ok()) fail(server->status().error());
+    if (heart_loop == nullptr && now >= tell_at) tell(now);
     if (heart_loop == nullptr && now >= join_until)
       fail({Errc::timed_out,
             fmt::format("could not join the cluster within {} (join_timeout): scheduler {}",
@@ -122,13 +145,19 @@ struct ServerHost::Parts final : Pollable {
     return busy;
   }
   TimePoint next_timer() const override {
-    return heart_loop == nullptr ? std::min(server->next_timer(), join_until)
+    return heart_loop == nullptr ? std::min({server->next_timer(), join_until, tell_at})
                                  : server->next_timer();
   }
   Transport& transport() override { return *own_transport; }
 
+  void tell(TimePoint now) {
+    log_info("server", "has not joined yet, and keeps trying: scheduler {}",
+             server->link().explain());
+    tell_after *= kTellSlower;
+    tell_at = deadline_after(now, tell_after);
+  }
   void start_heart() {
-    join_until = kNever;
+    join_until = tell_at = kNever;
     heart_options.node = server->node();
     heart = std::make_unique<Heart>(*heart_transport, heart_options, server->turns());
     auto started = LoopThread::start("shoal-heart", *heart, clock, Duration::zero());
@@ -146,7 +175,7 @@ struct ServerHost::Parts final : Pollable {
     left.notify_all();
   }
   void fail(const Error& error) {
-    join_until = kNever;
+    join_until = tell_at = kNever;
     const std::lock_guard lock(mutex);
     if (!failed) failed = error;
   }
@@ -203,6 +232,8 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   parts->heart_options.beat = config.server_beat;
   parts->heart_options.connect_timeout = config.connect_timeout;
   parts->join_until = deadline_after(parts->clock.now(), config.join_timeout);
+  parts->tell_at = deadline_after(parts->clock.now(), kTellAfter);
+  warn_of_loopback(parts->address, scheduler);
   SHOAL_ASSIGN(parts->server,
                Server::create(*parts->own_transport, parts->device, rules, std::move(options)));
   SHOAL_ASSIGN(parts->loop, LoopThread::start("shoal-server", *parts, parts->clock, config.spin));

@@ -45,6 +45,20 @@ TEST_F(NodesTest, AServerWhoseSchedulerHasEndedLeavesAtOnce) {
   EXPECT_FALSE(server->failure());
 }
 
+TEST_F(NodesTest, AServerThatOthersCannotReachIsToldAtItsStart) {
+  const auto told = [&](const std::string& scheduler) {
+    config_.scheduler = scheduler;
+    testing::internal::CaptureStderr();
+    const auto server = ServerHost::start(config_, rules_);
+    EXPECT_TRUE(server.ok());
+    return testing::internal::GetCapturedStderr();
+  };
+  const auto warning = told("0.0.0.0:1");  // an address that is not of the loopback interface
+  EXPECT_NE(warning.find("only processes of this machine can reach"), std::string::npos) << warning;
+  EXPECT_NE(warning.find("--listen"), std::string::npos) << warning;
+  EXPECT_EQ(told("127.0.0.1:1").find("can reach"), std::string::npos);
+}
+
 TEST_F(NodesTest, ASchedulerThatCannotStoreItsViewDoesNotStart) {
   const TempDir directory;
   config_.state_dir = directory.path().string();

@@ -205,5 +205,16 @@ TEST_F(Join, ObserverPullsButNeverPushes) {
   EXPECT_EQ(worker(0).call("clock").number("workers"), 1);
 }
 
+TEST_F(Join, AServerSaysThatItStillTriesAndWhyItHasNotJoined) {
+  const auto token = write_file("own", "some token", 0600);
+  auto& server =
+      start_shoal({"server", "--scheduler", "127.0.0.1:1"}, {{"SHOAL_TOKEN_FILE", token}});
+  EXPECT_TRUE(
+      server.logged("has not joined yet, and keeps trying: scheduler 127.0.0.1:1: not "
+                    "connected after"))
+      << server.log();
+  EXPECT_TRUE(server.logged("nobody listens there")) << server.log();
+}
+
 }  // namespace
 }  // namespace shoal::e2e
