@@ -105,14 +105,15 @@ int main(int argc, char** argv) {
 
   // The tables hold the weights; a round's gradients are summed in order of rank and applied once.
   const double rate = 0.1 / worker.worker_count();
-  shoal::TableSpec spec{.name = "v", .rows = kHidden, .update = shoal::Sgd{.learning_rate = rate}};
-  spec.apply = shoal::Apply::collective;
-  spec.deterministic = true;
-  auto v_table = worker.create_or_open<float>(spec);
+  const auto spec = [rate](const char* name, std::size_t rows) {
+    shoal::TableSpec made{.name = name, .rows = rows, .update = shoal::Sgd{.learning_rate = rate}};
+    made.apply = shoal::Apply::collective;
+    made.deterministic = true;
+    return made;
+  };
+  auto v_table = worker.create_or_open<float>(spec("v", kHidden));
   if (!v_table.ok()) return fail(v_table.error());
-  spec.name = "w";
-  spec.rows = kHidden * kInputs;
-  auto w_table = worker.create_or_open<float>(spec);
+  auto w_table = worker.create_or_open<float>(spec("w", kHidden * kInputs));
   if (!w_table.ok()) return fail(w_table.error());
 
   Network network(7);  // the same first weights everywhere
