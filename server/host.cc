@@ -61,6 +61,24 @@ Result<Address> listen(Transport& transport, const Config& config, std::string_v
   return error;
 }
 
+/// Whether a server can work with what it is given, in the words of whoever gave it.
+Status check_memory(const Config& config) {
+  if (config.copy_bytes >= config.memory_budget)
+    return Error{
+        Errc::invalid_argument,
+        fmt::format("copy_bytes = {} of memory_budget = {} leaves nothing for tables: the "
+                    "budget holds the copies on write, too; raise memory_budget or lower "
+                    "copy_bytes",
+                    bytes_to_string(config.copy_bytes), bytes_to_string(config.memory_budget))};
+  constexpr auto kLandingMin = 2 * ServerLimits::kPartBytesMax;
+  if (config.landing_bytes < kLandingMin)
+    return Error{Errc::invalid_argument,
+                 fmt::format("landing_bytes = {} is less than the {} that two of the largest parts "
+                             "of a push take: raise it",
+                             bytes_to_string(config.landing_bytes), bytes_to_string(kLandingMin))};
+  return {};
+}
+
 }  // namespace
 
 // ---- Scheduler.
@@ -204,6 +222,7 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   if (config.scheduler.empty())
     return Error{Errc::invalid_argument,
                  "no scheduler address: --scheduler host:port, or SHOAL_SCHEDULER"};
+  SHOAL_TRY(check_memory(config));
   SHOAL_ASSIGN(const auto scheduler, Address::parse(config.scheduler));
   parts->config = config;
   SHOAL_ASSIGN(parts->own_transport, open_transport(config, parts->clock));
