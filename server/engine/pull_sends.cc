@@ -163,6 +163,7 @@ void Pulls::write_done(std::uint64_t index) {
 /// Small answers carry their rows: all parts must be admitted at once.
 void Pulls::answer_inline(PullOp& op) {
   std::size_t bytes = 0;
+  bool gaps = false;
   for (op.run = 0; op.run < op.runs.size(); ++op.run) {
     auto& slot = *slot_of(op, op.run);
     for (op.index = 0; op.index < op.runs[op.run].part_count; ++op.index) {
@@ -172,10 +173,12 @@ void Pulls::answer_inline(PullOp& op) {
         piece.rows.known = true;
       }
       if (!admit(op, slot, piece, op.run)) return;
+      gaps |= piece.offset != bytes;
       bytes = std::max(bytes, static_cast<std::size_t>(piece.offset + piece.bytes));
     }
   }
   auto* const rows = inline_rows_.data();
+  if (gaps) std::memset(rows, 0, bytes);  // What stands there is of other answers.
   auto status = Errc::ok;
   for (std::uint32_t run = 0; run < op.runs.size(); ++run) {
     auto& slot = *slot_of(op, run);

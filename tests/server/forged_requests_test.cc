@@ -177,6 +177,26 @@ class ForgedRequests : public ServerTest {
   }
 };
 
+/// Rows that a pull has asked for apart from each other: between them stands nothing of others.
+TEST_F(ForgedRequests, GapsInAnAnswerHoldNothingOfOtherAnswers) {
+  start({dense(kRows, Apply::on_arrival, unbounded), dense(kRows, Apply::on_arrival, unbounded)});
+  auto& a = *clients[0];
+  EXPECT_EQ(wait(a, push(a, 1, 1, {0, 256}, 7.0f)).status, Errc::ok);
+  EXPECT_EQ(wait(a, pull(a, 1, {0, 256}, -1)).floats(), std::vector<float>(256, 7.0f));
+  const std::uint64_t apart[][3] = {{0, 400, 800}, {400, 0, 800}, {800, 800, 800}, {12, 12, 0}};
+  for (const auto& offsets : apart) {
+    PullMeta meta;
+    meta.run_count = 3;
+    meta.need = WorkerClock(-1);
+    meta.time_left = kHuge;
+    std::vector<PullRun> runs;
+    for (const auto offset : offsets) runs.push_back(pull_run(2, 0, {0, 4}, offset));
+    const auto& got = wait(a, a.send(header_for(FrameKind::pull, 2, -1, 0), meta, runs));
+    ASSERT_EQ(got.status, Errc::ok);
+    EXPECT_EQ(got.floats(), std::vector<float>(got.payload.size() / 4, 0.0f));
+  }
+}
+
 TEST_F(ForgedRequests, AreRefusedAndChangeNothing) {
   std::size_t sent = 0, skipped = 0;
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
