@@ -87,6 +87,7 @@ struct Server::State {
   std::optional<RequestId> leaving;
   bool left = false;
   Tick told;            ///< the traffic that the scheduler was told of last
+  Epoch told_under;     ///< the view of that time: with tables go rows
   TimePoint tell_at{};  ///< and when it may be told more
   Owner owner;
   std::atomic<std::uint64_t> turns{0};
@@ -155,11 +156,12 @@ TimePoint Server::next_timer() const {
   return next;
 }
 
-/// Whether requests have come since the scheduler was told of them.
+/// Whether requests or a view have come since the scheduler was told.
 bool Server::State::has_news() const {
-  return link.joined() &&
-         (metrics.pushes != told.pushes || metrics.pulls != told.pulls ||
-          metrics.bytes_in != told.bytes_pushed || metrics.bytes_out != told.bytes_pulled);
+  return link.joined() && plane.view != nullptr &&
+         (told_under != plane.view->epoch || metrics.pushes != told.pushes ||
+          metrics.pulls != told.pulls || metrics.bytes_in != told.bytes_pushed ||
+          metrics.bytes_out != told.bytes_pulled);
 }
 
 /// What `shoal status` shows of a server, at most once a beat.
@@ -167,12 +169,17 @@ void Server::State::tell_traffic() {
   if (!has_news() || plane.now < tell_at) return;
   tell_at = deadline_after(plane.now, link.joined()->beat);
   told.node = link.joined()->node;
+  told_under = plane.view->epoch;
   told.bytes_pushed = metrics.bytes_in;
   told.bytes_pulled = metrics.bytes_out;
   told.pushes = metrics.pushes;
   told.pulls = metrics.pulls;
   told.parked = 0;
   sessions.for_each([&](const SessionServer::Peer& peer) { told.parked += peer.parked; });
+  told.sparse_bytes = 0;
+  shard->for_each_slot([&](SlotState& slot) {
+    if (const auto* sparse = slot.sparse()) told.sparse_bytes += sparse->memory_bytes();
+  });
   link.tick(told);
 }
 

@@ -46,7 +46,7 @@ struct Heart::State {
 bool Heart::State::beat(TimePoint now) {
   FrameHeader header;
   header.kind = FrameKind::heartbeat;
-  std::array<std::byte, 64> buffer;
+  std::array<std::byte, kSmallMessageBytesMax> buffer;
   Writer out(buffer);
   encode(out, Heartbeat{options.node, options.incarnation, turns.load(std::memory_order_relaxed)});
   SHOAL_ASSERT(out.ok(), "a heartbeat is larger than its buffer");

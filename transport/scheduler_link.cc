@@ -132,7 +132,7 @@ bool SchedulerLink::State::send_notices() {
   bool any = false;
   FrameHeader header;
   header.epoch = view->epoch.packed();
-  std::array<std::byte, 64> buffer;
+  std::array<std::byte, kSmallMessageBytesMax> buffer;
   const auto send = [&](const auto& m, bool& sent) {
     Writer out(buffer);
     encode(out, m);

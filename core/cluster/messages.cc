@@ -75,6 +75,7 @@ void read(Reader& in, Tick& m) {
   m.pushes = in.get<std::uint64_t>();
   m.pulls = in.get<std::uint64_t>();
   m.parked = in.get<std::uint64_t>();
+  m.sparse_bytes = in.get<std::uint64_t>();
 }
 
 void read(Reader& in, GlobalClock& m) {
@@ -185,6 +186,7 @@ void encode(Writer& out, const Tick& m) {
   out.put(m.pushes);
   out.put(m.pulls);
   out.put(m.parked);
+  out.put(m.sparse_bytes);
 }
 
 void encode(Writer& out, const GlobalClock& m) {

@@ -73,7 +73,8 @@ struct Tick {
   std::uint64_t bytes_pulled = 0;
   std::uint64_t pushes = 0;  ///< requests
   std::uint64_t pulls = 0;
-  std::uint64_t parked = 0;  ///< requests that wait now
+  std::uint64_t parked = 0;        ///< requests that wait now
+  std::uint64_t sparse_bytes = 0;  ///< of a server's memory_budget: what its sparse tables hold now
 };
 
 /// FrameKind::global_clock, one way, newest wins; header.epoch is the view it was computed under
@@ -126,7 +127,7 @@ struct ReportLost {
 };
 
 /// The largest encoding of any of them, Join apart: for buffers on the stack.
-inline constexpr std::size_t kSmallMessageBytesMax = 64;
+inline constexpr std::size_t kSmallMessageBytesMax = 96;
 
 void encode(Writer& out, const Hello& m);
 void encode(Writer& out, const Welcome& m);

@@ -64,7 +64,8 @@ class Membership {
   // What happens. Each request is answered once, by take_answers(), when its view has been stored.
   void join(Asker asker, const Join& join, TimePoint now);
   void heard(NodeId node, Incarnation incarnation, std::uint64_t turns, TimePoint now);
-  void tick(const Tick& tick, TimePoint now);
+  /// `seen`: the view of who says so.
+  void tick(const Tick& tick, Epoch seen, TimePoint now);
   void leave(Asker asker, NodeId node);
   /// `clock`: the opener's local clock.
   void open_table(Asker asker, NodeId opener, WorkerClock clock, const TableSpec& spec,
@@ -207,6 +208,7 @@ class Membership {
   std::vector<NodeId> unreported_;  ///< after a restart: workers that have not reported yet
   std::vector<ServerRules> rules_;  ///< has exactly the servers
   ServerMemory memory_;             ///< likewise
+  Epoch sparse_from_;               ///< What servers said of it under older views counts no more.
   std::vector<PendingJoin> joins_;
   std::map<std::string, PendingOpen> opens_;
   std::deque<PendingBarrier> barriers_;               ///< in the order of their first arrivals

@@ -35,13 +35,16 @@ bool holds_already(const TableInfo& table, const SetParameter& change, WorkerClo
 
 // ---- Clocks.
 
-void Membership::tick(const Tick& tick, TimePoint now) {
+void Membership::tick(const Tick& tick, Epoch seen, TimePoint now) {
   const auto at = vitals_.find(tick.node);
   if (at == vitals_.end()) return;
   auto& vitals = at->second;
   vitals.last_heard = now;
   if (tick.local >= vitals.tick.local) vitals.tick = tick;  // an older one may come later
-  if (!clocks_.contains(tick.node)) return;                 // a server's, for its traffic
+  if (!clocks_.contains(tick.node)) {                       // a server's
+    if (seen >= sparse_from_) memory_.set_sparse(tick.node, tick.sparse_bytes);
+    return;
+  }
   fastest_ = std::max(fastest_, tick.local);
   clocks_.report(tick.node, tick.reported);
   if (recovering()) std::erase(unreported_, tick.node);
@@ -213,8 +216,12 @@ TableId Membership::make_table(const TableSpec& spec, WorkerClock start) {
 void Membership::drop_table(Asker asker, NodeId from, TableId table) {
   if (from.value != 0 && !in_roster(from))
     return refuse(asker, Errc::fenced, "tables are dropped by workers");
-  if (draft_.find_table(table) != nullptr) {
-    std::erase_if(draft_.tables, [&](const TableInfo& info) { return info.id == table; });
+  if (const auto* info = draft_.find_table(table)) {
+    if (info->spec.layout == Layout::sparse) {
+      memory_.forget_sparse();
+      sparse_from_ = next_epoch();
+    }
+    std::erase_if(draft_.tables, [&](const TableInfo& some) { return some.id == table; });
     changed_ = true;
   }
   done(asker);

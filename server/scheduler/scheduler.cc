@@ -198,7 +198,8 @@ void Scheduler::on_notice(const SessionServer::Peer& peer, const FrameView& fram
   }
   if (frame.header.kind == FrameKind::tick) {
     const auto tick = decode<Tick>(frame.meta);
-    if (tick.ok() && tick->node == peer.node) membership_.tick(*tick, now);
+    if (tick.ok() && tick->node == peer.node)
+      membership_.tick(*tick, Epoch::unpacked(frame.header.epoch), now);
   } else if (frame.header.kind == FrameKind::report_lost) {
     if (const auto report = decode<ReportLost>(frame.meta); report.ok()) {
       const auto* node = view_->find_node(report->node);

@@ -61,7 +61,9 @@ Status ServerMemory::has_room(const ClusterView& view, std::span<const RuleInfo>
   for (const auto& [server, memory] : wanted) {
     const auto has = bytes_.find(server);
     if (has == bytes_.end()) continue;
-    const auto held = std::min(taken[server].total(), has->second);
+    const auto sparse = sparse_.find(server);
+    const auto rows = sparse == sparse_.end() ? 0 : std::min(sparse->second, has->second);
+    const auto held = std::min(taken[server].total(), has->second - rows) + rows;
     if (memory.total() <= has->second - held) continue;
     const auto* node = view.find_node(server);
     return Error{

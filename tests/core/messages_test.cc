@@ -62,9 +62,9 @@ TEST(Messages, GoldenBytes) {
       "09000000 02000000 0700000000000000 0094357700000000 80b2e60e00000000", true);
   expect_golden(Heartbeat{NodeId(1), Incarnation(2), 3},
                 "01000000 0200000000000000 0300000000000000");
-  expect_golden(Tick{NodeId(1), WorkerClock(2), WorkerClock(3), 4, 5, 6, 7, 8},
+  expect_golden(Tick{NodeId(1), WorkerClock(2), WorkerClock(3), 4, 5, 6, 7, 8, 9},
                 "01000000 0200000000000000 0300000000000000 0400000000000000 0500000000000000 "
-                "0600000000000000 0700000000000000 0800000000000000");
+                "0600000000000000 0700000000000000 0800000000000000 0900000000000000");
   expect_golden(GlobalClock{NodeId(1), 2}, "01000000 02000000");
   expect_golden(Straggler{NodeId(1), WorkerClock(2), WorkerClock(3), 4},
                 "01000000 0200000000000000 0300000000000000 04000000");

@@ -106,7 +106,7 @@ struct Script {
     tick.node = worker;
     tick.reported = WorkerClock(reported);
     tick.local = WorkerClock(local);
-    members.tick(tick, now);
+    members.tick(tick, members.draft().epoch, now);
     settle();
   }
   void tick(NodeId worker, std::int64_t clock) { tick(worker, clock, clock); }

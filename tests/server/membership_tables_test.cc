@@ -169,6 +169,37 @@ TEST(MembershipTables, SparseTablesAndThoseThatWentTakeNothing) {
   EXPECT_EQ(s.take(s.open(s.workers[0], second)).code, Errc::ok);
 }
 
+TEST(MembershipTables, WhatSparseTablesHoldCountsAsTheServersTellIt) {
+  Script s(expecting(1, 1));
+  const auto spec = dense("large", 1000, Apply::on_arrival, unbounded);
+  const auto needs = memory_of(spec, Geometry::choose_slots(spec, 1));
+  s.memory_bytes = needs + 1000;
+  s.form(1, 1);
+  TableSpec sparse;
+  sparse.name = "sparse";
+  sparse.layout = Layout::sparse;
+  const auto rows = s.take(s.open(s.workers[0], sparse)).table;
+  Tick tick;
+  tick.node = s.servers[0];
+  const auto tells = [&](std::uint64_t bytes, Epoch seen) {
+    tick.sparse_bytes = bytes;
+    s.members.tick(tick, seen, s.now);
+  };
+  const auto before = s.view().epoch;
+  tells(1001, before);
+  const auto refused = s.take(s.open(s.workers[0], spec));
+  EXPECT_EQ(refused.code, Errc::no_memory);
+  s.members.drop_table(s.next, s.workers[0], rows);
+  ASSERT_EQ(s.take(s.next++).code, Errc::ok);
+  tells(1001, before);  // It was on its way.
+  const auto opened = s.take(s.open(s.workers[0], spec));
+  ASSERT_EQ(opened.code, Errc::ok) << opened.text;
+  s.members.drop_table(s.next, s.workers[0], opened.table);
+  ASSERT_EQ(s.take(s.next++).code, Errc::ok);
+  tells(1000, s.view().epoch);
+  EXPECT_EQ(s.take(s.open(s.workers[0], spec)).code, Errc::ok) << "just enough is left";
+}
+
 TEST(MembershipTables, EveryServerMustKnowTheRule) {
   Script script(expecting(2, 1));
   script.rules.push_back({"lion", 1, 1, Aggregate::sum});
