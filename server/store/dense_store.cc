@@ -189,18 +189,13 @@ Outcome DenseStore::apply(std::span<const Key> rows, const std::byte* inputs) {
   if (!locate(rows, positions)) return Outcome::out_of_range;
   collect_touched(positions);
   if (!touched_writable()) return Outcome::no_copy;
-  RowMerger::Rows pushed{positions, inputs};
-  if (!table_.rule().traits().repeats_compose) {
-    auto merged = context_.scratch.merger->merge(pushed, table_.rule().aggregate(),
-                                                 table_.spec().dtype, table_.row_values());
-    if (!merged.ok()) return Outcome::no_memory;
-    pushed = *merged;
-  }
+  const auto pushed = context_.scratch.merged(table_, {positions, inputs});
+  if (!pushed.ok()) return Outcome::no_memory;
   for (const auto segment : context_.scratch.touched) {
     directory_.begin(segment);
     if (pages_[segment].steps != nullptr) ++*pages_[segment].steps;
   }
-  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed.positions}, pushed.values);
+  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed->positions}, pushed->values);
   for (const auto segment : context_.scratch.touched) directory_.end(segment);
   return Outcome::applied;
 }

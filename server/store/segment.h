@@ -12,6 +12,7 @@
 #include "server/metrics.h"
 #include "server/store/members.h"
 #include "server/store/memory.h"
+#include "server/store/table_rules.h"
 
 namespace shoal {
 
@@ -64,6 +65,12 @@ struct Scratch {
     if (merger) return {};
     SHOAL_ASSIGN(merger, RowMerger::create(host, kSegmentBytes / 2, kSegmentBytes * kInputsMax));
     return {};
+  }
+  /// The rows of a push as its rule takes them: each of them once, unless repeats compose. Valid
+  /// until the next call.
+  Result<RowMerger::Rows> merged(const TableRules& table, RowMerger::Rows pushed) {
+    if (table.rule().traits().repeats_compose) return pushed;
+    return merger->merge(pushed, table.rule().aggregate(), table.spec().dtype, table.row_values());
   }
 };
 

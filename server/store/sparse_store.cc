@@ -137,14 +137,9 @@ Outcome SparseStore::apply(std::span<const Key> keys, const std::byte* inputs) {
 }
 
 Outcome SparseStore::apply(std::span<const std::uint32_t> positions, const std::byte* inputs) {
-  RowMerger::Rows pushed{positions, inputs};
-  if (!table_.rule().traits().repeats_compose) {
-    auto merged = context_.scratch.merger->merge(pushed, table_.rule().aggregate(),
-                                                 table_.spec().dtype, table_.row_values());
-    if (!merged.ok()) return Outcome::no_memory;
-    pushed = *merged;
-  }
-  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed.positions}, pushed.values);
+  const auto pushed = context_.scratch.merged(table_, {positions, inputs});
+  if (!pushed.ok()) return Outcome::no_memory;
+  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed->positions}, pushed->values);
   return Outcome::applied;
 }
 
