@@ -50,20 +50,68 @@ std::string text(const Json& object, const char* name) {
   return value.is_string() ? value.get<std::string>() : std::string();
 }
 
-/// "1: 8, 2: 7, lost: 1": the slots that each server answers for.
+/// "8 on node 1, 7 on node 2, 1 lost": where a table's slots are.
 std::string placement(const Json& table) {
   std::string line;
+  const auto add = [&](const std::string& some) { line += (line.empty() ? "" : ", ") + some; };
   for (const auto& some : member(table, "placement"))
-    line += fmt::format("{}{}: {}", line.empty() ? "" : ", ", number(some, "server"),
-                        number(some, "slots"));
-  if (const auto lost = number(table, "slots_lost"); lost != 0)
-    line += fmt::format("{}lost: {}", line.empty() ? "" : ", ", lost);
+    add(fmt::format("{} on node {}", number(some, "slots"), number(some, "server")));
+  if (const auto lost = number(table, "slots_lost"); lost != 0) add(fmt::format("{} lost", lost));
   return line;
+}
+
+/// How wide the column of a text is: `heading`, or the longest of them.
+std::size_t width_of(const Json& rows, const char* name, std::string_view heading) {
+  auto width = heading.size();
+  for (const auto& row : rows)
+    if (row.is_object()) width = std::max(width, text(row, name).size());
+  return width;
 }
 
 bool is_status(const Json& status) {
   return status.is_object() && member(status, "epoch").is_object() &&
          member(status, "nodes").is_array() && member(status, "tables").is_array();
+}
+
+void draw_nodes(const Json& nodes, std::int64_t straggler) {
+  const auto name = width_of(nodes, "name", "name"),
+             address = width_of(nodes, "address", "address");
+  fmt::print("\n{:>5}  {:8}  {:{}}  {:{}}  {:8}  {:>8}  {:>8}  {:>11}  {:>11}\n", "node", "role",
+             "name", name, "address", address, "state", "clock", "reported", "pushed", "pulled");
+  for (const auto& node : nodes) {
+    if (!node.is_object()) continue;
+    const auto id = number(node, "id");
+    const auto clock_of = [&](const char* member) {
+      return node.contains(member) ? std::to_string(number(node, member)) : std::string();
+    };
+    const auto bytes_of = [&](const char* member) {
+      return node.contains(member) ? bytes(static_cast<std::uint64_t>(number(node, member)))
+                                   : std::string();
+    };
+    fmt::print("{:>5}  {:8}  {:{}}  {:{}}  {:8}  {:>8}  {:>8}  {:>11}  {:>11}{}\n", id,
+               text(node, "role"), text(node, "name"), name, text(node, "address"), address,
+               text(node, "state"), clock_of("clock"), clock_of("reported"),
+               bytes_of("bytes_pushed"), bytes_of("bytes_pulled"),
+               id != 0 && id == straggler ? "  <- holds G back" : "");
+  }
+}
+
+void draw_tables(const Json& tables) {
+  const auto name = width_of(tables, "name", "name"), rule = width_of(tables, "rule", "rule");
+  fmt::print("\n{:>5}  {:{}}  {:5}  {:6}  {:>14}  {:>6}  {:{}}  {:10}  {:>9}  {:>5}  {}\n", "table",
+             "name", name, "dtype", "layout", "rows", "width", "rule", rule, "apply", "staleness",
+             "slots", "where they are");
+  for (const auto& table : tables) {
+    if (!table.is_object()) continue;
+    const auto rows = number(table, "rows");
+    fmt::print("{:>5}  {:{}}  {:5}  {:6}  {:>14}  {:>6}  {:{}}  {:10}  {:>9}  {:>5}  {}\n",
+               number(table, "id"), text(table, "name"), name, text(table, "dtype"),
+               text(table, "layout"), rows == 0 ? "-" : std::to_string(rows),
+               number(table, "row_width"), text(table, "rule"), rule, text(table, "apply"),
+               member(table, "staleness").is_string() ? text(table, "staleness")
+                                                      : std::to_string(number(table, "staleness")),
+               number(table, "slots"), placement(table));
+  }
 }
 
 void draw(const Json& status) {
@@ -74,39 +122,8 @@ void draw(const Json& status) {
              number(status, "global_clock"), number(status, "window"));
   if (const auto waiting = text(status, "waiting_for"); !waiting.empty())
     fmt::print("waiting: {}\n", waiting);
-  fmt::print("\n{:>5}  {:8}  {:16}  {:22}  {:8}  {:>8}  {:>8}  {:>11}  {:>11}\n", "node", "role",
-             "name", "address", "state", "clock", "reported", "pushed", "pulled");
-  const auto straggler = number(status, "straggler");
-  for (const auto& node : member(status, "nodes")) {
-    if (!node.is_object()) continue;
-    const auto id = number(node, "id");
-    const auto clock_of = [&](const char* name) {
-      return node.contains(name) ? std::to_string(number(node, name)) : std::string();
-    };
-    const auto bytes_of = [&](const char* name) {
-      return node.contains(name) ? bytes(static_cast<std::uint64_t>(number(node, name)))
-                                 : std::string();
-    };
-    fmt::print("{:>5}  {:8}  {:16}  {:22}  {:8}  {:>8}  {:>8}  {:>11}  {:>11}{}\n", id,
-               text(node, "role"), text(node, "name"), text(node, "address"), text(node, "state"),
-               clock_of("clock"), clock_of("reported"), bytes_of("bytes_pushed"),
-               bytes_of("bytes_pulled"), id != 0 && id == straggler ? "  <- holds G back" : "");
-  }
-  if (member(status, "tables").empty()) return;
-  fmt::print("\n{:>5}  {:20}  {:5}  {:6}  {:>14}  {:>6}  {:12}  {:10}  {:>9}  {:>5}  {}\n", "table",
-             "name", "dtype", "layout", "rows", "width", "rule", "apply", "staleness", "slots",
-             "of server: slots");
-  for (const auto& table : member(status, "tables")) {
-    if (!table.is_object()) continue;
-    const auto rows = number(table, "rows");
-    fmt::print("{:>5}  {:20}  {:5}  {:6}  {:>14}  {:>6}  {:12}  {:10}  {:>9}  {:>5}  {}\n",
-               number(table, "id"), text(table, "name"), text(table, "dtype"),
-               text(table, "layout"), rows == 0 ? "-" : std::to_string(rows),
-               number(table, "row_width"), text(table, "rule"), text(table, "apply"),
-               member(table, "staleness").is_string() ? text(table, "staleness")
-                                                      : std::to_string(number(table, "staleness")),
-               number(table, "slots"), placement(table));
-  }
+  draw_nodes(member(status, "nodes"), number(status, "straggler"));
+  if (!member(status, "tables").empty()) draw_tables(member(status, "tables"));
 }
 
 /// Asks once and shows the answer.

@@ -50,6 +50,9 @@ nlohmann::json table_json(const TableInfo& table) {
 
 std::string Scheduler::status_json(TimePoint now) const {
   const auto& view = *view_;
+  // Nobody holds others back where all stand at the same clock.
+  const auto slowest = membership_.straggler({});
+  const bool behind = slowest.others + 1 < view.roster.size();
   nlohmann::json nodes = nlohmann::json::array();
   for (const auto& node : view.nodes) {
     if (nodes.size() == kNodesShown) break;
@@ -87,7 +90,7 @@ std::string Scheduler::status_json(TimePoint now) const {
       {"formed", view.formed},
       {"waiting_for", view.formed && !membership_.recovering() ? "" : membership_.waiting_for()},
       {"global_clock", membership_.global_clock().value},
-      {"straggler", membership_.holder().value},
+      {"straggler", behind ? slowest.worker.value : 0},
       {"window", view.window},
       {"nodes_total", view.nodes.size()},
       {"tables_total", view.tables.size()},

@@ -20,6 +20,19 @@ TEST_F(Tools, AWatchOutlivesTheScheduler) {
   EXPECT_TRUE(status.read_until("view 2.")) << status.log();
 }
 
+TEST_F(Tools, ColumnsAreAsWideAsWhatStandsInThem) {
+  start_cluster();
+  start_worker_connected({{"SHOAL_NAME", "a worker whose name is as long as people's names are"}});
+  auto& status = start_shoal({"status"});
+  const auto heading = status.read_until("address");
+  ASSERT_TRUE(heading);
+  for (const auto* node : {"server 1", "a worker whose name"}) {
+    const auto row = status.read_until(node);
+    ASSERT_TRUE(row);
+    EXPECT_EQ(row->find("alive"), heading->find("state")) << *heading << "\n" << *row;
+  }
+}
+
 TEST_F(Tools, AServerIsNotTakenForTheScheduler) {
   start_cluster();
   const auto server = server_address(0);

@@ -342,6 +342,11 @@ TEST_F(SchedulerTest, StatusShowsTheCluster) {
   EXPECT_EQ(status["global_clock"], 2);
   EXPECT_EQ(status["straggler"], member(2).id().value);
   EXPECT_EQ(status["nodes"].size(), 3u);
+  tick(member(2), 3);
+  ASSERT_TRUE(wait([&] { return scheduler_->global_clock() == WorkerClock(3); }));
+  ask_raw(member(1), FrameKind::status, {}, 3);
+  ASSERT_TRUE(wait([&] { return member(1).answers.size() == 3; }));
+  EXPECT_EQ(nlohmann::json::parse(member(1).answers[2].text)["straggler"], 0) << "all are there";
   EXPECT_EQ(status["tables"][0]["name"], "w");
   EXPECT_EQ(status["tables"][0]["placement"][0]["server"], member(0).id().value);
   for (const auto& node : status["nodes"])
