@@ -45,6 +45,16 @@ TEST_F(NodesTest, AServerWhoseSchedulerHasEndedLeavesAtOnce) {
   EXPECT_FALSE(server->failure());
 }
 
+TEST_F(NodesTest, TheLeastThatOptionsAllowIsEnoughForAServer) {
+  config_.scheduler = "127.0.0.1:1";
+  for (const auto& option : config_.show())
+    if (option.name == "landing_bytes")
+      config_.landing_bytes = parse_bytes(option.range.substr(0, option.range.find(' '))).value();
+  ASSERT_NE(config_.landing_bytes, Config{}.landing_bytes);
+  const auto started = ServerHost::start(config_, rules_);
+  EXPECT_TRUE(started.ok()) << started.error().message();
+}
+
 TEST_F(NodesTest, AServerThatOthersCannotReachIsToldAtItsStart) {
   const auto told = [&](const std::string& scheduler) {
     config_.scheduler = scheduler;

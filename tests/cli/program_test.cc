@@ -93,6 +93,8 @@ TEST(Program, WrongUseSaysWhatWasExpected) {
         {{"run", "--servers", "1000000", "--", "true"}, "expected 0 to 8192"},
         {{"run", "--grace", "0s", "--", "true"}, "expected at least 100ms"},
         {{"server", "--credits", "0"}, "expected 2 to 4096"},
+        {{"server", "--landing-bytes", "1MiB"}, "landing_bytes = '1MiB': expected 6MiB to"},
+        {{"run", "--eager-bytes-max", "1MiB", "--", "true"}, "expected 0 to 64KiB"},
         {{"info", "--worker-lease", "1s"}, "at least twice worker_beat"},
         {{"run", "--grace", "10", "--", "true"}, "expected a duration with a unit"},
         {{"run", "--workers"}, "--workers"},

@@ -77,7 +77,7 @@ TEST_F(ConfigTest, WrongValuesSayWhatWasExpected) {
                                               {"spin", "1 s", "unit"},
                                               {"join_timeout", "0s", "expected 1ms to 720h"},
                                               {"join_timeout", "1000h", "expected 1ms to 720h"},
-                                              {"landing_bytes", "4KiB", "expected 1MiB to"},
+                                              {"landing_bytes", "4KiB", "expected 6MiB to"},
                                               {"landing_bytes", "-1", "size in bytes"},
                                               {"landing_bytes", "99999999999GiB", "size in bytes"},
                                               {"name", "two\nlines", "control characters"},

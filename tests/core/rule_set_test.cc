@@ -261,6 +261,9 @@ TEST(NearestName, FindsSlipsOnly) {
   EXPECT_EQ(nearest_name("learning-rate", known), "learning_rate");
   EXPECT_EQ(nearest_name("mometnum", known), "momentum");
   EXPECT_EQ(nearest_name("l3", known), "l1");
+  const std::vector<std::string_view> rules{"add", "assign", "sgd"};
+  EXPECT_EQ(nearest_name("sdg", rules), "sgd") << "one slip, as 'add' would be two";
+  EXPECT_EQ(nearest_name("dad", rules), "add");
   EXPECT_EQ(nearest_name("something else", known), "");
   EXPECT_EQ(nearest_name(std::string(100000, 'l'), known), "");
   EXPECT_EQ(nearest_name("x", {}), "");
