@@ -90,11 +90,13 @@ struct SchedulerHost::Parts {
   std::unique_ptr<Scheduler> scheduler;
   std::unique_ptr<LoopThread> loop;  // stops first
   Address address;
+  std::string waited_for;
 };
 
 SchedulerHost::SchedulerHost(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 SchedulerHost::~SchedulerHost() { parts_->loop.reset(); }
 const Address& SchedulerHost::address() const { return parts_->address; }
+const std::string& SchedulerHost::waited_for() const { return parts_->waited_for; }
 
 Result<std::unique_ptr<SchedulerHost>> SchedulerHost::start(const Config& config) {
   auto parts = std::make_unique<Parts>();
@@ -122,6 +124,7 @@ Result<std::unique_ptr<SchedulerHost>> SchedulerHost::start(const Config& config
   SHOAL_ASSIGN(parts->scheduler,
                Scheduler::create(*parts->transport, options, *parts->store, parts->clock.now()));
   SHOAL_TRY(parts->scheduler->store(parts->clock.now()));
+  parts->waited_for = parts->scheduler->waiting_for();
   SHOAL_ASSIGN(parts->loop, LoopThread::start("shoal-scheduler", *parts->scheduler, parts->clock,
                                               Duration::zero()));
   return std::unique_ptr<SchedulerHost>(new SchedulerHost(std::move(parts)));

@@ -23,6 +23,8 @@ class SchedulerHost {
   ~SchedulerHost();
   /// Where it listens, with the real port.
   const Address& address() const;
+  /// What the cluster waited for at the start, for people; empty: it was taken up, complete.
+  const std::string& waited_for() const;
 
  private:
   struct Parts;

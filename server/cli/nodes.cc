@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 
 #include "core/base/log.h"
@@ -29,8 +30,10 @@ sigset_t ending_signals() {
 }
 
 /// True when one of them came, false after `timeout`.
-bool wait_for_signal(const sigset_t& signals, timespec timeout) {
-  return sigtimedwait(&signals, nullptr, &timeout) > 0;
+bool wait_for_signal(std::string_view who, const sigset_t& signals, timespec timeout) {
+  const int signal = sigtimedwait(&signals, nullptr, &timeout);
+  if (signal > 0) log_info(who, "SIG{} came: ends", ::sigabbrev_np(signal));
+  return signal > 0;
 }
 
 /// Renamed into place, so that who finds the file finds all of it.
@@ -55,11 +58,12 @@ int run_scheduler(const Config& config, const std::string& announce_file) {
   const auto host = SchedulerHost::start(config);
   if (!host.ok()) return fail("scheduler", host.error());
   const auto& address = (*host)->address();
-  log_info("scheduler", "listening at {}, waiting for {} servers and {} workers",
-           address.to_string(), config.servers, config.workers);
+  const auto& missing = (*host)->waited_for();
+  log_info("scheduler", "listening at {}{}{}", address.to_string(),
+           missing.empty() ? "" : ", waiting: ", missing);
   if (const auto told = announce(announce_file, address); !told.ok())
     return fail("scheduler", told.error());
-  while (!wait_for_signal(signals, {3600, 0})) {
+  while (!wait_for_signal("scheduler", signals, {3600, 0})) {
   }
   return 0;
 }
@@ -69,7 +73,7 @@ int run_server(const Config& config, const RuleSet& rules) {
   const auto host = ServerHost::start(config, rules);
   if (!host.ok()) return fail("server", host.error());
   // A failure is rare and not urgent: looked for a few times a second.
-  while (!wait_for_signal(signals, {0, 200'000'000}))
+  while (!wait_for_signal("server", signals, {0, 200'000'000}))
     if (const auto failure = (*host)->failure()) return fail("server", *failure);
   (*host)->leave(std::chrono::seconds(1));
   return 0;

@@ -213,8 +213,8 @@ void Membership::form_if_complete(TimePoint now) {
     clocks_.add(entry.worker, entry.start);
     answer({pending.asker, Errc::ok, {}, {}, joined_of(node)});
   }
-  log_info("scheduler", "the cluster is complete: {} servers, {} workers", count_servers(),
-           draft_.roster.size());
+  log_info("scheduler", "the cluster is complete: {}, {}", counted(count_servers(), "server"),
+           counted(draft_.roster.size(), "worker"));
 }
 
 /// After a restart nobody joins until the roster has reported its clocks.
@@ -226,8 +226,8 @@ void Membership::admit_waiting(TimePoint now) {
 
 std::string Membership::waiting_for() const {
   if (recovering())
-    return fmt::format("the scheduler was restarted and waits for {} workers to report",
-                       unreported_.size());
+    return fmt::format("the scheduler was restarted and waits for {} to report",
+                       counted(unreported_.size(), "worker"));
   const auto missing = [](std::uint32_t expected, std::size_t there) {
     return there >= expected ? 0 : expected - static_cast<std::uint32_t>(there);
   };

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -79,8 +80,8 @@ class Membership {
   void cancel(Asker asker);
   /// The connection of an asker ended: nobody waits for its answers any more.
   void forget(Asker asker);
-  /// A server's control connection closed.
-  void suspect(NodeId node);
+  /// A server may be lost: `why`, for the log.
+  void suspect(NodeId node, std::string_view why);
   /// Its port refuses connections, or another process has its place: its slots are lost.
   void lost(NodeId node, std::string_view why);
   /// For `time` until `now` nobody could have been heard: it counts as nobody's silence.

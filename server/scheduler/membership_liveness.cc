@@ -21,6 +21,10 @@ std::string described(const NodeInfo& node) {
                      node.address.empty() ? "" : ", ", node.address);
 }
 
+std::string counted(std::size_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
 std::string in_seconds(Duration time) {
   return fmt::format("{:g} s", std::chrono::duration<double>(time).count());
 }
@@ -59,13 +63,15 @@ void Membership::watch_loop(const NodeInfo& node, std::uint64_t turns, TimePoint
   }
 }
 
-void Membership::suspect(NodeId node) {
+void Membership::suspect(NodeId node, std::string_view why) {
   auto* info = find_node(node);
   if (info == nullptr || info->role != Role::server || info->state == NodeState::suspect) return;
   info->state = NodeState::suspect;
   changed_ = true;
-  log_warn("scheduler", "{} is silent; its slots are lost in {} unless it comes back",
-           described(*info), in_seconds(options_.lost_after));
+  log_warn("scheduler",
+           "{} {}; its slots are lost in {} unless it comes back, or at once if "
+           "nobody listens at its port",
+           described(*info), why, in_seconds(options_.lost_after));
 }
 
 std::vector<NodeId> Membership::suspects() const {
@@ -103,7 +109,7 @@ std::string Membership::remove_server(NodeId node) {
   if (slots == 0) return {};
   const auto named = std::min(tables.size(), kTablesNamed);
   return fmt::format(
-      ", and the rows of {} slots that only it held are gone (tables '{}'{})", slots,
+      ", and the rows of {} that only it held are gone (tables '{}'{})", counted(slots, "slot"),
       fmt::join(tables.begin(), tables.begin() + static_cast<std::ptrdiff_t>(named), "', '"),
       named < tables.size() ? ", ..." : "");
 }
@@ -173,7 +179,7 @@ void Membership::check_leases(TimePoint now) {
     } else if (info.state == NodeState::suspect) {
       lost(info.id, fmt::format("silent for {} (lost_after)", in_seconds(options_.lost_after)));
     } else {
-      suspect(info.id);
+      suspect(info.id, "is silent");
       const auto& suspected = *find_node(info.id);
       leases_at_ =
           std::min(leases_at_, deadline_after(vitals_.at(info.id).last_heard, lease_of(suspected)));

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "core/base/log.h"
+#include "server/scheduler/membership_words.h"
 
 namespace shoal {
 
@@ -34,10 +35,10 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(Transport& transport, const
       new Scheduler(transport, options, store, Membership(options.membership, stored, now)));
   scheduler->polled_at_ = now;
   if (stored)
-    log_info("scheduler",
-             "takes up the cluster of term {}: {} nodes, {} tables, {} workers, G = {}",
-             stored->view.epoch.term, stored->view.nodes.size(), stored->view.tables.size(),
-             stored->view.roster.size(), stored->view.global_clock.value);
+    log_info("scheduler", "takes up the cluster of term {}: {}, {}, {}, G = {}",
+             stored->view.epoch.term, counted(stored->view.nodes.size(), "node"),
+             counted(stored->view.tables.size(), "table"),
+             counted(stored->view.roster.size(), "worker"), stored->view.global_clock.value);
   return scheduler;
 }
 
@@ -175,7 +176,7 @@ void Scheduler::on_request(SessionServer::Peer& peer, const FrameView& frame, Ti
       if (barrier->node != peer.node) return malformed({Errc::protocol, "a barrier for another"});
       if (!knows(peer.node))
         return answer(peer.endpoint, header.request, Errc::fenced,
-                      why_unknown(Epoch::unpacked(header.epoch)));
+                      why_unknown(peer.role, Epoch::unpacked(header.epoch)));
       return membership_.barrier(asker(peer, frame), *barrier);
     }
     case FrameKind::leave:
@@ -249,7 +250,10 @@ bool Scheduler::knows(NodeId node) const {
 }
 
 /// For a node that has joined and is in no view; `has`: the newest that it saw.
-std::string_view Scheduler::why_unknown(Epoch has) const {
+std::string_view Scheduler::why_unknown(Role role, Epoch has) const {
+  if (has <= view_->epoch && role == Role::server)
+    return "nothing was heard of it for lost_after, or nobody listened at its port; start it again "
+           "to join";
   return has > view_->epoch
              ? "it was restarted without the state of the cluster that this process joined "
                "(state_dir): start the cluster's processes anew"
@@ -267,7 +271,8 @@ void Scheduler::on_get_view(SessionServer::Peer& peer, const FrameView& frame) {
     return answer(peer.endpoint, frame.header.request, Errc::not_ready, waiting_for());
   if (joined && !knows(peer.node))
     return answer(peer.endpoint, frame.header.request,
-                  peer.role == Role::worker ? Errc::fenced : Errc::unknown_name, why_unknown(has));
+                  peer.role == Role::worker ? Errc::fenced : Errc::unknown_name,
+                  why_unknown(peer.role, has));
   if (view_->epoch == Epoch{})
     return answer(peer.endpoint, frame.header.request, Errc::not_ready, waiting_for());
   sent_view_[peer.endpoint] = view_->epoch;
@@ -293,7 +298,7 @@ void Scheduler::on_gone(SessionServer::Peer& peer, TimePoint now) {
   }
   if (peer.role != Role::server || peer.node.value == 0) return;
   if (sessions_.find(peer.node) != nullptr) return;  // it has connected again before
-  membership_.suspect(peer.node);
+  membership_.suspect(peer.node, "has lost its connection");
   probe(peer.node, now);
 }
 
@@ -335,9 +340,9 @@ void Scheduler::probe(NodeId node, TimePoint now) {
   }
 }
 
-/// Of who waits to join, or for a view: what for.
 std::string Scheduler::waiting_for() const {
-  return trouble_.empty() ? membership_.waiting_for() : trouble_;
+  if (!trouble_.empty()) return trouble_;
+  return view_->formed && !recovering() ? std::string() : membership_.waiting_for();
 }
 
 Status Scheduler::store(TimePoint now) {

@@ -46,6 +46,8 @@ class Scheduler final : public Pollable {
   /// Stores the next view, if there is one, as poll() does by itself: who starts a scheduler hears
   /// at once that it cannot. Errors: ViewStore::save's.
   Status store(TimePoint now);
+  /// What joiners wait for, for people; empty: nothing, it is formed.
+  std::string waiting_for() const;
   /// What `shoal status` prints, as JSON.
   std::string status_json(TimePoint now) const;
 
@@ -63,8 +65,7 @@ class Scheduler final : public Pollable {
   void on_leave(SessionServer::Peer& peer, const FrameView& frame);
   void on_straggler(SessionServer::Peer& peer, const FrameView& frame);
   bool knows(NodeId node) const;
-  std::string_view why_unknown(Epoch has) const;
-  std::string waiting_for() const;
+  std::string_view why_unknown(Role role, Epoch has) const;
   void on_get_view(SessionServer::Peer& peer, const FrameView& frame);
   void on_gone(SessionServer::Peer& peer, TimePoint now);
   Membership::Asker asker(const SessionServer::Peer& peer, const FrameView& frame);

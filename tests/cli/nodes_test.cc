@@ -45,6 +45,22 @@ TEST_F(NodesTest, AServerWhoseSchedulerHasEndedLeavesAtOnce) {
   EXPECT_FALSE(server->failure());
 }
 
+TEST_F(NodesTest, ASchedulerThatTakesUpAClusterSaysWhatItStillWaitsFor) {
+  const TempDir directory;
+  config_.state_dir = directory.path().string();
+  config_.servers = 1;
+  config_.workers = 0;
+  start_scheduler();
+  EXPECT_EQ(scheduler_->waited_for(), "1 of 1 servers and 0 of 0 workers are missing");
+  {
+    const auto server = ServerHost::start(config_, rules_).value();
+    wait_until_joined();
+    scheduler_.reset();
+  }
+  start_scheduler();
+  EXPECT_EQ(scheduler_->waited_for(), "") << "its server is in the view that it took up";
+}
+
 TEST_F(NodesTest, TheLeastThatOptionsAllowIsEnoughForAServer) {
   config_.scheduler = "127.0.0.1:1";
   for (const auto& option : config_.show())

@@ -53,7 +53,7 @@ TEST_F(ServerFaults, AServerThatIsToldToEndLeavesInOrder) {
   server(0).signal(SIGTERM);
   EXPECT_EQ(server(0).wait_exit(), 0);
   EXPECT_TRUE(
-      scheduler().logged("has left, and the rows of 1 slots that only it held are gone "
+      scheduler().logged("has left, and the rows of 1 slot that only it held are gone "
                          "(tables '" +
                          on_first_ + "')"));
   EXPECT_EQ(scheduler().log().find("is lost"), std::string::npos) << scheduler().log();

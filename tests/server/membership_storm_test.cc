@@ -69,7 +69,7 @@ TEST_P(MembershipStorm, KeepsItsInvariants) {
         if (random.chance(0.2)) s.restart();
         break;
       case 4:
-        s.members.suspect(NodeId(static_cast<std::uint32_t>(random.below(20))));
+        s.members.suspect(NodeId(static_cast<std::uint32_t>(random.below(20))), "is silent");
         break;
       case 5:
         if (random.chance(0.3))

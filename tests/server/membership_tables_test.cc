@@ -44,10 +44,10 @@ TEST(MembershipTables, SmallTablesTakeTurns) {
 TEST(MembershipTables, SuspectServersGetNoNewSlots) {
   Script s(expecting(2, 1));
   s.form(2, 1);
-  s.members.suspect(s.servers[0]);
+  s.members.suspect(s.servers[0], "is silent");
   const auto id = s.take(s.open(s.workers[0], dense("w", 100 * kSegmentRows))).table;
   for (const auto& chain : s.view().find_table(id)->slots) EXPECT_EQ(chain.head(), s.servers[1]);
-  s.members.suspect(s.servers[1]);
+  s.members.suspect(s.servers[1], "is silent");
   EXPECT_EQ(s.take(s.open(s.workers[0], dense("v", 10))).code, Errc::not_ready);
 }
 

@@ -165,7 +165,7 @@ TEST(MembershipLiveness, ASuspectThatIsHeardOfHasLostNothing) {
   s.form(1, 1);
   const auto table = s.take(s.open(s.workers[0], dense("w", 10))).table;
   const auto chain = s.view().find_table(table)->slots[0];
-  s.members.suspect(s.servers[0]);
+  s.members.suspect(s.servers[0], "is silent");
   EXPECT_EQ(s.view().find_node(s.servers[0])->state, NodeState::suspect);
   s.members.heard(s.servers[0], Incarnation(999), 0, s.now);
   EXPECT_EQ(s.view().find_node(s.servers[0])->state, NodeState::suspect) << "another incarnation";
@@ -252,12 +252,12 @@ TEST(MembershipLog, SaysWhoJoinsAndWhoGoesAndWhy) {
 
   const auto left = log_of([&] { s.leave(s.servers[0]); });
   EXPECT_TRUE(says(left,
-                   "server 'server 1' (node 1, host100:1) has left, and the rows of 1 slots "
+                   "server 'server 1' (node 1, host100:1) has left, and the rows of 1 slot "
                    "that only it held are gone (tables 'w')"))
       << left;
   EXPECT_FALSE(says(left, "lost")) << left;
   const auto killed = log_of([&] { s.members.lost(s.servers[1], "its port refuses connections"); });
-  EXPECT_TRUE(says(killed, "is lost: its port refuses connections, and the rows of 1 slots"))
+  EXPECT_TRUE(says(killed, "is lost: its port refuses connections, and the rows of 1 slot"))
       << killed;
   s.joined(Role::server, 101);
   const auto replaced = log_of([&] { s.take(s.join(Role::server, 103, "host101:1")); });
@@ -268,7 +268,7 @@ TEST(MembershipLog, SaysWhoJoinsAndWhoGoesAndWhy) {
     s.pass(s.options.lost_after);
   });
   EXPECT_TRUE(says(silent, "is silent; its slots are lost in 30 s unless it comes back")) << silent;
-  EXPECT_TRUE(says(silent, "is lost: silent for 30 s (lost_after), and the rows of 1 slots"))
+  EXPECT_TRUE(says(silent, "is lost: silent for 30 s (lost_after), and the rows of 1 slot"))
       << silent;
 }
 
