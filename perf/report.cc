@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "perf/host.h"
@@ -47,6 +48,20 @@ std::string report_line(const Line& line) {
       latency.p50 / kNsPerUsec, latency.p99 / kNsPerUsec, latency.p999 / kNsPerUsec,
       latency.max / kNsPerUsec, line.peak / kMiB, line.bytes_rate / kMiB, line.rate / 1e6,
       line.cpu_seconds_per_gib);
+}
+
+std::string advice(const Settings& settings, const std::vector<Line>& lines) {
+  constexpr std::size_t kSmall = 64u << 10;
+  constexpr double kLongNs = 1e6;
+  const auto starved = std::find_if(lines.begin(), lines.end(), [](const Line& line) {
+    return line.bytes <= kSmall && line.latency.p50 > kLongNs;
+  });
+  if (settings.wait != Wait::spin || starved == lines.end()) return {};
+  return fmt::format(
+      "a {} of {} B takes {:.1f} ms: both sides spin while they wait, which needs cores that "
+      "nothing "
+      "else uses; on busy ones, --wait block",
+      name_of(starved->op), starved->bytes, starved->latency.p50 / 1e6);
 }
 
 std::string report_json(const Settings& settings, const std::vector<Line>& lines) {

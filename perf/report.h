@@ -39,6 +39,9 @@ std::string report_line(const Line& line);
 /// {"host", "settings": {...}, "results": [...]}.
 std::string report_json(const Settings& settings, const std::vector<Line>& lines);
 
+/// What the figures say against how they were taken, for people; empty: nothing.
+std::string advice(const Settings& settings, const std::vector<Line>& lines);
+
 /// A script that makes gnuplot draw latency and bandwidth over size into a PNG file, a curve for
 /// each operation.
 std::string plot_script(const Settings& settings, const std::vector<Line>& lines,

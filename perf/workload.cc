@@ -23,9 +23,7 @@ Result<Op> parse_op(std::string_view text) {
   for (std::size_t i = 0; i < kOpNames.size(); ++i)
     if (kOpNames[i] == text) return static_cast<Op>(i);
   return Error{Errc::unknown_name,
-               fmt::format("no operation '{}'{}; there are send, read, write, push, pull, "
-                           "push_pull",
-                           text, suggest_name(text, kOpNames))};
+               fmt::format("no operation '{}'{}", text, suggest_name(text, kOpNames))};
 }
 
 std::size_t bytes_max(Op op) {

@@ -101,6 +101,8 @@ int run_perf(const Config& given, const PerfArguments& arguments) {
   const auto lines = arguments.local ? perf::measure_locally(*plan, config, clock, show)
                                      : perf::measure(*plan, config, *peer, clock, show);
   if (!lines.ok()) return fail("perf", lines.error());
+  if (const auto hint = perf::advice(settings, *lines); !hint.empty())
+    fmt::print(stderr, "shoal perf: {}\n", hint);
   if (arguments.json) fmt::print("{}\n", perf::report_json(settings, *lines));
   if (arguments.plot.empty()) return 0;
   const auto drawn =

@@ -47,6 +47,21 @@ TEST(Report, LinesStandUnderTheirColumns) {
   EXPECT_EQ(value_under("CPU[s/GiB]"), "0.500");
 }
 
+TEST(Report, SpinningOnBusyCoresIsTold) {
+  Line line;
+  line.bytes = 8;
+  line.latency.p50 = 16e6;
+  EXPECT_NE(advice(Settings{}, {line}).find("--wait block"), std::string::npos);
+  Settings blocking;
+  blocking.wait = Wait::block;
+  EXPECT_EQ(advice(blocking, {line}), "");
+  line.latency.p50 = 20e3;
+  EXPECT_EQ(advice(Settings{}, {line}), "");
+  line.bytes = 64u << 20;
+  line.latency.p50 = 16e6;
+  EXPECT_EQ(advice(Settings{}, {line}), "") << "so many bytes take their time";
+}
+
 TEST(Report, Json) {
   const auto json = nlohmann::json::parse(
       report_json({.transport = "tcp", .peer = "local"}, {line_of(Op::pull, 8)}));
