@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
+#include <system_error>
 
 #include "core/base/log.h"
 #include "core/base/nearest.h"
@@ -312,6 +314,13 @@ int dispatch(const std::vector<Command>& commands, const Arguments& arguments, R
   return chosen->body(*config, rules);
 }
 
+/// The program's exit code, given the subcommand's: a full disk that took the output is a failure.
+int unless_output_failed(int code) {
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return code;
+  fmt::print(stderr, "shoal: cannot write all of the standard output\n");
+  return code == 0 ? 1 : code;
+}
+
 }  // namespace
 }  // namespace cli
 
@@ -339,7 +348,11 @@ int run_program(int argc, char** argv, const RuleSet& rules) {
     cli::fail(argc > 1 ? argv[1] : "", cli::explain(error));
     return cli::kWrongCommandLine;
   }
-  return cli::dispatch(commands, arguments, rules);
+  try {
+    return cli::unless_output_failed(cli::dispatch(commands, arguments, rules));
+  } catch (const std::system_error&) {  // fmt's, of a long text
+    return cli::unless_output_failed(1);
+  }
 }
 
 }  // namespace shoal

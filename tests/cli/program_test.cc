@@ -1,7 +1,10 @@
 #include "server/program.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -135,6 +138,23 @@ TEST(Program, PerfPrintsALineForEachSize) {
        {"t_typical[usec]", "\nsend                8          20", "\nsend             4096",
         "\npush                8", "\npush             4096"})
     EXPECT_TRUE(contains(perf.out, part)) << part << "\n" << perf.out;
+}
+
+TEST(Program, OutputThatCannotBeWrittenIsAFailure) {
+  const int kept = ::dup(1), full = ::open("/dev/full", O_WRONLY | O_CLOEXEC);
+  ASSERT_GE(full, 0);
+  std::fflush(stdout);
+  ::dup2(full, 1);
+  char shoal[] = "shoal", info[] = "info";
+  char* argv[] = {shoal, info, nullptr};
+  testing::internal::CaptureStderr();
+  const int code = run_program(2, argv, RuleSet::builtin());
+  ::dup2(kept, 1);
+  std::clearerr(stdout);
+  ::close(kept);
+  ::close(full);
+  EXPECT_TRUE(contains(testing::internal::GetCapturedStderr(), "cannot write"));
+  EXPECT_EQ(code, 1);
 }
 
 TEST(Program, PerfTriesItsOutputFirst) {
