@@ -131,8 +131,9 @@ Result<Ticket> TableHandle::issue_push_pull(RowRange rows, const Memory& from, c
                       true);
 }
 
-Ticket TableHandle::or_failed(Result<Ticket> ticket) {
-  return ticket.ok() ? std::move(ticket).value() : Ticket(std::move(ticket).error());
+Ticket TableHandle::or_failed(Result<Ticket> ticket, bool pushes) const {
+  if (ticket.ok()) return std::move(ticket).value();
+  return Ticket(std::move(ticket).error(), pushes ? core_ : nullptr);
 }
 
 }  // namespace shoal

@@ -64,7 +64,7 @@ class TableHandle {
   Result<Ticket> issue_push_pull(RowRange rows, const Memory& from, const Memory& to,
                                  const PullOptions& options);
   /// What was wrong with the call itself becomes a ticket that is done already, with that error.
-  static Ticket or_failed(Result<Ticket> ticket);
+  Ticket or_failed(Result<Ticket> ticket, bool pushes) const;
   /// Not so of one that was made by its default constructor.
   Status opened() const;
 
@@ -86,30 +86,30 @@ class Table : public TableHandle {
 
   /// Fetches rows into `values` (row_width values each).
   Ticket pull(RowRange rows, Target<T> values, const PullOptions& options = {}) {
-    return or_failed(issue_pull({false, rows, {}}, memory(values), options));
+    return or_failed(issue_pull({false, rows, {}}, memory(values), options), false);
   }
   Ticket pull(std::span<const Key> keys, Target<T> values, const PullOptions& options = {}) {
-    return or_failed(issue_pull({true, {}, keys}, memory(values), options));
+    return or_failed(issue_pull({true, {}, keys}, memory(values), options), false);
   }
   /// Sends `values` (row_width x the update rule's inputs for each row) to be applied.
   Ticket push(RowRange rows, Source<T> values, const PushOptions& options = {}) {
-    return or_failed(issue_push({false, rows, {}}, memory(values), false, options));
+    return or_failed(issue_push({false, rows, {}}, memory(values), false, options), true);
   }
   Ticket push(std::span<const Key> keys, Source<T> values, const PushOptions& options = {}) {
-    return or_failed(issue_push({true, {}, keys}, memory(values), false, options));
+    return or_failed(issue_push({true, {}, keys}, memory(values), false, options), true);
   }
   /// Push and pull of the same rows. On a collective table the pull waits for the round's own
   /// result (staleness 0): a parameter server's all-reduce, done segment by segment.
   Ticket push_pull(RowRange rows, Source<T> in, Target<T> out, const PullOptions& options = {}) {
-    return or_failed(issue_push_pull(rows, memory(in), memory(out), options));
+    return or_failed(issue_push_pull(rows, memory(in), memory(out), options), true);
   }
   /// Sets rows past the update rule: initial or pretrained values. A per_clock or collective table
   /// takes it only before its first push.
   Ticket store(RowRange rows, Source<T> values, const PushOptions& options = {}) {
-    return or_failed(issue_push({false, rows, {}}, memory(values), true, options));
+    return or_failed(issue_push({false, rows, {}}, memory(values), true, options), true);
   }
   Ticket store(std::span<const Key> keys, Source<T> values, const PushOptions& options = {}) {
-    return or_failed(issue_push({true, {}, keys}, memory(values), true, options));
+    return or_failed(issue_push({true, {}, keys}, memory(values), true, options), true);
   }
 
  private:

@@ -12,7 +12,8 @@ Ticket::Ticket(Ticket&& other) noexcept
       index_(other.index_),
       generation_(std::exchange(other.generation_, 0)),
       borrows_(other.borrows_),
-      writes_(other.writes_) {}
+      writes_(other.writes_),
+      seen_(other.seen_) {}
 
 Ticket& Ticket::operator=(Ticket&& other) noexcept {
   if (this == &other) return *this;
@@ -23,11 +24,16 @@ Ticket& Ticket::operator=(Ticket&& other) noexcept {
   generation_ = std::exchange(other.generation_, 0);
   borrows_ = other.borrows_;
   writes_ = other.writes_;
+  seen_ = other.seen_;
   return *this;
 }
 
 Ticket::~Ticket() {
   if (core_ == nullptr) return;
+  if (failure_ != nullptr) {
+    if (!seen_) core_->engine().unseen().note(std::move(*failure_));
+    return;
+  }
   const OperationId id{index_, generation_};
   if (borrows_ && !core_->engine().done(id)) core_->end_loan(id, writes_);
   core_->drop(id);
@@ -47,7 +53,10 @@ Result<PullInfo> Ticket::wait_for(Duration timeout) {
 
 Result<PullInfo> Ticket::wait_until(TimePoint moment) {
   SHOAL_ASSERT(valid(), "wait of an empty ticket");
-  if (failure_ != nullptr) return *failure_;
+  if (failure_ != nullptr) {
+    seen_ = true;
+    return *failure_;
+  }
   return core_->wait({index_, generation_}, moment);
 }
 
@@ -61,7 +70,7 @@ void Ticket::cancel() {
 void After::add(const Ticket& ticket) {
   SHOAL_ASSERT(count_ < kMax, "an operation follows at most four others");
   failed_ = failed_ || ticket.failure_ != nullptr;
-  if (ticket.core_ != nullptr) operations_[count_++] = {ticket.index_, ticket.generation_};
+  if (ticket.generation_ != 0) operations_[count_++] = {ticket.index_, ticket.generation_};
 }
 
 }  // namespace shoal

@@ -32,7 +32,8 @@ struct PullInfo {
 /// Move-only. A ticket that is dropped before its operation is done: if all its buffers are Shoal's
 /// own (Worker::allocate), the operation goes on by itself and keeps them alive; if one is yours,
 /// the destructor waits until the loan has ended (a pull is cancelled first), so that a buffer is
-/// never written after it is freed. Any thread may use a ticket, one at a time.
+/// never written after it is freed. That a push failed whose ticket was dropped before anybody
+/// asked it, Worker::flush() tells. Any thread may use a ticket, one at a time.
 class Ticket {
  public:
   Ticket() = default;
@@ -67,8 +68,10 @@ class Ticket {
         generation_(generation),
         borrows_(borrows),
         writes_(writes) {}
-  /// Of a call that was wrong itself: done already.
-  explicit Ticket(Error failure) : failure_(std::make_unique<Error>(std::move(failure))) {}
+  /// Of a call that was wrong itself: done already. With `core`, that of a push, the next flush
+  /// tells if nobody asks this ticket.
+  Ticket(Error failure, std::shared_ptr<WorkerCore> core)
+      : core_(std::move(core)), failure_(std::make_unique<Error>(std::move(failure))) {}
 
   std::shared_ptr<WorkerCore> core_;
   std::unique_ptr<Error> failure_;
@@ -76,6 +79,7 @@ class Ticket {
   std::uint32_t generation_ = 0;
   bool borrows_ = false;  ///< some buffer is the user's own
   bool writes_ = false;   ///< the operation writes into it
+  bool seen_ = false;     ///< of a failure: it was told
 };
 
 /// The operations that another one waits for, at most four: `{.after = ticket}`, or

@@ -76,7 +76,9 @@ class Worker {
 
   /// Waits until every worker of the roster has come here, or left. Errors: timed_out, fenced.
   Status barrier(std::optional<Duration> timeout = std::nullopt);
-  /// Waits until every push issued before has ended.
+  /// Waits until every push issued before has ended. If some failed whose tickets were dropped
+  /// before anybody asked them, since the last flush, it is the error of the first, with their
+  /// number; those that were cancelled do not count.
   Status flush(std::optional<Duration> timeout = std::nullopt);
   /// Flushes and leaves the roster, so that nobody waits for this worker's lease. The destructor
   /// leaves too, but does not wait long.

@@ -91,6 +91,37 @@ TEST(WorkerEdges, ATableThatWasNeverOpenedSaysSo) {
   EXPECT_EQ(table.drop().code(), Errc::invalid_argument);
 }
 
+TEST(WorkerEdges, AFlushTellsWhatDroppedTicketsWouldHave) {
+  auto cluster = LocalCluster::start({}).value();
+  for (const auto progress : {Config::Progress::thread, Config::Progress::caller}) {
+    auto config = cluster.config();
+    config.progress = progress;
+    auto worker = Worker::connect(config).value();
+    TableSpec spec{.name = progress == Config::Progress::thread ? "t" : "c", .rows = 10};
+    spec.apply = Apply::per_clock;
+    auto table = worker.create_or_open<float>(spec).value();
+    const auto own = worker.allocate<float>(10).value();
+    const std::vector<float> values(10);
+    (void)table.push({0, 10}, own);
+    ASSERT_TRUE(worker.flush().ok());
+
+    (void)table.store({0, 10}, own);       // too late: the server refuses it
+    (void)table.store({0, 10}, values);    // so it does this one, before the ticket is gone
+    (void)table.push({0, 11}, values);     // wrong by itself
+    table.push({0, 10}, values).cancel();  // ends as asked, or well
+    auto asked = table.push({5, 50}, values);
+    EXPECT_EQ(asked.wait().code(), Errc::out_of_range);
+    (void)table.pull({0, 11}, own);  // nothing of it is lost
+    const auto flushed = worker.flush();
+    ASSERT_FALSE(flushed.ok());
+    EXPECT_TRUE(flushed.error().what.starts_with("3 pushes whose tickets were dropped failed"))
+        << flushed.error().what;
+    EXPECT_TRUE(worker.flush().ok()) << "it was told";
+    (void)table.push({0, 11}, values);
+    EXPECT_TRUE(worker.leave().ok()) << "it leaves nevertheless, with a warning";
+  }
+}
+
 /// What a forked child finds wrong, as its exit status.
 int use_in_child(Worker worker, Table<float> table, Ticket under_way) {
   std::vector<float> values(10);

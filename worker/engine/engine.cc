@@ -237,7 +237,7 @@ void Engine::finish(Operation& op, Errc code, std::string detail) {
     if (blocked.operation != Request::kNone) follow_ended(operations_[blocked.operation]);
   const bool detached = op.detached;
   set_phase(op, Operation::kDone);
-  if (detached) operations_.release(id);
+  if (detached) release(id);
   finish_flushes();
 }
 

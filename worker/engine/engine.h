@@ -22,6 +22,7 @@
 #include "worker/engine/key_plans.h"
 #include "worker/engine/operation.h"
 #include "worker/engine/request.h"
+#include "worker/engine/unseen_failures.h"
 
 namespace shoal {
 
@@ -103,6 +104,7 @@ class Engine final : public Pollable {
     std::uint64_t bytes_pulled = 0;
   };
   Traffic traffic() const;
+  UnseenFailures& unseen() { return unseen_; }
 
   // ---- The loop.
 
@@ -151,6 +153,7 @@ class Engine final : public Pollable {
   };
 
   // engine_calls.cc: the hand-over between threads
+  void release(OperationId id);
   void hand(const Call& call);
   void wake();
   bool take_calls();
@@ -290,6 +293,7 @@ class Engine final : public Pollable {
   std::atomic<std::uint64_t> turns_{0};
   std::atomic<std::uint32_t> roster_size_{0};
   std::atomic<std::uint64_t> bytes_pushed_{0}, bytes_pulled_{0};
+  UnseenFailures unseen_;
   OperationTable operations_;
   BoundedQueue<Call> calls_;
   std::atomic<std::uint64_t> calls_taken_{0};

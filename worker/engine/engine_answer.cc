@@ -398,7 +398,7 @@ void Engine::on_broken(Server& server) {
 void Engine::end_letting_go(Operation& op) {
   auto code = op.end_code;
   const bool asked = code == Errc::cancelled || code == Errc::timed_out || code == Errc::peer_lost;
-  const bool pushes = op.kind == OperationKind::push || op.kind == OperationKind::push_pull;
+  const bool pushes = op.pushes();
   if (asked && (pushes || op.kind == OperationKind::pull)) {
     const bool all_there = !op.incomplete && !op.ambiguous && op.runs_burnt == 0;
     if (all_there) {  // the answers were on their way already

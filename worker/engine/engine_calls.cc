@@ -63,6 +63,7 @@ Result<OperationId> Engine::submit(Ask ask) {
   set_clock(*op, clock());
   op->code = Errc::ok;
   op->detail.clear();
+  op->seen = false;
   op->completion = {};
   op->opened = nullptr;
   op->cancel_asked.store(false, std::memory_order_relaxed);
@@ -91,11 +92,18 @@ void Engine::cancel(OperationId id) {
 
 bool Engine::drop(OperationId id) {
   if (done(id)) {
-    operations_.release(id);
+    release(id);
     return true;
   }
   hand({Call::Kind::drop, id.generation, id.index, nullptr});
   return false;
+}
+
+/// The place of an operation that is done and whose ticket is gone.
+void Engine::release(OperationId id) {
+  const auto& op = operation(id);
+  if (op.pushes() && op.code != Errc::ok && !op.seen) unseen_.note({op.code, op.detail});
+  operations_.release(id);
 }
 
 void Engine::tick() {
@@ -152,7 +160,7 @@ bool Engine::take_calls() {
         if (auto* op = find_operation({call.operation, call.generation}))
           op->detached = true;
         else
-          operations_.release({call.operation, call.generation});
+          release({call.operation, call.generation});
         break;
       case Call::Kind::add_memory:
         memory_.push_back(call.memory);
@@ -191,7 +199,7 @@ void Engine::accept(std::uint32_t index) {
   op.force_at = kNever;
   active_.push_back(index);
   next_expiry_ = std::min(next_expiry_, op.deadline);
-  const bool pushes = op.kind == OperationKind::push || op.kind == OperationKind::push_pull;
+  const bool pushes = op.pushes();
   if (pushes) {
     op.place = flushes_.next_place();
     begin_push(op.clock, op.place);

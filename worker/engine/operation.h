@@ -104,6 +104,7 @@ struct Operation {
   std::string detail;  ///< of a failure, for a person; empty when ok
   Completion completion;
   const TableShape* opened = nullptr;  ///< control: open_table
+  bool seen = false;                   ///< the user's: was told how it ended
 
   // The engine's own.
   enum class Stage : std::uint8_t { blocked, running, letting_go };
@@ -132,6 +133,9 @@ struct Operation {
   TableId opened_id;                    ///< control: open_table, until the view that has it is here
   Region source_region, target_region;  ///< registered for the loan, if its memory was not before
   std::unique_ptr<KeyPlan> plan;  ///< key lists: grouped keys and values; KeyPlans has it otherwise
+
+  /// Something is sent, by a push, a store or a push_pull.
+  bool pushes() const { return kind == OperationKind::push || kind == OperationKind::push_pull; }
 };
 
 /// All operations of a worker, made at start: issuing one allocates nothing.

@@ -7,6 +7,7 @@
 
 #include "core/base/entropy.h"
 #include "core/base/futex.h"
+#include "core/base/log.h"
 #include "core/base/token.h"
 #include "core/table/messages.h"
 #include "transport/open_transport.h"
@@ -34,6 +35,11 @@ Engine::Options engine_options(const Config& config, const Address& scheduler, R
   options.token_source = token_source(config);
   options.seed = entropy();
   return options;
+}
+
+std::string words_of(const UnseenFailures::Some& some) {
+  return fmt::format("{} {} whose tickets were dropped failed, the first: {}", some.count,
+                     some.count == 1 ? "push" : "pushes", some.first.what);
 }
 
 }  // namespace
@@ -189,6 +195,7 @@ Result<PullInfo> WorkerCore::wait(OperationId id, TimePoint moment) {
     else
       block(op, phase, moment, spin_until);
   }
+  op.seen = true;
   if (op.code != Errc::ok) return Error{op.code, op.detail};
   if (op.kind == OperationKind::push || op.completion.newest < op.completion.oldest)
     return PullInfo{};
@@ -241,6 +248,14 @@ void WorkerCore::drop(OperationId id) {
 }
 
 Status WorkerCore::flush(std::optional<Duration> timeout) {
+  SHOAL_TRY(settle(timeout));
+  const auto unseen = engine_->unseen().take();
+  if (!unseen) return {};
+  return Error{unseen->first.code, words_of(*unseen)};
+}
+
+/// Waits until every push so far has ended, well or not.
+Status WorkerCore::settle(std::optional<Duration> timeout) {
   if (forked()) return of_the_parent();
   Engine::Ask ask;
   ask.kind = OperationKind::flush;
@@ -266,8 +281,9 @@ std::string WorkerCore::explain() {
 
 Status WorkerCore::leave() {
   if (left_.load()) return {};
-  if (const auto flushed = flush({}); !flushed.ok())
-    return Error{flushed.code(), "cannot leave yet: " + flushed.error().what};
+  if (const auto settled = settle({}); !settled.ok())
+    return Error{settled.code(), "cannot leave yet: " + settled.error().what};
+  if (const auto unseen = engine_->unseen().take()) log_warn("worker", "{}", words_of(*unseen));
   std::vector<std::byte> meta(16);
   Writer out(meta);
   encode(out, Leave{joined_.node});

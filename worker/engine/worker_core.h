@@ -60,6 +60,7 @@ class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
  private:
   WorkerCore() = default;
   Status join();
+  Status settle(std::optional<Duration> timeout);
   /// This is a child of the process that connected: no thread of its is here.
   bool forked() const { return fork_generation() != forks_; }
   static Error of_the_parent();
