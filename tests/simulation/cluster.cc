@@ -224,7 +224,7 @@ void Cluster::start_worker(int rounds, Job job) {
   plan.engine.scheduler = {"scheduler", kSchedulerPort};
   plan.engine.incarnation = Incarnation(random_.next());
   plan.engine.name = fmt::format("worker {}", index);
-  plan.engine.operations_max = 256;
+  plan.engine.operations_max = 1024;  // never refused
   plan.engine.silence = std::chrono::seconds(1);
   plan.engine.seed = random_.next();
   plan.engine.faults.report_clock_early = mutation_.report_clock_early;

@@ -228,6 +228,7 @@ class Engine final : public Pollable {
   void release_request(std::uint32_t index);
   void end_request(std::uint32_t index);
   void detach(std::uint32_t index);
+  static bool is_unsettled(const Request& request);
   void let_go(Operation& op, Errc code, std::string detail);
   void let_go_blocked(Operation& op);
   void drop_unburnable(Request& request);
@@ -292,6 +293,7 @@ class Engine final : public Pollable {
   std::atomic<std::int64_t> local_{0};
   std::atomic<std::uint64_t> turns_{0};
   std::atomic<std::uint32_t> roster_size_{0};
+  std::atomic<std::uint32_t> unsettled_{0};  ///< requests that is_unsettled() says yes of
   std::atomic<std::uint64_t> bytes_pushed_{0}, bytes_pulled_{0};
   UnseenFailures unseen_;
   OperationTable operations_;

@@ -191,6 +191,7 @@ void Engine::retry(std::uint32_t index, Errc code, const FrameHeader& header) {
 void Engine::release_request(std::uint32_t index) {
   auto& request = requests_[index];
   if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
+  if (is_unsettled(request)) unsettled_.fetch_sub(1, std::memory_order_relaxed);
   forget_early(request);
   recheck_waiting_ = true;  // its credit is free
   if (request.kind != Request::Kind::pull) end_push(request.clock, request.place);
@@ -206,12 +207,19 @@ void Engine::end_request(std::uint32_t index) {
   finish_if_done(op);
 }
 
+/// What is burnt of a push whose call has ended.
+bool Engine::is_unsettled(const Request& request) {
+  return request.kind == Request::Kind::burn && request.operation == Request::kNone &&
+         request.place != FlushKeeper::kEndOfClock;
+}
+
 /// A burnt push goes on without its operation, whose loan has ended.
 void Engine::detach(std::uint32_t index) {
   auto& request = requests_[index];
   auto& op = operations_[request.operation];
   request.operation = Request::kNone;
   --op.requests_left;
+  unsettled_.fetch_add(1, std::memory_order_relaxed);
 }
 
 std::vector<std::uint32_t> Engine::requests_of(const Operation& op) {
@@ -261,6 +269,7 @@ void Engine::let_go_blocked(Operation& op) {
   if (table == nullptr || table->info == nullptr || !table->collective() || fenced_) return;
   split_range(*table, op.rows, table->shape.push_bytes, op.rows.begin);
   plan_requests(nullptr, *table, Request::Kind::burn, op.clock, op.place);
+  unsettled_.fetch_add(static_cast<std::uint32_t>(planned_.size()), std::memory_order_relaxed);
   for (const auto request : planned_)
     block({Request::kNone, request, op.table->id.value, op.clock, true, {}});
   planned_.clear();

@@ -27,8 +27,8 @@ bool Engine::done(OperationId id) {
 }
 
 Result<OperationId> Engine::submit(Ask ask) {
-  if (options_.role == Role::observer &&
-      (ask.kind == OperationKind::push || ask.kind == OperationKind::push_pull))
+  const bool pushes = ask.kind == OperationKind::push || ask.kind == OperationKind::push_pull;
+  if (options_.role == Role::observer && pushes)
     return Error{Errc::invalid_argument,
                  fmt::format("push to table '{}': an observer only pulls; connect as a worker",
                              ask.table->spec.name)};
@@ -36,6 +36,11 @@ Result<OperationId> Engine::submit(Ask ask) {
     return Error{
         Errc::invalid_argument,
         fmt::format("ahead = {}: a pull is for use 0 to {} ticks from now", ask.ahead, kAheadMax)};
+  if (pushes && unsettled_.load(std::memory_order_relaxed) >= options_.operations_max)
+    return Error{Errc::overloaded,
+                 fmt::format("of {} failed pushes or more it is not settled yet whether they are "
+                             "applied: flush() waits for that, and says what it waits for",
+                             options_.operations_max)};
   OperationId id;
   auto* op = operations_.acquire(id);
   if (op == nullptr)

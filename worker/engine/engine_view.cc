@@ -271,6 +271,7 @@ std::uint32_t Engine::another_like(std::uint32_t index) {
   to.clock = from.clock;
   to.place = from.place;
   if (to.operation != Request::kNone) ++operations_[to.operation].requests_left;
+  if (is_unsettled(to)) unsettled_.fetch_add(1, std::memory_order_relaxed);
   if (to.kind != Request::Kind::pull) begin_push(to.clock, to.place);
   return made;
 }
