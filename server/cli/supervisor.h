@@ -33,8 +33,8 @@ struct ProcessSpec {
 class Supervisor {
  public:
   struct Options {
-    int out = 1;  ///< where the processes' standard output goes
-    int err = 2;  ///< if it is the same file, lines keep their order
+    int out = 1;                                ///< where the processes' standard output goes
+    int err = 2;                                ///< if it is the same file, lines keep their order
     std::size_t lines_kept = 20;                ///< of each process, for the report of a failure
     Duration grace = std::chrono::seconds(10);  ///< between SIGTERM and SIGKILL in stop_all()
     /// A signal so soon after another is its echo: timeout(1) signals its child, and then the group
