@@ -49,6 +49,9 @@ Result<SocketAddresses> resolve(const Address& address, bool to_listen) {
     hints.ai_flags &= ~AI_NUMERICHOST;
     code = ::getaddrinfo(address.host.c_str(), port.c_str(), &hints, &found);
   }
+  // Every machine has this name, also one without /etc/hosts (RFC 6761, 6.3).
+  if (code != 0 && address.host == "localhost")
+    code = ::getaddrinfo("127.0.0.1", port.c_str(), &hints, &found);
   if (code != 0) {
     const bool no_such = code == EAI_NONAME;
     return Error{no_such ? Errc::invalid_argument : Errc::io,
