@@ -13,6 +13,8 @@
 
 namespace shoal {
 
+inline constexpr std::uint64_t kSegmentRows = kSegmentBytes / sizeof(float);
+
 inline Duration seconds(int n) { return std::chrono::seconds(n); }
 
 struct Script {

@@ -9,8 +9,6 @@
 namespace shoal {
 namespace {
 
-constexpr std::uint64_t kSegmentRows = kSegmentBytes / sizeof(float);
-
 // ---- Tables.
 
 TEST(MembershipTables, SlotsLieOnServersInEqualRuns) {

@@ -7,8 +7,6 @@
 namespace shoal {
 namespace {
 
-constexpr std::uint64_t kSegmentRows = kSegmentBytes / sizeof(float);
-
 // ---- The first roster.
 
 TEST(MembershipJoin, TheFirstRosterStartsTogetherAtClockZero) {
