@@ -58,12 +58,14 @@ struct Server::State {
   void check_touch();
   bool look_again();
   bool fold();
+  void close_others(const SessionServer::Peer& session);
   void close_stalled();
   void close_stalled(Peer& peer, std::string_view what);
   std::string name_of(NodeId node) const;
   void close_dropped();
   bool has_news() const;
   void tell_traffic();
+  void close_all(std::vector<Peer*>& some);
   void close(Peer& peer);
   void bury(Peer& peer);
   Peer* peer_of(const SessionServer::Peer& session);
@@ -210,6 +212,7 @@ void Server::State::on_event(const Event& event) {
   if (!sessions.handle(event, plane.now, served) || served.peer == nullptr) return;
   switch (served.kind) {
     case SessionServer::Kind::greeted: {
+      close_others(*served.peer);
       auto& peer = peers[served.peer->endpoint];
       peer = std::make_unique<Peer>();
       peer->endpoint = served.peer->endpoint;
@@ -230,6 +233,17 @@ void Server::State::on_event(const Event& event) {
     case SessionServer::Kind::nothing:
       return;
   }
+}
+
+/// Connections overtake each other: what a worker sent over its last one may come after it was sent
+/// again over this one, and would take the place of what this one answers for. If it is this one
+/// that is old, its worker connects once more.
+void Server::State::close_others(const SessionServer::Peer& session) {
+  if (session.node.value == 0) return;
+  std::vector<Peer*> others;
+  for (const auto& [endpoint, peer] : peers)
+    if (peer->node == session.node) others.push_back(peer.get());
+  close_all(others);
 }
 
 Peer* Server::State::peer_of(const SessionServer::Peer& session) {
@@ -442,10 +456,14 @@ void Server::State::close_dropped() {
     if (peer->role == Role::worker && (peer->reads != 0 || peer->pins != 0) &&
         shard->members().find(peer->node) == Members::kNone)
       dropped.push_back(peer.get());
-  // In the order of their numbers, not of the map: a simulation's runs are equal.
-  std::sort(dropped.begin(), dropped.end(),
+  close_all(dropped);
+}
+
+/// In the order of their numbers, not of the map: a simulation's runs are equal.
+void Server::State::close_all(std::vector<Peer*>& some) {
+  std::sort(some.begin(), some.end(),
             [](const Peer* a, const Peer* b) { return a->endpoint < b->endpoint; });
-  for (auto* peer : dropped) close(*peer);
+  for (auto* peer : some) close(*peer);
 }
 
 void Server::State::close(Peer& peer) {

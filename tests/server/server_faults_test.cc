@@ -39,6 +39,17 @@ TEST_F(ServerTest, APushWhoseConnectionBreaksMidReadCountsOnce) {
   }
 }
 
+/// What is still on its way over the last one would pass for a repeat of what this one brings.
+TEST_F(ServerTest, AConnectionOfAWorkerEndsItsLast) {
+  start({dense(256, Apply::on_arrival, unbounded)});
+  const auto node = network->create_node("client10 again");
+  RawClient again(*network, node, 10, Role::worker);
+  driver->attach(node, again);
+  ASSERT_TRUE(until([&] { return again.session().open(); }));
+  EXPECT_TRUE(until([&] { return clients[0]->breaks == 1; }));
+  driver->detach(node);
+}
+
 TEST_F(ServerTest, AServerThatForgetsWhatItAppliedIsFoundOut) {
   faults.forget_last = true;
   start({dense(64, Apply::on_arrival, unbounded)});
