@@ -290,7 +290,7 @@ Status WorkerCore::leave() {
   meta.resize(out.size());
   const auto left = control_status(FrameKind::leave, nullptr, std::move(meta), {});
   // The view without us may be faster than the answer: we are out, as we wanted.
-  if (!left.ok() && left.code() != Errc::fenced) return left;
+  if (!left.ok() && left.code() != Errc::fenced) return left.error();
   left_.store(true);
   return {};
 }
