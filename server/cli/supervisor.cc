@@ -333,8 +333,10 @@ void Supervisor::stop(Index begin, Index end, const Tell& tell) {
     if (tell) tell(what);
   };
   for (auto index = begin; index < end; ++index) {
+    // A stopped process would not hear it. Not after it: SIGCONT takes pending SIGSTOPs away, that
+    // of a debugger that attaches, too, such as LeakSanitizer's when a process ends.
+    send(index, SIGCONT);
     send(index, SIGTERM);
-    send(index, SIGCONT);  // a stopped process would not hear it
   }
   const auto until = deadline_after(clock_.now(), options_.grace);
   auto tell_at = deadline_after(clock_.now(), kSilenceMax);
