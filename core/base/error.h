@@ -25,7 +25,7 @@ enum class Errc : std::uint16_t {
   fenced = 13,           ///< This worker was cut off from the roster; it must join anew.
   needs_tick = 14,       ///< Only this worker's own tick() could let the operation finish.
   gap = 15,              ///< A push arrived ahead of one that the server has not accepted.
-  send_keys = 16,        ///< The server no longer knows the key list behind a signature.
+  send_keys = 16,        ///< Reserved: a key list whose keys cannot be READ is not known.
   refused = 17,          ///< A join is refused for good, or the peer's port refuses connections.
   protocol = 18,         ///< The peer sent bytes that no correct peer sends.
   version = 19,          ///< The peer speaks another version of the wire protocol.

@@ -59,12 +59,11 @@ static_assert(sizeof(PushRun) == 48 && std::has_unique_object_representations_v<
 /// rows of its parts at that clock, burnt ones included, add up to at least the segment's rows.
 struct PushMeta {
   std::uint32_t run_count = 0;
-  std::uint32_t inputs = 1;     ///< values that the rule takes per weight
-  std::uint64_t time_left = 0;  ///< ns until the worker's deadline
+  std::uint32_t inputs = 1;  ///< values that the rule takes per weight
   WireSpan keys;
   WireSpan values;
 };
-static_assert(sizeof(PushMeta) == 64);
+static_assert(sizeof(PushMeta) == 56);
 
 /// The rows of one slot in a pull. Fields as in PushRun; the values go to `offset` of the
 /// destination.

@@ -172,27 +172,26 @@ Frame pull_frame(PullMeta meta = {}, std::vector<PullRun> runs = {pull_run()},
 }
 
 TEST(PartLists, GoldenBytesOfAPush) {
-  const auto frame = push_frame({0, 2, 9, {1, 2, 3}, {4, 5, 6}});
+  const auto frame = push_frame({0, 2, {1, 2, 3}, {4, 5, 6}});
   EXPECT_EQ(
       frame.hex_meta(),
       packed(
-          "01000000 02000000 0900000000000000 0100000000000000 0200000000000000 0300000000000000 "
+          "01000000 02000000 0100000000000000 0200000000000000 0300000000000000 "
           "0400000000000000 0500000000000000 0600000000000000 01000000 02000000 "
           "0300000000000000 0400000000000000 0500000000000000 0000000000000000 0700000000000000"));
 }
 
 TEST(PartLists, GoldenBytesOfASignedPush) {
-  auto frame = push_frame({0, 2, 9, {1, 2, 72}, {4, 5, 6}}, {push_run()}, 0,
+  auto frame = push_frame({0, 2, {1, 2, 72}, {4, 5, 6}}, {push_run()}, 0,
                           frame_flag::kSigned | frame_flag::kRendezvous | frame_flag::kKeyList);
   frame.append(KeySignature{0x0807060504030201, 0x100f0e0d0c0b0a09});
   frame.append(KeySignature{1, 2});
   EXPECT_EQ(
       frame.hex_meta(),
-      packed(
-          "01000000 02000000 0900000000000000 0100000000000000 0200000000000000 4800000000000000 "
-          "0400000000000000 0500000000000000 0600000000000000 01000000 02000000 "
-          "0300000000000000 0400000000000000 0500000000000000 0000000000000000 0700000000000000 "
-          "0102030405060708 090a0b0c0d0e0f10 0100000000000000 0200000000000000"));
+      packed("01000000 02000000 0100000000000000 0200000000000000 4800000000000000 "
+             "0400000000000000 0500000000000000 0600000000000000 01000000 02000000 "
+             "0300000000000000 0400000000000000 0500000000000000 0000000000000000 0700000000000000 "
+             "0102030405060708 090a0b0c0d0e0f10 0100000000000000 0200000000000000"));
   const auto view = frame.view();
   const auto parts = parse_push(view);
   ASSERT_TRUE(parts.ok()) << parts.error().message();
@@ -208,7 +207,7 @@ TEST(PartLists, SignaturesAreOneForEachPartOfAListThatCanBeRead) {
     for (int i = 0; i < signatures; ++i) frame.append(KeySignature{1, 2});
     return parse_push(frame.view()).code();
   };
-  const PushMeta spans{0, 1, 0, {1, 2, 72}, {4, 5, 6}};
+  const PushMeta spans{0, 1, {1, 2, 72}, {4, 5, 6}};
   EXPECT_EQ(push(spans, kFlags, 2), Errc::ok);
   EXPECT_EQ(push(spans, kFlags, 1), Errc::protocol);
   EXPECT_EQ(push(spans, kFlags, 3), Errc::protocol);
@@ -281,8 +280,8 @@ TEST(PartLists, PushesThatNoWorkerSendsAreErrors) {
   refused("empty", Frame{});
   refused("no runs", push_frame({}, {}));
   refused("no payload", push_frame({}, {push_run()}, 0));
-  refused("no inputs", push_frame({0, 0, 0, {}, {}}));
-  refused("many inputs", push_frame({0, 99, 0, {}, {}}));
+  refused("no inputs", push_frame({0, 0, {}, {}}));
+  refused("many inputs", push_frame({0, 99, {}, {}}));
   refused("no parts", run([](auto& r) { r.part_count = 0; }));
   refused("no rows", run([](auto& r) { r.row_count = 0; }));
   refused("fewer rows than parts", run([](auto& r) { r.row_count = 1; }));
@@ -292,22 +291,22 @@ TEST(PartLists, PushesThatNoWorkerSendsAreErrors) {
   refused("values beyond the payload", run([](auto& r) { r.offset = 40; }));
   refused("too many parts",
           run([](auto& r) { r.part_count = kPartsMax + 1, r.row_count = 1u << 30; }));
-  refused("eager with spans", push_frame({0, 1, 0, {}, {1, 2, 3}}));
+  refused("eager with spans", push_frame({0, 1, {}, {1, 2, 3}}));
   refused("keys of a range",
-          push_frame({0, 1, 0, {1, 2, 8}, {1, 2, 40}}, {push_run()}, 0, frame_flag::kRendezvous));
-  refused("half a key", push_frame({0, 1, 0, {1, 2, 77}, {1, 2, 40}}, {push_run()}, 0,
+          push_frame({0, 1, {1, 2, 8}, {1, 2, 40}}, {push_run()}, 0, frame_flag::kRendezvous));
+  refused("half a key", push_frame({0, 1, {1, 2, 77}, {1, 2, 40}}, {push_run()}, 0,
                                    frame_flag::kRendezvous | frame_flag::kKeyList));
-  refused("keys beyond their end", push_frame({0, 1, 0, {1, 2, 64}, {1, 2, 40}}, {push_run()}, 0,
+  refused("keys beyond their end", push_frame({0, 1, {1, 2, 64}, {1, 2, 40}}, {push_run()}, 0,
                                               frame_flag::kRendezvous | frame_flag::kKeyList));
   refused("eager keys beyond the payload", push_frame({}, {push_run()}, 64, frame_flag::kKeyList));
   refused("nothing to fetch", push_frame({}, {push_run()}, 0, frame_flag::kRendezvous));
-  refused("no keys to fetch", push_frame({0, 1, 0, {}, {1, 2, 40}}, {push_run()}, 0,
+  refused("no keys to fetch", push_frame({0, 1, {}, {1, 2, 40}}, {push_run()}, 0,
                                          frame_flag::kRendezvous | frame_flag::kKeyList));
   refused("rendezvous with a payload",
-          push_frame({0, 1, 0, {}, {1, 2, 40}}, {push_run()}, 8, frame_flag::kRendezvous));
+          push_frame({0, 1, {}, {1, 2, 40}}, {push_run()}, 8, frame_flag::kRendezvous));
   refused("burnt with a payload", push_frame({}, {push_run()}, 8, frame_flag::kBurnt));
   refused("burnt with values",
-          push_frame({0, 1, 0, {}, {1, 2, 40}}, {push_run()}, 0, frame_flag::kBurnt));
+          push_frame({0, 1, {}, {1, 2, 40}}, {push_run()}, 0, frame_flag::kBurnt));
   refused("burnt and to be fetched",
           push_frame({}, {push_run()}, 0, frame_flag::kBurnt | frame_flag::kRendezvous));
   auto longer = push_frame();

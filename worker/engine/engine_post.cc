@@ -139,14 +139,12 @@ Status Engine::post_push(std::uint32_t index, Server& server) {
   PushMeta meta;
   meta.run_count = static_cast<std::uint32_t>(request.runs.size());
   meta.inputs = request.store ? 1 : table.shape.spec.update.inputs;
-  meta.time_left = ~std::uint64_t{0};
   Gathered payload;
   bool eager = true;
   if (request.kind == Request::Kind::burn) {
     header.flags |= frame_flag::kBurnt;
   } else {
     auto& op = operations_[request.operation];
-    meta.time_left = time_left(op.deadline, now_);
     eager = gather_push(request, op, options_.eager_bytes_max, payload);
     if (!eager) {
       header.flags |= frame_flag::kRendezvous;
