@@ -5,6 +5,10 @@ target_compile_options(shoal_build_options INTERFACE -Wall -Wextra -Wconversion)
 if(SHOAL_WERROR)
   target_compile_options(shoal_build_options INTERFACE -Werror)
 endif()
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  # As GCC means -Wconversion in C++; and loops need not vectorise where sanitizers stand in them.
+  target_compile_options(shoal_build_options INTERFACE -Wno-sign-conversion -Wno-pass-failed)
+endif()
 if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # A source that is included by another looks like a header to it.
   target_compile_options(shoal_build_options INTERFACE -Wno-subobject-linkage)
@@ -14,6 +18,7 @@ if(SHOAL_SANITIZE)
   set(flags -fsanitize=${SHOAL_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_compile_options(shoal_build_options INTERFACE ${flags})
   target_link_options(shoal_build_options INTERFACE -fsanitize=${SHOAL_SANITIZE})
+  target_compile_definitions(shoal_build_options INTERFACE SHOAL_SANITIZED)
   if(SHOAL_SANITIZE MATCHES "address" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # Fires on the insides of std::regex and std::function (GCC bug 105562).
     target_compile_options(shoal_build_options INTERFACE -Wno-maybe-uninitialized)

@@ -7,7 +7,7 @@ build="g++ cmake make ninja-build ccache pkg-config libfmt-dev libspdlog-dev lib
        libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev libssl-dev zlib1g-dev"
 demo="bible-kjv python3-minimal libpython3-stdlib gnuplot-nox"
 test="libgtest-dev python3-minimal libpython3-stdlib liblinear-tools bible-kjv procps"
-ci="clang-14 clang-format-14 clang-tidy-14 clang-tools-14 libclang-rt-14-dev git"
+ci="clang-14 clang-format-14 clang-tidy-14 clang-tools-14 libclang-rt-14-dev llvm-14 git"
 
 wanted=""
 for group in "$@"; do

@@ -24,7 +24,7 @@ class TableLoadTest : public testing::Test {
     worker_.reset();
     cluster_.reset();
   }
-  const SteadyClock clock_;
+  const SteadyClock clock_{};
   std::optional<LocalCluster> cluster_;
   std::optional<Worker> worker_;
   Recorder recorder_;

@@ -37,7 +37,7 @@ class PeerTest : public testing::Test {
   }
 
   static constexpr Limits kFew{.warmup = {}, .duration = {}, .iterations = 40};
-  const SteadyClock clock_;
+  const SteadyClock clock_{};
   TokenFile token_;
   Config config_;
   std::optional<Child> child_;

@@ -97,7 +97,7 @@ TEST(SegmentPool, WhatItHoldsStaysWithinTheBudget) {
     ASSERT_LE(budget.held(), budget.limit());
   }
   EXPECT_GE(budget.held(), 5 * kMiB) << "what the last left is kept for the next";
-#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)  // They keep books.
+#ifndef SHOAL_SANITIZED  // They keep books.
   EXPECT_LT(resident_bytes() - before, 80 * kMiB) << "of 240 MiB that passed through";
 #endif
   pool.trim();

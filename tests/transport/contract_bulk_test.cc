@@ -14,8 +14,13 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 
+// By the C library: megabytes of them, and tests are not optimised.
+bool has(const Bytes& bytes, std::byte value) {
+  return std::memchr(bytes.data(), static_cast<int>(value), bytes.size()) != nullptr;
+}
 bool only(const Bytes& bytes, std::byte value) {
-  return std::all_of(bytes.begin(), bytes.end(), [&](std::byte each) { return each == value; });
+  return bytes.empty() || (bytes.front() == value &&
+                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 }  // namespace
@@ -254,8 +259,7 @@ TEST_P(BulkContract, NoByteLeavesAfterRevoke) {
     region.revoke();
     std::fill(source.begin(), source.end(), std::byte{7});
     const auto status = ended(a, Kind::read_done, round);
-    EXPECT_EQ(std::count(target.begin(), target.end(), std::byte{7}), 0)
-        << "bytes of its successor";
+    EXPECT_FALSE(has(target, std::byte{7})) << "bytes of its successor";
     if (status == Errc::ok) {
       EXPECT_TRUE(only(target, std::byte{1}));
     } else {
@@ -293,7 +297,7 @@ TEST_P(BulkContract, CloseEndsTheLoansOfReadsAndWrites) {
     ASSERT_EQ(a.count(Kind::read_done, round), 1u);
     ASSERT_EQ(a.count(Kind::write_done, round), 1u);
     ASSERT_TRUE(only(into, std::byte{7})) << "late bytes, round " << round;
-    EXPECT_EQ(std::count(remote.begin(), remote.end(), std::byte{9}), 0) << "left after close";
+    EXPECT_FALSE(has(remote, std::byte{9})) << "left after close";
     std::tie(at_a, at_b) = connect();
   }
 }

@@ -131,7 +131,7 @@ TEST_F(TcpTest, AStrangerThatSaysNothingRunsOutOfTime) {
 }
 
 TEST_F(TcpTest, WithoutDescriptorsTheListenerRestsAndRecovers) {
-#ifdef __SANITIZE_ADDRESS__
+#ifdef SHOAL_SANITIZED
   GTEST_SKIP() << "the sanitizers' own run time needs descriptors";
 #endif
   rlimit before{};
