@@ -35,10 +35,13 @@ Result<std::unique_ptr<Scheduler>> Scheduler::create(Transport& transport, const
       new Scheduler(transport, options, store, Membership(options.membership, stored, now)));
   scheduler->polled_at_ = now;
   if (stored)
-    log_info("scheduler", "takes up the cluster of term {}: {}, {}, {}, G = {}",
-             stored->view.epoch.term, counted(stored->view.nodes.size(), "node"),
-             counted(stored->view.tables.size(), "table"),
-             counted(stored->view.roster.size(), "worker"), stored->view.global_clock.value);
+    log_info(
+        "scheduler",
+        "takes up the cluster of term {} from its state_dir: {}, {}, {}, G >= {}; who joins now "
+        "is not counted again, and a new cluster needs an empty state_dir",
+        stored->view.epoch.term, counted(stored->view.nodes.size(), "node"),
+        counted(stored->view.tables.size(), "table"), counted(stored->view.roster.size(), "worker"),
+        stored->view.global_clock.value);
   return scheduler;
 }
 
@@ -176,7 +179,8 @@ void Scheduler::on_request(SessionServer::Peer& peer, const FrameView& frame, Ti
       if (barrier->node != peer.node) return malformed({Errc::protocol, "a barrier for another"});
       if (!knows(peer.node))
         return answer(peer.endpoint, header.request, Errc::fenced,
-                      why_unknown(peer.role, Epoch::unpacked(header.epoch)));
+                      fmt::format("the scheduler does not know this process any more: {}",
+                                  why_unknown(peer.role, Epoch::unpacked(header.epoch))));
       return membership_.barrier(asker(peer, frame), *barrier);
     }
     case FrameKind::leave:

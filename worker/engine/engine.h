@@ -242,6 +242,7 @@ class Engine final : public Pollable {
   // engine_words.cc: what people are told
   std::string name_of_server(NodeId id) const;
   std::string why_late(const Operation& op, bool& lost);
+  std::string words_of_silence(const Operation& op);
   bool is_early(const Operation& op) const;
   std::string held_back_by(const Operation& op) const;
   std::string why_lost(const Table& table, SlotIndex slot) const;

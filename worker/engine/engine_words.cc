@@ -108,6 +108,14 @@ std::string Engine::why_unsettled(const Operation& op) {
   return text;
 }
 
+/// The server that the operation waits for, and how long it has been silent.
+std::string Engine::words_of_silence(const Operation& op) {
+  for (const auto index : requests_of(op))
+    if (const auto* server = find_server(requests_[index].server))
+      return fmt::format("; it waits for server {} ({})", server->who, server->session->explain());
+  return {};
+}
+
 std::string Engine::why_late(const Operation& op, bool& lost) {
   const auto verb = verb_of(op);
   const auto& name = op.table->spec.name;
@@ -127,8 +135,8 @@ std::string Engine::why_late(const Operation& op, bool& lost) {
   // Without the scheduler servers fall silent after a lease, and G stands still.
   const auto unreachable = link_.unreachable(now_);
   if (!early && (op.kind == OperationKind::push || op.need <= seen_global_clock_))
-    return fmt::format("{} table '{}' did not finish in time{}{}", verb, name,
-                       unreachable.empty() ? "" : "; ", unreachable);
+    return fmt::format("{} table '{}' did not finish in time{}{}{}", verb, name,
+                       words_of_silence(op), unreachable.empty() ? "" : "; ", unreachable);
   const auto& spec = op.table->spec;
   const auto clock = early ? op.clock : op.use_clock;
   const auto need = early ? op.clock - (spec.window() - 1) : op.need;
