@@ -48,10 +48,15 @@ Status train(const Job& job, const Config& config) {
   const SteadyClock clock;
   SHOAL_ASSIGN(auto worker, Worker::connect(config));
   const Share share{worker.rank().value, worker.worker_count()};
-  if (share.index >= share.count)
-    return Error{
-        Errc::invalid_argument,
-        "this worker joined a training that has begun; the examples are shared out already"};
+  // Ahead of the first clock: it joined late. Others have shared out the examples, and would wait
+  // for it where it waits for them.
+  if (worker.clock() > WorkerClock(0) && share.count > 1) {
+    SHOAL_TRY(worker.leave());
+    return Error{Errc::invalid_argument,
+                 "this worker joined a training that has begun, whose examples are shared out "
+                 "already: start all workers together, each job in a cluster of its own (shoal "
+                 "run does)"};
+  }
   std::optional<Outputs> outputs;
   if (share.index == 0) {
     SHOAL_ASSIGN(auto opened, Outputs::open(job));

@@ -21,6 +21,7 @@ constexpr std::uint32_t kBlockEpochs = 60;
 constexpr std::uint32_t kCurvePoints = 20;  // that the training is looked at, if nobody says
 constexpr std::uint32_t kStalenessMax = 1000;
 constexpr std::uint32_t kCountMax = 1u << 24;
+constexpr std::size_t kParameterChangesMax = 4096;  // of a table: Table::set_parameter
 
 constexpr const char* kFooter =
     "The objective is  sum log(1 + exp(-y w.x)) + l1 |w| + l2/2 w^2, without a bias term, as\n"
@@ -155,6 +156,14 @@ std::variant<Options, int> parse_options(int argc, char** argv) {
   if (options.by_blocks() && options.blocks < options.staleness + 2) {
     std::fprintf(stderr, "sparse_lr: --blocks %u is too few for --staleness %u; at least %u\n",
                  options.blocks, options.staleness, options.staleness + 2);
+    return kWrongCommandLine;
+  }
+  const auto raised = std::size_t{options.penalty.l1 > 0} + std::size_t{options.penalty.l2 > 0};
+  if (!options.by_blocks() && raised * options.epochs > kParameterChangesMax) {
+    std::fprintf(stderr,
+                 "sparse_lr: --epochs %u is too many for minibatches, which raise each penalty "
+                 "with every pass: at most %zu of them\n",
+                 options.epochs, kParameterChangesMax / raised);
     return kWrongCommandLine;
   }
   if (options.epochs == 0) options.epochs = options.by_blocks() ? kBlockEpochs : kMinibatchEpochs;
