@@ -41,7 +41,7 @@ class TableHandle {
   /// Changes a parameter of the update rule, as a learning rate. On per_clock and collective tables
   /// it holds for clocks >= from_clock, which must be at least G + W (out_of_range names it); on
   /// others from the moment the servers hear of it. Blocks. Errors: unknown_name, out_of_range,
-  /// timed_out.
+  /// timed_out; overloaded after 4 096 changes: a schedule that changes every round is a rule's.
   Status set_parameter(std::string_view name, double value,
                        std::optional<WorkerClock> from_clock = std::nullopt);
   /// Removes the table and its rows from the cluster. Blocks.

@@ -51,7 +51,7 @@ class Ticket {
   Result<PullInfo> wait();
   /// The same, at most for `timeout`: Errc::not_ready, and the ticket stays good.
   Result<PullInfo> wait_for(Duration timeout);
-  /// The same, until a moment of CLOCK_MONOTONIC.
+  /// The same, until a moment of CLOCK_MONOTONIC: SteadyClock().now() + 10ms (core/base/clock.h).
   Result<PullInfo> wait_until(TimePoint moment);
   /// Asks to let go; wait() then tells how it ended: `cancelled` means it was not applied and never
   /// will be, success that it was done already, partly_applied and timed_out what they say.

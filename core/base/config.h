@@ -53,7 +53,7 @@ struct Config {
   std::uint32_t credits = 64;                        ///< unanswered requests of a worker; 2 to 4096
   std::uint32_t parked_quota = 256;                  ///< waiting requests of a worker; 0 to 65536
   std::size_t memory_budget = std::size_t{8} << 30;  ///< bytes for tables and copies; 1 MiB on
-  std::size_t landing_bytes = 64u << 20;             ///< for arriving pushes; 1 MiB to 1 TiB
+  std::size_t landing_bytes = 64u << 20;             ///< for arriving pushes; 6 MiB to 1 TiB
   std::size_t copy_bytes = 64u << 20;                ///< for copies on write; 1 MiB to 1 TiB
   std::string plugins;                               ///< shared objects, separated by commas
 

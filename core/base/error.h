@@ -19,7 +19,7 @@ enum class Errc : std::uint16_t {
   timed_out = 7,         ///< The deadline passed. A push may have been applied, at most once.
   cancelled = 8,         ///< Confirmed: it did not happen and never will.
   partly_applied = 9,    ///< A cancelled push of which some parts had been applied already.
-  peer_lost = 10,        ///< The peer does not answer, or its connection broke.
+  peer_lost = 10,        ///< The peer does not answer, or broke off. A push: as timed_out.
   slot_lost = 11,        ///< The only server of a slot is gone, and the slot's data with it.
   stale_view = 12,       ///< The sender's cluster view is older than the receiver's.
   fenced = 13,           ///< This worker was cut off from the roster; it must join anew.
