@@ -46,6 +46,14 @@ TEST_P(Simulation, EveryInvariantHolds) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, Simulation, testing::Range<std::uint64_t>(0, kCases));
 
+/// Found once in some ten thousands or more.
+TEST(SimulationSeeds, ThatOnceBrokeStayMended) {
+  for (const std::uint64_t seed : {43'846u, 73'508u, 867'109u}) {
+    const auto outcome = run_seed(seed);
+    EXPECT_TRUE(outcome.violations.empty()) << text(outcome);
+  }
+}
+
 TEST(SimulationDeterminism, ASeedReplaysBitForBit) {
   for (std::uint64_t seed = 1; seed <= 50; ++seed) {
     const auto first = run_seed(seed);

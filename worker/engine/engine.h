@@ -214,7 +214,8 @@ class Engine final : public Pollable {
   Status lend_push(Operation& op, PushMeta& meta);
   Status lend_pull(Operation& op, bool values_eager, bool keys_eager, PullMeta& meta);
   Result<WireSpan> lend(Region& own, MemoryRecord* record, MemoryView memory, Access access);
-  bool must_hold_back(const Request& request, const Server& server) const;
+  bool must_hold_back(const Request& request, const Server& server);
+  bool is_early_beyond_room(const Request& request, const Server& server);
   void forget_early(Request& request);
   void wait_and_post_again(std::uint32_t index, Epoch wanted, Duration delay);
   bool post_waiting(TimePoint now);

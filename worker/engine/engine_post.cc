@@ -17,6 +17,9 @@ constexpr std::size_t kSignaturesPerRequestMax = 900;
 
 WireSpan wire(const RemoteSpan& span) { return {span.region, span.address, span.bytes}; }
 
+/// For a push of the oldest clock, and for one early pull.
+constexpr std::uint32_t kCreditsKept = 2;
+
 std::uint64_t time_left(TimePoint deadline, TimePoint now) {
   if (deadline == kNever) return ~std::uint64_t{0};
   return deadline <= now ? 0 : static_cast<std::uint64_t>((deadline - now).count());
@@ -99,7 +102,7 @@ void Engine::post(std::uint32_t index) {
   auto& request = requests_[index];
   auto* server = find_server(request.server);
   if (server == nullptr) return wait_and_post_again(index, Epoch{}, std::chrono::milliseconds(50));
-  if (request.kind == Request::Kind::pull && must_hold_back(request, *server)) {
+  if (must_hold_back(request, *server)) {
     request.held_back = true;
     return wait_and_post_again(index, Epoch{}, kNever - now_);
   }
@@ -268,11 +271,22 @@ Result<WireSpan> Engine::lend(Region& own, MemoryRecord* record, MemoryView memo
   return wire(own.remote(0, memory.bytes));
 }
 
-/// Early pulls, which the server parks, must leave credits for this worker's own pushes. Those that
-/// only its tick admits get what the server's quota gives back; those that wait for others, who may
-/// wait for what comes behind them, half of the credits as well.
-bool Engine::must_hold_back(const Request& request, const Server& server) const {
-  const auto& op = const_cast<OperationTable&>(operations_)[request.operation];
+/// What the server parks must leave credits for the pushes of this worker that everybody waits for,
+/// those of the oldest clock that has not ended: they may come again, when it has parked all else.
+bool Engine::must_hold_back(const Request& request, const Server& server) {
+  if (request.kind == Request::Kind::pull) return is_early_beyond_room(request, server);
+  if (request.clock <= keeper_.reported()) return false;
+  const auto& peer = server.session->peer();
+  if (server.session->unanswered() + kCreditsKept < peer.parked_quota + peer.credits) return false;
+  // What is applied on arrival waits for nobody, and pulls behind it wait for it.
+  const auto* table = find_table(request.table);
+  return table != nullptr && table->shape.spec.apply_mode() != Apply::on_arrival;
+}
+
+/// Early pulls that only this worker's tick admits get what the server's quota gives back; those
+/// that wait for others, who may wait for what comes behind them, half of the credits as well.
+bool Engine::is_early_beyond_room(const Request& request, const Server& server) {
+  const auto& op = operations_[request.operation];
   if (op.need <= seen_global_clock_) return false;
   const auto& peer = server.session->peer();
   const bool own_round = op.table->spec.apply_mode() == Apply::collective;

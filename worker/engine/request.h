@@ -42,7 +42,7 @@ struct Request {
   bool by_keys = false;
   bool eager = false;               ///< pull: the values come in the answer
   bool early = false;               ///< pull: posted before it was admissible: see Server::early
-  bool held_back = false;           ///< pull, waiting: until its server has room for early ones
+  bool held_back = false;           ///< waiting: until its server has room for what is early
   bool repeated = false;            ///< burn: sent over more than one connection
   bool doubtful = false;            ///< push: a connection broke that may have brought it
   bool partly = false;              ///< push: of a run that is asked for again a part was applied
