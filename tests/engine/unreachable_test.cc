@@ -48,6 +48,19 @@ TEST_F(Unreachable, AFlushNamesTheServerThatItWaitsFor) {
   expect_says(flushed.detail, "1 wait for server 'server0' at server0:8000 (node ");
 }
 
+/// Its connection stands, and so do its clocks: nobody else is to blame.
+TEST_F(Unreachable, AnOperationNamesTheServerThatItWaitsFor) {
+  start(1, {dense("t", Apply::on_arrival, unbounded)});
+  network_.stop(server_node_);
+  for (const auto late : {pull(0, 0, milliseconds(100)), store(0, 0, milliseconds(100))}) {
+    const auto& ended = wait(0, late);
+    EXPECT_EQ(ended.code, Errc::timed_out);
+    expect_says(ended.detail,
+                "table 't' did not finish in time; it waits for server 'server0' at ");
+    expect_says(ended.detail, "server0:8000 (node ");
+  }
+}
+
 TEST_F(Unreachable, WhoHasLeftIsToldSo) {
   start(2, {dense("t", Apply::on_arrival, unbounded)});
   EXPECT_EQ(wait(0, leave(0, seconds(1))).code, Errc::ok);

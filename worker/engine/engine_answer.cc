@@ -416,7 +416,9 @@ void Engine::end_letting_go(Operation& op) {
     }
     if (code == Errc::timed_out && op.kind != OperationKind::push && op.started) {
       if (ask_for_straggler(op)) return;
-      if (bool lost = false; !op.ambiguous) op.end_detail = why_late(op, lost);
+      // By now it may be known who holds the clock back.
+      if (bool lost = false; !op.ambiguous && op.need > seen_global_clock_)
+        op.end_detail = why_late(op, lost);
     }
     if (pushes && code == Errc::cancelled) {
       if (op.ambiguous) {
