@@ -30,6 +30,10 @@ refused 2 "there is no option --epochz (did you mean '--epochs'?); see --help" -
 refused 2 "there is no option --epochz (did you mean '--epochs'?); see --help" --epochz=3 more
 refused 2 "there is no option --quite-another; see --help" --quite-another
 refused 2 "'more' is not expected here; see --help" --epochs 3 more --epochz
+refused 2 "--epochs 2049 is too many for minibatches, which raise each penalty with every pass: at \
+most 2048 of them" --epochs 2049 --l1 1 --l2 1
+refused 2 "--epochs 4097 is too many for minibatches, which raise each penalty with every pass: at \
+most 4096 of them" --epochs 4097 --l1 1 --l2 0
 refused 1 "empty.svm: expected libsvm lines ('label index:value ...'), found no example \
 (invalid_argument)" --test empty.svm
 printf '1 1:1\n' >one_class.svm
