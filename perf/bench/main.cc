@@ -22,9 +22,8 @@ constexpr const char* kUsage =
     "usage: shoal_bench [--only REGEX] [--json FILE] [--runs N] [--commit NAME] [--smoke] "
     "[--list]\n"
     "\n"
-    "Runs the rows whose names REGEX matches, each N times (5) in turn with raw sockets that do "
-    "the\n"
-    "same, and prints medians.\n"
+    "Runs the rows whose names REGEX matches, each N times (5) in turn with what does the same\n"
+    "without Shoal, and prints medians.\n"
     "  --smoke   every row once, briefly, without a verdict: does it work?\n"
     "  --list    the rows and their goals\n";
 
@@ -108,11 +107,7 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "{}", kUsage);
     return 2;
   }
-  std::vector<Row> rows;
-  add_small_rows(rows);
-  add_stream_rows(rows);
-  add_group_rows(rows);
-  add_sparse_rows(rows);
+  auto rows = suite_rows();
   try {
     const std::regex only(options->only);
     std::erase_if(rows, [&](const Row& row) { return !std::regex_search(row.name, only); });

@@ -54,6 +54,16 @@ Result<Outcome> run_row(const Row& row, const Effort& effort, std::uint32_t runs
   return outcome;
 }
 
+std::vector<Row> suite_rows() {
+  std::vector<Row> rows;
+  add_small_rows(rows);
+  add_stream_rows(rows);
+  add_group_rows(rows);
+  add_sparse_rows(rows);
+  add_ops_rows(rows);
+  return rows;
+}
+
 std::string table_head() {
   return fmt::format("{:<34} {:>9} {:<8} {:>9} {:>7}  {:<14} {}", "row", "value", "unit", "raw",
                      "ratio", "goal", "");

@@ -65,6 +65,9 @@ void add_small_rows(std::vector<Row>& rows);
 void add_stream_rows(std::vector<Row>& rows);
 void add_group_rows(std::vector<Row>& rows);
 void add_sparse_rows(std::vector<Row>& rows);
+void add_ops_rows(std::vector<Row>& rows);
+/// All of them.
+std::vector<Row> suite_rows();
 
 /// What came of a row: medians over the runs.
 struct Outcome {

@@ -89,6 +89,16 @@ Result<double> run_worker(const ClusterSetup& setup, const Effort& effort, const
   return numbers.front();
 }
 
+Result<double> run_alone(const std::string& name, const std::function<Result<double>()>& body) {
+  SHOAL_ASSIGN(auto child, Child::start(name, [&](Channel& parent) -> Status {
+                 SHOAL_ASSIGN(const auto number, body());
+                 return parent.send(fmt::format("{}", number));
+               }));
+  SHOAL_ASSIGN(const auto text, child.receive());
+  SHOAL_TRY(child.finish());
+  return parse_number(text);
+}
+
 Result<Measured> run_raw(const RawPattern& pattern, const Effort& effort) {
   const bool spins = pattern.wait == Wait::spin;
   SHOAL_ASSIGN(const auto server, RawServer::create());

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "core/base/result.h"
@@ -29,6 +30,9 @@ Result<std::vector<double>> run_cluster(const ClusterSetup& setup, const Effort&
 
 /// The same for one worker.
 Result<double> run_worker(const ClusterSetup& setup, const Effort& effort, const WorkerBody& body);
+
+/// A number that a process of its own makes: memory is as fresh as in any other run.
+Result<double> run_alone(const std::string& name, const std::function<Result<double>()>& body);
 
 /// Two processes over plain sockets.
 Result<Measured> run_raw(const RawPattern& pattern, const Effort& effort);

@@ -1,0 +1,80 @@
+#include "perf/bench/hand_rules.h"
+
+#include <cmath>
+#include <limits>
+#include <span>
+
+#include "perf/bench/hand_loops.h"
+
+namespace shoal::perf {
+
+namespace {
+
+/// One value at a time: whatever the compiler makes of it.
+struct OneFloat {
+  using Vec = float;
+  static constexpr std::size_t kWidth = 1;
+
+  static Vec load(const float* at) { return *at; }
+  static void store(float* at, Vec x) { *at = x; }
+  static Vec set(float x) { return x; }
+  static Vec add(Vec a, Vec b) { return a + b; }
+  static Vec sub(Vec a, Vec b) { return a - b; }
+  static Vec mul(Vec a, Vec b) { return a * b; }
+  static Vec div(Vec a, Vec b) { return a / b; }
+  static Vec sqrt(Vec x) { return std::sqrt(x); }
+  static Vec negative(Vec x) { return -x; }
+  static Vec lesser(Vec a, Vec b) { return b < a || b != b ? b : a; }
+  static Vec greater(Vec a, Vec b) { return a < b || b != b ? b : a; }
+  static Vec soft(Vec x, Vec amount) {
+    const float rest = std::fabs(x) - amount;
+    return rest <= 0 ? 0 : std::copysign(rest, x);
+  }
+  static Vec infinity_unless_positive(Vec x) {
+    return x <= 0 ? std::numeric_limits<float>::infinity() : x;
+  }
+  static void load_pairs(const float* at, Vec& first, Vec& second) {
+    first = at[0];
+    second = at[1];
+  }
+};
+
+const HandRule* rules_of(HandForm form) {
+  switch (form) {
+    case HandForm::avx512:
+      return hand_rules_avx512();
+    case HandForm::avx2:
+      return hand_rules_avx2();
+    case HandForm::portable:
+      break;
+  }
+  return HandLoops<OneFloat>::kRules;
+}
+
+}  // namespace
+
+bool can_run(HandForm form) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (form == HandForm::avx512 &&
+      (__builtin_cpu_supports("avx512f") == 0 || __builtin_cpu_supports("avx512dq") == 0))
+    return false;
+  if (form == HandForm::avx2 && __builtin_cpu_supports("avx2") == 0) return false;
+#endif
+  return rules_of(form) != nullptr;
+}
+
+HandForm best_hand_form() {
+  for (const auto form : {HandForm::avx512, HandForm::avx2})
+    if (can_run(form)) return form;
+  return HandForm::portable;
+}
+
+const HandRule* hand_rule(std::string_view name, HandForm form) {
+  static_assert(std::size(HandLoops<OneFloat>::kRules) == kHandRuleCount);
+  for (const auto& rule : std::span(rules_of(form), kHandRuleCount))
+    if (rule.name == name) return &rule;
+  return nullptr;
+}
+
+}  // namespace shoal::perf
