@@ -1,12 +1,13 @@
 #!/bin/sh
 # The one list of Debian 12 packages that Shoal needs, and a way to install what is missing.
-#   scripts/packages.sh build|demo|test|ci ...
+#   scripts/packages.sh build|demo|test|bench|ci ...
 set -eu
 
 build="g++ cmake make ninja-build ccache pkg-config libfmt-dev libspdlog-dev libcli11-dev
        libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev libssl-dev zlib1g-dev"
 demo="bible-kjv python3-minimal libpython3-stdlib gnuplot-nox"
 test="libgtest-dev python3-minimal libpython3-stdlib liblinear-tools bible-kjv procps"
+bench="libbenchmark-dev valgrind"
 ci="clang-14 clang-format-14 clang-tidy-14 clang-tools-14 libclang-rt-14-dev llvm-14 git"
 
 wanted=""
@@ -15,9 +16,10 @@ for group in "$@"; do
     build) wanted="$wanted $build" ;;
     demo) wanted="$wanted $demo" ;;
     test) wanted="$wanted $test" ;;
+    bench) wanted="$wanted $bench" ;;
     ci) wanted="$wanted $ci" ;;
     *)
-      echo "packages.sh: '$group' is not a group: expected build, demo, test or ci" >&2
+      echo "packages.sh: '$group' is not a group: expected build, demo, test, bench or ci" >&2
       exit 2
       ;;
   esac

@@ -126,6 +126,8 @@ Result<std::unique_ptr<Server>> Server::create(Transport& transport, Device& dev
 Server::Server(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Server::~Server() = default;
 
+void Server::release_loop() { state_->owner.release(); }
+
 /// One turn, in this order: news first, then what they let go on, then the long work in pieces.
 bool Server::poll(TimePoint now) {
   auto& s = *state_;

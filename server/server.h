@@ -38,6 +38,8 @@ class Server final : public Pollable {
   bool poll(TimePoint now) override;
   TimePoint next_timer() const override;
   Transport& transport() override;
+  /// The next thread that polls owns the loop; none does now.
+  void release_loop();
 
   /// Tells the scheduler that this server goes: its slots are lost at once, and the log says that
   /// it left. Repeated while the scheduler is away.
