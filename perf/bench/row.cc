@@ -61,6 +61,7 @@ std::vector<Row> suite_rows() {
   add_group_rows(rows);
   add_sparse_rows(rows);
   add_ops_rows(rows);
+  add_memory_rows(rows);
   return rows;
 }
 

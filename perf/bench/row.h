@@ -30,6 +30,7 @@ struct Goal {
 
   static Goal ratio_at_most(double x) { return {Of::ratio, Bound::at_most, x}; }
   static Goal ratio_at_least(double x) { return {Of::ratio, Bound::at_least, x}; }
+  static Goal value_at_most(double x) { return {Of::value, Bound::at_most, x}; }
   static Goal value_at_least(double x) { return {Of::value, Bound::at_least, x}; }
 };
 
@@ -66,6 +67,7 @@ void add_stream_rows(std::vector<Row>& rows);
 void add_group_rows(std::vector<Row>& rows);
 void add_sparse_rows(std::vector<Row>& rows);
 void add_ops_rows(std::vector<Row>& rows);
+void add_memory_rows(std::vector<Row>& rows);
 /// All of them.
 std::vector<Row> suite_rows();
 

@@ -37,13 +37,13 @@ Status serve_cluster(const ClusterSetup& setup, Channel& parent) {
   return {};
 }
 
-Status work(Config config, const ClusterSetup& setup, const Effort& effort, const WorkerBody& body,
-            Channel& parent) {
+Status work(Config config, const ClusterSetup& setup, const Effort& effort, const WatcherBody& body,
+            pid_t servers, Channel& parent) {
   const auto seat = seat_if(apart(setup), Seat::asks);
   config.spin = spin_of(setup.wait);
   config.progress = setup.progress;
   SHOAL_ASSIGN(auto worker, Worker::connect(config));
-  SHOAL_ASSIGN(const auto number, body(worker, effort));
+  SHOAL_ASSIGN(const auto number, body(worker, effort, servers));
   SHOAL_TRY(parent.send(fmt::format("{}", number)));
   return worker.leave();
 }
@@ -56,10 +56,8 @@ Result<double> parse_number(const std::string& text) {
   return number;
 }
 
-}  // namespace
-
-Result<std::vector<double>> run_cluster(const ClusterSetup& setup, const Effort& effort,
-                                        const WorkerBody& body) {
+Result<std::vector<double>> run_watched(const ClusterSetup& setup, const Effort& effort,
+                                        const WatcherBody& body) {
   SHOAL_ASSIGN(auto servers, Child::start("servers", [&](Channel& parent) {
                  return serve_cluster(setup, parent);
                }));
@@ -69,7 +67,7 @@ Result<std::vector<double>> run_cluster(const ClusterSetup& setup, const Effort&
   std::vector<Child> workers;
   for (std::uint32_t i = 0; i < setup.workers; ++i) {
     SHOAL_ASSIGN(auto worker, Child::start(fmt::format("worker {}", i), [&](Channel& parent) {
-                   return work(config, setup, effort, body, parent);
+                   return work(config, setup, effort, body, servers.pid(), parent);
                  }));
     workers.push_back(std::move(worker));
   }
@@ -82,6 +80,20 @@ Result<std::vector<double>> run_cluster(const ClusterSetup& setup, const Effort&
   for (auto& worker : workers) SHOAL_TRY(worker.finish());
   SHOAL_TRY(servers.finish());
   return numbers;
+}
+
+}  // namespace
+
+Result<std::vector<double>> run_cluster(const ClusterSetup& setup, const Effort& effort,
+                                        const WorkerBody& body) {
+  return run_watched(setup, effort,
+                     [&](Worker& worker, const Effort& e, pid_t) { return body(worker, e); });
+}
+
+Result<double> run_watcher(const ClusterSetup& setup, const Effort& effort,
+                           const WatcherBody& body) {
+  SHOAL_ASSIGN(const auto numbers, run_watched(setup, effort, body));
+  return numbers.front();
 }
 
 Result<double> run_worker(const ClusterSetup& setup, const Effort& effort, const WorkerBody& body) {

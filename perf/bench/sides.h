@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -30,6 +32,11 @@ Result<std::vector<double>> run_cluster(const ClusterSetup& setup, const Effort&
 
 /// The same for one worker.
 Result<double> run_worker(const ClusterSetup& setup, const Effort& effort, const WorkerBody& body);
+
+/// One worker that watches the process of scheduler and server while it works.
+using WatcherBody = std::function<Result<double>(Worker&, const Effort&, pid_t server)>;
+Result<double> run_watcher(const ClusterSetup& setup, const Effort& effort,
+                           const WatcherBody& body);
 
 /// A number that a process of its own makes: memory is as fresh as in any other run.
 Result<double> run_alone(const std::string& name, const std::function<Result<double>()>& body);

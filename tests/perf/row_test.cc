@@ -34,6 +34,8 @@ TEST(Row, GoalsOfAllKinds) {
   EXPECT_FALSE(Goal::ratio_at_least(0.9).met(100, 0.89));
   EXPECT_TRUE(Goal::value_at_least(200).met(200, 0));
   EXPECT_FALSE(Goal::value_at_least(200).met(199, 1000));
+  EXPECT_TRUE(Goal::value_at_most(24).met(24, 1000));
+  EXPECT_FALSE(Goal::value_at_most(24).met(24.1, 0));
   EXPECT_TRUE(Goal{}.met(0, 0));
   EXPECT_EQ(Goal::ratio_at_most(1.3).to_string(), "ratio <= 1.3");
   EXPECT_EQ(Goal::value_at_least(200).to_string(), "value >= 200");
@@ -71,7 +73,7 @@ TEST(Row, TheSuiteNamesEachRowOnce) {
   std::set<std::string> names;
   for (const auto& row : suite_rows()) EXPECT_TRUE(names.insert(row.name).second) << row.name;
   for (const auto* name : {"tcp/pull/8B/rate", "tcp/push/64MiB", "tcp/sparse_new/1M/pull",
-                           "ops/adam"})
+                           "ops/adam", "memory/dense/1GiB"})
     EXPECT_TRUE(names.contains(name)) << name;
 }
 
