@@ -1,0 +1,110 @@
+// Stores and the index of sparse rows.
+
+#include <benchmark/benchmark.h>
+
+#include "perf/micro/store_parts.h"
+#include "server/store/dense_store.h"
+#include "server/store/sparse_index.h"
+#include "server/store/sparse_store.h"
+
+namespace shoal::perf {
+namespace {
+
+void dense_apply(benchmark::State& state) {
+  const auto rows = static_cast<std::uint64_t>(state.range(0));
+  StoreParts parts;
+  const auto rules = parts.rules(Layout::dense, 1u << 20, Add{});
+  const auto store = DenseStore::create(rules, SlotIndex(0), parts.context()).value();
+  std::vector<float> values(rows, 1.0f);
+  for (auto _ : state)
+    if (store->apply({0, rows}, bytes_of(values)) != Outcome::applied)
+      return state.SkipWithError("a push was not applied");
+  state.SetBytesProcessed(static_cast<std::int64_t>(rows * sizeof(float)) * state.iterations());
+}
+BENCHMARK(dense_apply)->Arg(2)->Arg(1024)->Arg(65536);
+
+void dense_pin(benchmark::State& state) {
+  StoreParts parts;
+  const auto rules = parts.rules(Layout::dense, 1u << 20, Add{});
+  const auto store = DenseStore::create(rules, SlotIndex(0), parts.context()).value();
+  auto context = parts.context();
+  for (auto _ : state) unpin(context, *store->pin(0).memory);
+}
+BENCHMARK(dense_pin);
+
+/// A push to a segment that is being sent: copied, then changed.
+void dense_copy_on_write(benchmark::State& state) {
+  StoreParts parts;
+  const auto rules = parts.rules(Layout::dense, 1u << 20, Add{});
+  const auto store = DenseStore::create(rules, SlotIndex(0), parts.context()).value();
+  auto context = parts.context();
+  std::vector<float> values(2, 1.0f);
+  for (auto _ : state) {
+    const auto snapshot = store->pin(0);
+    if (store->apply({0, 2}, bytes_of(values)) != Outcome::applied)
+      return state.SkipWithError("a push was not applied");
+    unpin(context, *snapshot.memory);
+  }
+}
+BENCHMARK(dense_copy_on_write);
+
+void sparse_apply(benchmark::State& state, const UpdateSpec& update) {
+  const auto count = static_cast<std::size_t>(state.range(0));
+  StoreParts parts;
+  const auto rules = parts.rules(Layout::sparse, 0, update);
+  const auto store = SparseStore::create(rules, SlotIndex(0), parts.context()).value();
+  const auto keys = random_list(1, count);
+  std::vector<float> values(count, 1.0f);
+  for (auto _ : state)
+    if (store->apply(keys, bytes_of(values)) != Outcome::applied)
+      return state.SkipWithError("a push was not applied");
+  state.SetItemsProcessed(static_cast<std::int64_t>(count) * state.iterations());
+}
+BENCHMARK_CAPTURE(sparse_apply, add, Add{})->Arg(100)->Arg(50'000);
+BENCHMARK_CAPTURE(sparse_apply, adam, Adam{})->Arg(100)->Arg(50'000);
+BENCHMARK_CAPTURE(sparse_apply, ftrl, Ftrl{.l1 = 0.01})->Arg(100)->Arg(50'000);
+
+void sparse_gather(benchmark::State& state) {
+  const auto count = static_cast<std::size_t>(state.range(0));
+  StoreParts parts;
+  const auto rules = parts.rules(Layout::sparse, 0, Add{});
+  const auto store = SparseStore::create(rules, SlotIndex(0), parts.context()).value();
+  const auto keys = random_list(1, count);
+  std::vector<float> values(count, 1.0f);
+  if (store->apply(keys, bytes_of(values)) != Outcome::applied)
+    return state.SkipWithError("a push was not applied");
+  for (auto _ : state) store->gather(keys, bytes_of(values));
+  state.SetItemsProcessed(static_cast<std::int64_t>(count) * state.iterations());
+}
+BENCHMARK(sparse_gather)->Arg(100)->Arg(50'000);
+
+void index_find(benchmark::State& state) {
+  const auto count = static_cast<std::size_t>(state.range(0));
+  StoreParts parts;
+  SparseIndex index(parts.device, parts.budget, 0);
+  const auto keys = random_list(1, count);
+  std::vector<std::uint32_t> positions(count);
+  index.find(keys, positions);
+  if (!index.insert_absent(keys, positions, 0).ok()) return state.SkipWithError("no memory");
+  for (auto _ : state) benchmark::DoNotOptimize(index.find(keys, positions));
+  state.SetItemsProcessed(static_cast<std::int64_t>(count) * state.iterations());
+}
+BENCHMARK(index_find)->Arg(1000)->Arg(1'000'000);
+
+/// Growing included.
+void index_insert(benchmark::State& state) {
+  const auto count = static_cast<std::size_t>(state.range(0));
+  StoreParts parts;
+  const auto keys = random_list(1, count);
+  std::vector<std::uint32_t> positions(count);
+  for (auto _ : state) {
+    SparseIndex index(parts.device, parts.budget, 0);
+    index.find(keys, positions);
+    if (!index.insert_absent(keys, positions, 0).ok()) return state.SkipWithError("no memory");
+  }
+  state.SetItemsProcessed(static_cast<std::int64_t>(count) * state.iterations());
+}
+BENCHMARK(index_insert)->Arg(1000)->Arg(100'000);
+
+}  // namespace
+}  // namespace shoal::perf
