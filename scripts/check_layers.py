@@ -16,6 +16,7 @@ CORE = {
     "base": [],
     "memory": ["base"],
     "wire": ["base", "memory"],
+    "trace": ["base"],
     "table": ["base", "memory", "wire"],
     "cluster": ["base", "memory", "wire", "table"],
     "consistency": ["base", "memory", "wire", "table", "cluster"],

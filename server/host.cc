@@ -11,6 +11,7 @@
 #include "core/base/log.h"
 #include "core/base/token.h"
 #include "core/memory/device.h"
+#include "core/trace/trace.h"
 #include "server/scheduler/scheduler.h"
 #include "server/scheduler/view_store.h"
 #include "server/server.h"
@@ -139,6 +140,7 @@ struct ServerHost::Parts final : Pollable {
   HostDevice device;
   Config config;
   Address address;
+  std::unique_ptr<Trace> trace;  ///< null: nobody traces
   std::unique_ptr<Transport> own_transport, heart_transport;
   std::unique_ptr<Server> server;
   std::unique_ptr<Heart> heart;
@@ -228,11 +230,17 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   SHOAL_TRY(check_memory(config));
   SHOAL_ASSIGN(const auto scheduler, Address::parse(config.scheduler));
   parts->config = config;
+  if (!config.trace.empty()) {
+    SHOAL_ASSIGN(
+        parts->trace,
+        Trace::open(config.trace, config.name.empty() ? "server" : config.name, parts->clock));
+  }
   SHOAL_ASSIGN(parts->own_transport, open_transport(config, parts->clock));
   SHOAL_ASSIGN(parts->heart_transport, open_transport(config, parts->clock));
   SHOAL_ASSIGN(parts->address, listen(*parts->own_transport, config, "server"));
 
   Server::Options options;
+  options.trace = parts->trace.get();
   options.link.scheduler = scheduler;
   options.link.join.role = Role::server;
   options.link.join.incarnation = Incarnation(entropy());

@@ -36,7 +36,7 @@ struct Server::State {
                              .peers_max = options.limits.peers_max}),
         link(transport, options.link),
         plane(transport, sessions, *shard, metrics, options.limits, std::move(landing),
-              std::move(waiting), std::move(gathered)),
+              std::move(waiting), std::move(gathered), options.trace),
         pushes(plane, options.faults),
         pulls(plane),
         held(plane),
@@ -223,7 +223,12 @@ void Server::State::on_event(const Event& event) {
       return;
     }
     case SessionServer::Kind::request:
-      if (auto* peer = peer_of(*served.peer)) on_request(*peer, served.frame);
+      if (auto* peer = peer_of(*served.peer)) {
+        const auto node = peer->node;
+        plane.trace.received = plane.trace.now();
+        on_request(*peer, served.frame);
+        plane.trace.served(node, served.frame.header);
+      }
       return;
     case SessionServer::Kind::notice:
       if (auto* peer = peer_of(*served.peer)) on_notice(*peer, served.frame);
@@ -325,6 +330,7 @@ void Server::State::on_change(const SchedulerLink::Change& change) {
   if (change.answered && leaving == change.answer.id) left = true;
   if (change.joined) {
     plane.self = link.joined()->node;
+    if (options.trace != nullptr) options.trace->joined(plane.self);
     sessions.set_identity(plane.self, options.link.join.incarnation);
   }
   if (change.refused != Errc::ok && leaving) left = true;  // The view without us came first.
@@ -341,6 +347,9 @@ void Server::State::on_change(const SchedulerLink::Change& change) {
 void Server::State::on_view() {
   if (link.view() == nullptr || plane.self.value == 0 || plane.view == link.view()) return;
   plane.take_view(link.view());
+  if (options.trace != nullptr)
+    for (const auto& table : plane.view->tables)
+      options.trace->name_table(table.id, table.spec.name);
   for (const auto member : shard->update_members(*plane.view)) {
     pushes.drop(member);
     pulls.drop(member);

@@ -14,6 +14,8 @@
 
 namespace shoal {
 
+class Trace;
+
 /// A parameter server: holds the slots that views give to it, takes pushes and answers pulls.
 /// Protocol logic only: messages and the time go in, messages come out; LoopThread or the
 /// simulation runs it. Belongs to one loop. See docs/design/protocol.md, docs/design/consistency.md
@@ -25,7 +27,8 @@ class Server final : public Pollable {
     /// says of rules and memory.
     SchedulerLink::Options link;
     ServerLimits limits;
-    ServerFaults faults;  ///< tests only
+    ServerFaults faults;     ///< tests only
+    Trace* trace = nullptr;  ///< outlives the server; null: nobody traces
   };
 
   /// The transport must listen at options.link.join.address already. `device` is where rows live

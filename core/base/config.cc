@@ -184,6 +184,9 @@ constexpr Option kOptions[] = {
                                 {"1MiB", "1024GiB"}),
     option<&Config::plugins>("plugins", "FILES",
                              "shared objects with update rules, separated by commas"),
+    option<&Config::trace>("trace", "FILE",
+                           "write what operations live through to FILE.NAME.PID.json, a file for "
+                           "each worker and server, for ui.perfetto.dev; see docs/tuning.md"),
     option<&Config::log_level>("log_level", "LEVEL", "trace, debug, info, warn, error or off"),
 };
 

@@ -58,6 +58,7 @@ struct Config {
   std::string plugins;                               ///< shared objects, separated by commas
 
   // People.
+  std::string trace;  ///< FILE: each node's operations in FILE.NAME.PID.json; empty: none
   std::string log_level = "info";  ///< trace, debug, info, warn, error or off
 
   /// From `SHOAL_CONFIG` (a file, if set) and the environment.

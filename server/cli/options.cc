@@ -61,6 +61,7 @@ constexpr Use kUses[] = {
     {"landing_bytes", kRun | kServer | kPerf},
     {"copy_bytes", kRun | kServer | kPerf},
     {"plugins", kRun | kServer},
+    {"trace", kRun | kServer | kPerf},
     {"log_level", kEvery},
 };
 

@@ -16,6 +16,7 @@
 #include "core/base/nearest.h"
 #include "core/base/version.h"
 #include "core/ops/plugin.h"
+#include "core/trace/trace.h"
 #include "server/cli/commands.h"
 #include "server/cli/options.h"
 #include "server/cli/run.h"
@@ -141,7 +142,8 @@ int run(const Arguments& arguments, const Config& config) {
   }
   const auto grace = parse_duration(arguments.grace);
   const auto self = own_path();
-  const auto fits = fits_here(config);
+  auto fits = fits_here(config);
+  if (fits.ok() && !config.trace.empty()) fits = Trace::check(config.trace);
   if (!grace.ok() || *grace < kGraceMin || !self.ok() || !fits.ok()) {
     fail("run", !grace.ok() ? Error{Errc::invalid_argument, "--grace: " + grace.error().what}
                 : *grace < kGraceMin ? Error{Errc::invalid_argument,

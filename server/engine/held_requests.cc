@@ -7,7 +7,8 @@ namespace shoal {
 
 bool HeldRequests::hold(Peer& peer, const FrameView& frame) {
   if (requests_.size() >= plane_.limits.held_max) return false;
-  Request request{&peer, frame.header, nullptr, frame.meta.size(), frame.payload.size()};
+  Request request{
+      &peer, frame.header, nullptr, frame.meta.size(), frame.payload.size(), plane_.trace.received};
   request.bytes = plane_.waiting.take(request.padded() + request.payload_bytes);
   if (request.bytes == nullptr) return false;
   std::memcpy(request.bytes, frame.meta.data(), frame.meta.size());

@@ -35,6 +35,7 @@ class HeldRequests {
         continue;
       }
       --request.peer->held;
+      plane_.trace.received = request.received;
       if (!request.peer->gone) f(*request.peer, request.frame());
       give_back(request);
     }
@@ -51,6 +52,7 @@ class HeldRequests {
     std::byte* bytes = nullptr;  ///< meta, padded to 8, then payload
     std::size_t meta_bytes = 0;
     std::size_t payload_bytes = 0;
+    TimePoint received{};
 
     std::size_t padded() const { return (meta_bytes + 7) / 8 * 8; }
     FrameView frame() const {

@@ -30,6 +30,11 @@ struct PushOp;
 struct PullOp;
 struct Peer;
 
+/// When a request came to what, if somebody traces. TimePoint{}: not yet.
+struct RequestTimes {
+  TimePoint received{}, admitted{}, applied{};
+};
+
 /// A part of a push that was accepted and could not be applied at once. Its place is in its
 /// source's queue; a part that was dropped while it was being READ lives on until that READ has
 /// ended.
@@ -83,6 +88,7 @@ struct PushOp {
   std::uint32_t parts_left = 0;
   std::uint32_t reads = 0;
   bool parked = false;
+  RequestTimes times;
   Link<PushOp> link;      ///< in its peer's pushes
   Link<PushOp> finished;  ///< done, while the server may not answer
 
@@ -130,6 +136,7 @@ struct PullOp {
   std::vector<PullRun> runs;
   std::vector<KeySignature> signatures;
   TimePoint deadline = kNever;
+  RequestTimes times;
   std::byte* keys = nullptr;  ///< eager ones, kept while the request waits
   std::size_t keys_bytes = 0;
   const std::byte* eager_keys = nullptr;

@@ -9,6 +9,7 @@
 #include "server/engine/key_lists.h"
 #include "server/engine/landing.h"
 #include "server/engine/ops.h"
+#include "server/engine/request_trace.h"
 #include "server/engine/shard.h"
 #include "server/limits.h"
 #include "server/metrics.h"
@@ -22,7 +23,7 @@ namespace shoal {
 /// loop.
 struct Plane {
   Plane(Transport& t, SessionServer& s, Shard& h, ServerMetrics& m, const ServerLimits& l,
-        Arena landing_arena, Arena waiting_arena, Arena gather_arena)
+        Arena landing_arena, Arena waiting_arena, Arena gather_arena, Trace* tracer)
       : transport(t),
         sessions(s),
         shard(h),
@@ -31,7 +32,8 @@ struct Plane {
         lists(l.lists_bytes),
         landing(std::move(landing_arena), l.stall),
         waiting(std::move(waiting_arena)),
-        gathered(std::move(gather_arena)) {}
+        gathered(std::move(gather_arena)),
+        trace(tracer) {}
 
   Transport& transport;
   SessionServer& sessions;
@@ -42,6 +44,7 @@ struct Plane {
   Landing landing;
   Arena waiting;   ///< eager bytes that have to wait
   Arena gathered;  ///< gathered rows that are being written
+  RequestTrace trace;
 
   TimePoint now{};
   NodeId self;

@@ -103,6 +103,7 @@ WriteTicket* Pulls::take_ticket() {
 
 /// From the segment's own memory: pinned until the WRITE has left.
 Pulls::Step Pulls::send_range(PullOp& op, SlotState& slot, const Piece& piece) {
+  const auto began = plane_.trace.now();
   auto* ticket = take_ticket();
   if (ticket == nullptr) return Step::busy;
   std::size_t offset = 0;
@@ -114,11 +115,13 @@ Pulls::Step Pulls::send_range(PullOp& op, SlotState& slot, const Piece& piece) {
     if (unpin(context, *snapshot.memory)) plane_.copies_freed();
     return Step::busy;
   }
+  plane_.trace.wrote(op, began, piece.bytes);
   note_version(op, slot.version(piece.rows, plane_.global_clock));
   return Step::sent;
 }
 
 Pulls::Step Pulls::send_list(PullOp& op, SlotState& slot, const Piece& piece) {
+  const auto began = plane_.trace.now();
   auto* ticket = take_ticket();
   if (ticket == nullptr) return Step::busy;
   auto* rows = plane_.gathered.take(piece.bytes);
@@ -133,6 +136,7 @@ Pulls::Step Pulls::send_list(PullOp& op, SlotState& slot, const Piece& piece) {
     ticket->gathered = rows;
     ticket->gathered_bytes = piece.bytes;
     if (write(op, {rows, piece.bytes}, piece, *ticket)) {
+      plane_.trace.wrote(op, began, piece.bytes);
       note_version(op, slot.version(piece.rows, plane_.global_clock));
       return Step::sent;
     }

@@ -78,6 +78,7 @@ void Pulls::begin(PullOp& op, Peer& peer, const FrameHeader& header, const PullP
   op.table = header.table;
   op.epoch = header.epoch;
   op.flags = header.flags;
+  op.times.received = plane_.trace.received;
   op.meta = parts.prefix;
   op.runs.assign(parts.runs.begin(), parts.runs.end());
   op.signatures.assign(parts.signatures.begin(), parts.signatures.end());
@@ -173,6 +174,7 @@ bool Pulls::admit(PullOp& op, SlotState& slot, const Piece& piece, std::uint32_t
     wait_on(op, slot);
     return false;
   }
+  plane_.trace.admitted(op.times);
   return true;
 }
 
@@ -288,6 +290,9 @@ void Pulls::end_now(PullOp& op, Errc status, std::span<const ConstMemoryView> pa
         op.peer->endpoint, op.request, plane_.answer_header(op.table, status, flags),
         std::as_bytes(std::span(&prefix, 1)), payload,
         {.lane = written ? Lane::bulk : Lane::message, .copy_payload = true}, op.parked);
+    plane_.trace.answered(
+        op, "pull", status,
+        written || payload.empty() ? op.meta.destination.bytes : payload.front().bytes);
   }
   forget(op);
 }

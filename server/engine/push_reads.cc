@@ -69,6 +69,7 @@ void Pushes::look_ahead(SlotState& slot, PushSource& source) {
 void Pushes::want(Part& part) {
   auto& peer = *part.op->peer;
   if (peer.gone) return;
+  plane_.trace.admitted(part.op->times);
   part.bytes = Part::Bytes::wanted;
   peer.wants.push_back(&part);
   if (!readers_.contains(&peer)) readers_.push_back(&peer);

@@ -20,6 +20,11 @@ Errc code_of(Outcome outcome) {
   }
 }
 
+const char* traced_name(const PushOp& op) {
+  if ((op.flags & frame_flag::kBurnt) != 0) return "burn";
+  return (op.flags & frame_flag::kStore) != 0 ? "store" : "push";
+}
+
 /// `count` x `size` + `offset` bytes lie within `bytes`; nothing overflows.
 bool lies_within(std::uint64_t offset, std::uint64_t count, std::uint64_t size,
                  std::uint64_t bytes) {
@@ -74,6 +79,7 @@ void Pushes::begin(PushOp& op, Peer& peer, const FrameView& frame, const PushPar
   op.epoch = header.epoch;
   op.clock = header.clock;
   op.flags = header.flags;
+  op.times.received = plane_.trace.received;
   op.meta = parts.prefix;
   op.runs = parts.runs;
   op.signatures = parts.signatures;
@@ -229,8 +235,15 @@ Pushes::Step Pushes::take_part(PushOp& op, SlotState& slot, std::uint32_t run, s
   return enqueue(op, slot, run, index, piece, frame, nullptr);
 }
 
-Outcome Pushes::attempt(const PushOp& op, SlotState& slot, const Piece& piece,
-                        const std::byte* values) {
+Outcome Pushes::attempt(PushOp& op, SlotState& slot, const Piece& piece, const std::byte* values) {
+  const auto began = plane_.trace.now();
+  const auto outcome = apply(op, slot, piece, values);
+  if (!is_held(outcome)) plane_.trace.applied(op, began, piece.value_bytes);
+  return outcome;
+}
+
+Outcome Pushes::apply(const PushOp& op, SlotState& slot, const Piece& piece,
+                      const std::byte* values) {
   const bool store = (op.flags & frame_flag::kStore) != 0;
   if ((op.flags & frame_flag::kBurnt) != 0) {
     if (store) return Outcome::applied;  // No contribution, so none without data either.
@@ -330,6 +343,7 @@ void Pushes::end_if_done(PushOp& op) {
   plane_.answer(*op.peer, op.request, op.parked, op.table, status,
                 status == Errc::ok ? frame_flag::kAllApplied : std::uint16_t{0},
                 same ? std::span<const std::uint16_t>{} : op.codes);
+  plane_.trace.answered(op, traced_name(op), status, op.meta.values.bytes);
   op.peer->pushes.erase_if_linked(&op);
   free(op);
 }

@@ -71,7 +71,8 @@ class Pushes {
   bool room_for_early() const;
   bool keep_bytes(Part& part, const PushOp& op, const Piece& piece, const FrameView& frame);
   void replace(SlotState& slot, PushSource& source, Part& older, Part& newer);
-  Outcome attempt(const PushOp& op, SlotState& slot, const Piece& piece, const std::byte* values);
+  Outcome attempt(PushOp& op, SlotState& slot, const Piece& piece, const std::byte* values);
+  Outcome apply(const PushOp& op, SlotState& slot, const Piece& piece, const std::byte* values);
   std::span<const Key> eager_keys(const FrameView& frame, const Piece& piece);
   /// After an attempt that ended the part: its number is done.
   void conclude(PushOp& op, SlotState& slot, std::uint32_t run, std::uint32_t index, Sequence q,

@@ -1,9 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "core/ops/rules.h"
 #include "core/table/messages.h"
+#include "core/trace/trace.h"
 #include "server/server.h"
 #include "tests/support/allocations.h"
+#include "tests/support/temp_dir.h"
 #include "tests/transport/fake_transport.h"
 
 // The message path allocates nothing once its tables have grown.
@@ -27,6 +31,7 @@ class AllocationTest : public testing::Test {
     options.link.join = {Role::server, Incarnation(77), "server 0", "server:7000"};
     options.link.silence = std::chrono::hours(1);
     options.limits = limits;
+    options.trace = trace.get();
     server = Server::create(transport, device, rules, options).value();
     poll();
     ASSERT_EQ(transport.connected.size(), 1u);
@@ -117,6 +122,14 @@ class AllocationTest : public testing::Test {
     request(FrameKind::pull, flags, pull, asked, payload.first(key_bytes));
   }
 
+  /// Before start().
+  void trace_it() {
+    trace = Trace::open((directory.path() / "t.json").string(), "server", trace_clock).value();
+  }
+
+  TempDir directory;
+  SteadyClock trace_clock;
+  std::unique_ptr<Trace> trace;
   FakeTransport transport;
   HostDevice device;
   RuleSet rules = RuleSet::builtin();
@@ -143,6 +156,26 @@ TEST_F(AllocationTest, EagerDensePushesAndPulls) {
   counted = 0;
   for (int i = 0; i < 200; ++i) push_and_pull(0, 1000, std::as_bytes(std::span(values)), 0);
   EXPECT_EQ(counted, 0u);
+}
+
+TEST_F(AllocationTest, TracedPushesAndPulls) {
+  TableSpec spec;
+  spec.name = "t";
+  spec.rows = 1000;
+  spec.apply = Apply::on_arrival;
+  spec.staleness = unbounded;
+  trace_it();
+  start(spec);
+  const std::vector<float> values(1000, 1.0f);
+  ASSERT_FALSE(HasFatalFailure());
+  for (int i = 0; i < 50; ++i) push_and_pull(0, 1000, std::as_bytes(std::span(values)), 0);
+  counted = 0;
+  for (int i = 0; i < 200; ++i) push_and_pull(0, 1000, std::as_bytes(std::span(values)), 0);
+  EXPECT_EQ(counted, 0u);
+  server.reset();
+  const auto path = trace->path();
+  trace.reset();
+  EXPECT_GT(std::filesystem::file_size(path), 500u * 100);  // it was traced
 }
 
 TEST_F(AllocationTest, EagerSparsePushesAndPulls) {

@@ -9,6 +9,7 @@
 
 #include "core/base/futex.h"
 #include "core/memory/device.h"
+#include "core/trace/trace.h"
 #include "worker/engine/peers.h"
 
 namespace shoal {
@@ -230,6 +231,7 @@ void Engine::finish(Operation& op, Errc code, std::string detail) {
     }
   op.code = code;
   op.detail = std::move(detail);
+  op.times.answered = trace_time(options_.trace);
   const auto id = id_of(index);
   op.ended = std::exchange(op.taken, 0);
   op.ended_why = code == Errc::ok ? std::string() : Error{code, op.detail}.message();

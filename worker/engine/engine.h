@@ -26,6 +26,9 @@
 
 namespace shoal {
 
+class Trace;
+struct TraceRecord;
+
 /// The worker's side of the protocol: turns the user's operations into requests, follows the view,
 /// retries, lets go, and reports the clock. Calls come in through a queue from any thread;
 /// everything else belongs to one loop. Does no I/O of its own and reads the time only to stamp
@@ -47,6 +50,7 @@ class Engine final : public Pollable {
     Duration connect_timeout = std::chrono::seconds(5);  ///< of one try, to whomever
     std::string token_source = "token_file";             ///< as in SchedulerLink::Options
     std::uint64_t seed = 1;
+    Trace* trace = nullptr;  ///< outlives the engine; null: nobody traces
     /// Only for tests that prove the seed search can fail: see tests/simulation.
     struct Faults {
       bool report_clock_early = false;  ///< report the local clock before its pushes have ended
@@ -80,6 +84,8 @@ class Engine final : public Pollable {
   Result<OperationId> submit(Ask ask);
   Operation& operation(OperationId id) { return operations_[id.index]; }
   bool done(OperationId id);
+  /// The caller has seen that it is done.
+  void note_polled(OperationId id);
   void cancel(OperationId id);
   /// The ticket is gone. The operation goes on by itself. True: it was done, and its place is free.
   bool drop(OperationId id);
@@ -222,6 +228,7 @@ class Engine final : public Pollable {
 
   // engine_answer.cc: answers, letting go
   void on_answer(Server& server, const Incoming& incoming);
+  void take_answer(Server& server, Request& request, const Incoming& incoming);
   void on_push_answer(std::uint32_t index, const FrameHeader& header, const AnswerParts& answer);
   void on_pull_answer(std::uint32_t index, const FrameView& frame, const AnswerParts& answer);
   bool copy_answer(const Request& request, Operation& op, std::span<const std::byte> payload);
@@ -239,6 +246,11 @@ class Engine final : public Pollable {
   void end_letting_go(Operation& op);
   void on_broken(Server& server);
   std::vector<std::uint32_t> requests_of(const Operation& op);
+
+  // engine_trace.cc: what a trace is told
+  TraceRecord trace_record(const Request& request);
+  void trace_posted(const Request& request, TimePoint began);
+  void trace_life(OperationId id, const Operation& op);
 
   // engine_words.cc: what people are told
   std::string name_of_server(NodeId id) const;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/trace/trace.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
 
@@ -51,6 +52,17 @@ constexpr Duration kRetryMax = std::chrono::milliseconds(100);
 void Engine::on_answer(Server& server, const Incoming& incoming) {
   auto* request = requests_.find(incoming.context);
   if (request == nullptr || request->id != incoming.id) return;  // it has ended meanwhile
+  if (options_.trace == nullptr) return take_answer(server, *request, incoming);
+  auto record = trace_record(*request);  // before it is another's
+  record.what = TraceRecord::What::answer;
+  record.status = static_cast<Errc>(incoming.frame.header.status);
+  record.times[0] = options_.trace->now();
+  take_answer(server, *request, incoming);
+  record.times[1] = options_.trace->now();
+  options_.trace->record(record);
+}
+
+void Engine::take_answer(Server& server, Request& request, const Incoming& incoming) {
   const auto index = static_cast<std::uint32_t>(incoming.context);
   const auto& frame = incoming.frame;
   const auto answer = parse_answer(frame);
@@ -66,7 +78,7 @@ void Engine::on_answer(Server& server, const Incoming& incoming) {
   SchedulerLink::Change change;
   if (static_cast<Errc>(frame.header.status) == Errc::stale_view)
     link_.offer_view(frame.header, answer->rest, change);
-  if (request->kind == Request::Kind::pull)
+  if (request.kind == Request::Kind::pull)
     on_pull_answer(index, frame, *answer);
   else
     on_push_answer(index, frame.header, *answer);

@@ -8,6 +8,7 @@
 
 #include "core/base/futex.h"
 #include "core/memory/device.h"
+#include "core/trace/trace.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
 
@@ -72,6 +73,7 @@ Result<OperationId> Engine::submit(Ask ask) {
   op->completion = {};
   op->opened = nullptr;
   op->cancel_asked.store(false, std::memory_order_relaxed);
+  op->times = {.issued = trace_time(options_.trace)};
   if (ask.source_memory != nullptr) ask.source_memory->uses.fetch_add(1);
   if (ask.target_memory != nullptr) ask.target_memory->uses.fetch_add(1);
   hand({Call::Kind::submit, id.generation, id.index, nullptr});
@@ -108,6 +110,7 @@ bool Engine::drop(OperationId id) {
 void Engine::release(OperationId id) {
   const auto& op = operation(id);
   if (op.pushes() && op.code != Errc::ok && !op.seen) unseen_.note({op.code, op.detail});
+  if (options_.trace != nullptr) trace_life(id, op);
   operations_.release(id);
 }
 

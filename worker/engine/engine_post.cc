@@ -5,6 +5,7 @@
 #include <iterator>
 #include <utility>
 
+#include "core/trace/trace.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
 
@@ -113,9 +114,10 @@ void Engine::post(std::uint32_t index) {
     request.early = true;
     ++server->early;
   }
+  const auto began = trace_time(options_.trace);
   const auto posted =
       request.kind == Request::Kind::pull ? post_pull(index, *server) : post_push(index, *server);
-  if (posted.ok()) return;
+  if (posted.ok()) return trace_posted(request, began);
   if (posted.code() == Errc::overloaded)
     return wait_and_post_again(index, Epoch{}, std::chrono::milliseconds(1));
   if (request.operation == Request::kNone)  // a burnt part is never given up

@@ -6,6 +6,7 @@
 #include <array>
 #include <iterator>
 
+#include "core/trace/trace.h"
 #include "worker/engine/engine.h"
 #include "worker/engine/peers.h"
 
@@ -143,6 +144,7 @@ void Engine::follow_tables() {
     if (!table) {
       table = std::make_unique<Table>(info);
       table->info = &info;
+      if (options_.trace != nullptr) options_.trace->name_table(info.id, info.spec.name);
     }
     for (std::uint32_t slot = 0; slot < info.slots.size(); ++slot)
       if (!info.slots[slot].lost()) table->last_server[slot] = info.slots[slot].head();

@@ -106,6 +106,11 @@ struct Operation {
   const TableShape* opened = nullptr;  ///< control: open_table
   bool seen = false;                   ///< the user's: was told how it ended
 
+  /// When it came to what, if somebody traces: by the caller, the loop, the loop, the caller.
+  struct Times {
+    TimePoint issued{}, sent{}, answered{}, polled{};
+  } times;
+
   // The engine's own.
   enum class Stage : std::uint8_t { blocked, running, letting_go };
   Stage stage = Stage::blocked;

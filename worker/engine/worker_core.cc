@@ -60,9 +60,16 @@ Result<std::shared_ptr<WorkerCore>> WorkerCore::create(const Config& config, Rol
   core->settings_ = {config.spin, config.operation_timeout, config.join_timeout};
   SHOAL_ASSIGN(core->transport_, open_transport(config, core->clock_));
   SHOAL_ASSIGN(core->heart_transport_, open_transport(config, core->clock_));
-  core->engine_ = std::make_unique<Engine>(*core->transport_, core->clock_,
-                                           engine_options(config, scheduler, role));
+  auto options = engine_options(config, scheduler, role);
+  if (!config.trace.empty()) {
+    const std::string who = role == Role::worker ? "worker" : "observer";
+    SHOAL_ASSIGN(core->trace_,
+                 Trace::open(config.trace, config.name.empty() ? who : config.name, core->clock_));
+    options.trace = core->trace_.get();
+  }
+  core->engine_ = std::make_unique<Engine>(*core->transport_, core->clock_, std::move(options));
   SHOAL_TRY(core->join());
+  if (core->trace_) core->trace_->joined(core->joined_.node);
   Heart::Options heart;
   heart.scheduler = scheduler;
   heart.role = role;
@@ -109,6 +116,7 @@ WorkerCore::~WorkerCore() {
     for (auto* loop : {loop_.release(), heart_loop_.release()}) (void)loop;
     (void)heart_.release();
     (void)engine_.release();
+    (void)trace_.release();
     (void)transport_.release();
     (void)heart_transport_.release();
     return;
@@ -148,9 +156,11 @@ void WorkerCore::progress() {
 }
 
 bool WorkerCore::ready(OperationId id) {
-  if (engine_->done(id) || forked()) return true;  // wait() says why
-  progress();
-  return engine_->done(id);
+  if (forked()) return true;  // wait() says why
+  if (!engine_->done(id)) progress();
+  if (!engine_->done(id)) return false;
+  engine_->note_polled(id);
+  return true;
 }
 
 void WorkerCore::block(Operation& op, std::uint32_t seen, TimePoint moment, TimePoint& spin_until) {
@@ -196,6 +206,7 @@ Result<PullInfo> WorkerCore::wait(OperationId id, TimePoint moment) {
       block(op, phase, moment, spin_until);
   }
   op.seen = true;
+  engine_->note_polled(id);
   if (op.code != Errc::ok) return Error{op.code, op.detail};
   if (op.kind == OperationKind::push || op.completion.newest < op.completion.oldest)
     return PullInfo{};

@@ -8,6 +8,7 @@
 #include "core/base/config.h"
 #include "core/base/fork.h"
 #include "core/base/result.h"
+#include "core/trace/trace.h"
 #include "transport/loop.h"
 #include "transport/scheduler_link.h"
 #include "transport/transport.h"
@@ -72,6 +73,7 @@ class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
   const std::uint32_t forks_ = fork_generation();
   SteadyClock clock_;
   Settings settings_;
+  std::unique_ptr<Trace> trace_;  ///< null: nobody traces
   std::unique_ptr<Transport> transport_, heart_transport_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Heart> heart_;
