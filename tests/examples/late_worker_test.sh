@@ -11,13 +11,13 @@ mkfifo progress
 # Worker 0 tells of each pass through a pipe that holds only some of them, so it cannot end before
 # the late worker has.
 cat >worker.sh <<'END'
-[ "$SHOAL_NAME" = "worker 0" ] || exec "$1" --train train.svm --epochs 2000
-"$1" --train train.svm --epochs 2000 --evaluate-every 1 --model model 2>progress &
+[ "$SHOAL_NAME" = "worker 0" ] || exec "$1" --train train.svm --epochs 1000
+"$1" --train train.svm --epochs 1000 --evaluate-every 1 --model model 2>progress &
 worker=$!
 {
   read -r line
   code=0
-  SHOAL_NAME=late "$1" --train train.svm --epochs 2000 >late 2>&1 || code=$?
+  SHOAL_NAME=late "$1" --train train.svm --epochs 1000 >late 2>&1 || code=$?
   echo "exit code $code" >>late
   cat >rest
 } <progress

@@ -12,7 +12,7 @@ mkfifo progress began gone
 # Worker 0 tells of each pass through a pipe that holds only some of them, so it cannot end before
 # worker 1 is killed. Worker 1 is killed after a pass of worker 0.
 cat >worker.sh <<'END'
-train() { exec "$1" --train train.svm --epochs 2000 --evaluate-every 1 --model model --csv csv; }
+train() { exec "$1" --train train.svm --epochs 1000 --evaluate-every 1 --model model --csv csv; }
 case $SHOAL_NAME in
   "worker 0")
     train "$1" 2>progress &
@@ -50,7 +50,7 @@ code=0
 fail() { echo "lost_worker_test: $*" >&2; cat out err >&2; exit 1; }
 other=$((1 - victim))
 [ $code -eq 137 ] || fail "exit code $code"
-grep -q '^epoch 1.0/2000 ' first || fail "the first line: $(cat first)"
+grep -q '^epoch 1.0/1000 ' first || fail "the first line: $(cat first)"
 grep -q "^\[worker $other\]   workers  *1 of 2 finished$" out || fail "who finished is not told"
 grep -q "^\[worker $other\]   one was lost: the examples of its share were not all seen$" out ||
   fail "what was lost is not told"
