@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <system_error>
 
+#include "core/base/core_demand.h"
+
 namespace shoal {
 
 void wait_for_work(Pollable& object, Waker* waker, TimePoint now, TimePoint until) {
@@ -37,7 +39,7 @@ void run_loop(Pollable& object, Waker& waker, const Clock& clock, Duration spin,
     if (turns != nullptr) turns->fetch_add(1, std::memory_order_relaxed);
     if (object.poll(now)) {
       spin_until = deadline_after(now, spin);
-    } else if (now < spin_until) {
+    } else if (now < spin_until && !core_is_wanted(now)) {
       relax();
     } else {
       wait_for_work(object, &waker, now, deadline_after(now, kIdleTurn));

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <thread>
 
+#include "core/base/core_demand.h"
 #include "core/base/entropy.h"
 #include "core/base/futex.h"
 #include "core/base/log.h"
@@ -168,12 +169,12 @@ void WorkerCore::block(Operation& op, std::uint32_t seen, TimePoint moment, Time
   if (!threaded()) {
     if (engine_->poll(now)) {
       spin_until = deadline_after(now, settings_.spin);
-    } else if (now >= spin_until) {
+    } else if (now >= spin_until || core_is_wanted(now)) {
       wait_for_work(*engine_, nullptr, now, moment);
     }
     return;
   }
-  if (now < spin_until) return;
+  if (now < spin_until && !core_is_wanted(now)) return;
   op.sleepers.fetch_add(1, std::memory_order_seq_cst);
   futex_wait(op.phase, seen, moment == kNever ? Duration(std::chrono::hours(1)) : moment - now);
   op.sleepers.fetch_sub(1, std::memory_order_seq_cst);
