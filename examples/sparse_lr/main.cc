@@ -75,8 +75,7 @@ Status train(const Job& job, const Config& config) {
     outputs.emplace(std::move(opened));
   }
   const auto written = outputs->write(job, worker, weights, monitor.points());
-  const auto sums = monitor.sums();
-  print(job, {monitor.points().back(), sums.examples, share.count, sums.finished}, written);
+  print(job, {monitor.points().back(), share.count, monitor.sums()}, written);
   SHOAL_TRY(worker.leave());
   if (written.errors.empty()) return {};
   for (std::size_t i = 1; i < written.errors.size(); ++i) complain(written.errors[i]);

@@ -42,10 +42,18 @@ ProgressState Monitor::state(double seconds) const {
   return state;
 }
 
+Result<PullInfo> Monitor::wait(Ticket& ticket) {
+  const auto began = clock_->now();
+  auto done = ticket.wait();
+  waited_ += std::chrono::duration<double>(clock_->now() - began).count();
+  return done;
+}
+
 Status Monitor::step(std::uint64_t examples, double epoch, WorkerClock oldest) {
   epoch_ = epoch;
   lag_ = std::max<std::int64_t>(0, worker_->clock().value - oldest.value);
   team_.add_examples(examples);
+  team_.set_time(elapsed(), waited_);
   const auto now = clock_->now();
   SHOAL_TRY(team_.update(now));
   if (chief_ && progress_.is_due(now)) progress_.update(state(elapsed()), now);

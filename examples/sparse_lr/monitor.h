@@ -34,6 +34,8 @@ class Monitor {
 
   /// The training begins.
   void start();
+  /// Waits for a pull or push of the training, which counts as waiting.
+  Result<PullInfo> wait(Ticket& ticket);
   /// A step is over: `examples` were used, the worker has made `epoch` passes, and the weights it
   /// used held all pushes below clock `oldest`.
   Status step(std::uint64_t examples, double epoch, WorkerClock oldest);
@@ -77,6 +79,7 @@ class Monitor {
   std::optional<LibsvmReader> train_, test_;  ///< the chief: the whole files
   std::vector<CurvePoint> points_;
   TimePoint started_;
+  double waited_ = 0;  ///< seconds
   double epoch_ = 0;
   std::int64_t lag_ = 0;  ///< of the last step, clocks
 };

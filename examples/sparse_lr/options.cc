@@ -85,6 +85,9 @@ void add_training(CLI::App& app, Options& options) {
                  "Steps by which weights may lag behind other workers; 0: in lockstep")
       ->check(whole_number(0, kStalenessMax))
       ->capture_default_str();
+  app.add_flag("--synchronous", options.synchronous,
+               "Wait for each pull and push where it is made, instead of computing meanwhile: to "
+               "see what that is worth");
   app.add_option("--alpha", options.alpha, "FTRL: step size")
       ->check(positive)
       ->capture_default_str();

@@ -24,6 +24,7 @@ struct Options {
   std::uint32_t batch = 256;  ///< examples; 0: block mode
   std::uint32_t staleness = 4;
   std::uint32_t blocks = 64;         ///< block mode only
+  bool synchronous = false;          ///< one thing after the other, for comparison
   std::uint32_t evaluate_every = 0;  ///< epochs; never 0 once parsed
   std::string scratch = "/tmp";      ///< directory for what block mode cannot keep in memory
   std::uint64_t memory_mib = 256;    ///< that block mode keeps

@@ -69,18 +69,23 @@ std::string table_of(const Report& report) {
     text += line("held-out accuracy", fmt::format("{:.2f} %", 100 * *model.accuracy));
   }
   text += line("non-zeros", grouped(model.non_zeros));
-  if (report.examples == 0) return text;
+  const auto& team = report.team;
+  if (team.examples == 0) return text;
   text += line("traffic", bytes_text(model.bytes));
   text += line("time", fmt::format("{:.2f} s", model.seconds));
   if (model.seconds > 0)
-    text += line("examples/s",
-                 grouped(static_cast<unsigned long long>(report.examples / model.seconds)));
-  if (report.workers == 1) return text;
-  text += line("workers", fmt::format("{} of {} finished", report.finished, report.workers));
-  if (report.finished < report.workers)
-    text += fmt::format("  {} lost: the examples of {} were not all seen\n",
-                        report.workers - report.finished == 1 ? "one was" : "some were",
-                        report.workers - report.finished == 1 ? "its share" : "their shares");
+    text +=
+        line("examples/s", grouped(static_cast<unsigned long long>(team.examples / model.seconds)));
+  const auto most = fmt::format("{:.1f} %", 100 * team.most.share);
+  if (report.workers == 1) return text + line("waited", most);
+  text += fmt::format("  {:<20} {:>16} (worker {})\n", "waited at most", most, team.most.worker);
+  text += fmt::format("  {:<20} {:>14.1f} % (worker {})\n", "waited at least",
+                      100 * team.least.share, team.least.worker);
+  text += line("workers", fmt::format("{} of {} finished", team.finished, report.workers));
+  if (const auto lost = report.workers - team.finished; lost > 0)
+    text +=
+        fmt::format("  {} lost: the examples of {} were not all seen\n",
+                    lost == 1 ? "one was" : "some were", lost == 1 ? "its share" : "their shares");
   return text;
 }
 

@@ -16,9 +16,8 @@ namespace shoal::sparse_lr {
 /// What the final table tells. Lines about what is not known are left out.
 struct Report {
   CurvePoint model;
-  double examples = 0;         ///< trained on, all passes; 0: nothing was trained
-  std::uint32_t workers = 1;   ///< that the examples were shared out to
-  std::uint32_t finished = 1;  ///< of them, made all their passes
+  std::uint32_t workers = 1;  ///< that the examples were shared out to
+  TeamSums team;              ///< examples of all passes; 0: nothing was trained
 };
 
 /// The table, a line each, ending with a newline.

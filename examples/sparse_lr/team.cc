@@ -1,5 +1,7 @@
 #include "examples/sparse_lr/team.h"
 
+#include <algorithm>
+#include <cstring>
 #include <numeric>
 
 namespace shoal::sparse_lr {
@@ -34,15 +36,14 @@ Result<Team> Team::open(Worker& worker, Share share) {
 
 Team::Row Team::own() const {
   const auto traffic = worker_->traffic();
-  return {own_.examples, static_cast<double>(traffic.bytes_pushed + traffic.bytes_pulled),
-          own_.finished};
+  auto row = own_;
+  row.bytes = static_cast<double>(traffic.bytes_pushed + traffic.bytes_pulled);
+  return row;
 }
 
 void Team::send() {
   const auto row = own();
-  told_[0] = row.examples;
-  told_[1] = row.bytes;
-  told_[2] = row.finished;
+  std::memcpy(told_.data(), &row, sizeof row);
   push_ = table_.push(std::span(keys_).subspan(share_.index, 1), {told_, 0, kColumns});
 }
 
@@ -55,8 +56,7 @@ Status Team::end(Ticket& ticket) {
   ticket = {};
   if (!done.ok()) return std::move(done).error();
   if (!answers) return {};
-  for (std::size_t i = 0; i < rows_.size(); ++i)
-    rows_[i] = {heard_[kColumns * i], heard_[kColumns * i + 1], heard_[kColumns * i + 2]};
+  std::memcpy(rows_.data(), heard_.data(), rows_.size() * sizeof(Row));
   return {};
 }
 
@@ -90,10 +90,14 @@ Status Team::ask() {
 
 TeamSums Team::sums() const {
   TeamSums sums;
+  sums.least.share = 1;
   for (std::uint32_t i = share_.count; i-- > 0;) {
     const auto row = i == share_.index ? own() : rows_[i];
     sums.examples += row.examples;
     sums.bytes += row.bytes;
+    const Waiting waiting{i, row.waited / std::max(row.seconds, 1e-9)};
+    if (waiting.share >= sums.most.share) sums.most = waiting;
+    if (waiting.share <= sums.least.share) sums.least = waiting;
     if (row.finished == 0) continue;
     ++sums.finished;
     sums.writer = i;

@@ -52,9 +52,9 @@ class Blocks {
     Status status;
     std::optional<PullInfo> info;
   };
-  static Ended end(Ticket& ticket) {
+  Ended end(Ticket& ticket) {
     if (!ticket.valid()) return {};
-    auto done = ticket.wait();
+    auto done = monitor_.wait(ticket);
     ticket = {};
     if (!done.ok()) return {std::move(done).error(), {}};
     return {{}, *done};
@@ -73,7 +73,10 @@ class Blocks {
   Status take(std::uint64_t round) {
     const auto& schedule = problem_.schedule();
     const auto rounds = std::uint64_t{job_.options.epochs} * schedule.blocks;
-    if (round + 1 < rounds) fetch(round + 1, 1);  // while this one computes
+    if (job_.options.synchronous)
+      fetch(round, 0);
+    else if (round + 1 < rounds)
+      fetch(round + 1, 1);  // while this one computes
 
     auto& pull = pulls_[round % pulls_.size()];
     const auto fetched = end(pull.ticket);
@@ -90,6 +93,7 @@ class Blocks {
     if (!keys.empty()) {
       SHOAL_TRY(problem_.gradient(block, push.sums.span().first(2 * keys.size())));
       push.ticket = table_.push(keys, {push.sums, 0, 2 * keys.size()});
+      if (job_.options.synchronous) SHOAL_TRY(end(push.ticket).status);
     }
     // A pass is `blocks` rounds over all examples; each round is shown as its part of them.
     const auto examples = problem_.example_count();

@@ -45,11 +45,12 @@ class Minibatches {
         share_examples_(std::max(share_examples, 1.0)) {}
 
   Status run() {
-    SHOAL_ASSIGN(bool more, fetch(steps_[0], 0));
+    SHOAL_ASSIGN(bool more, read(steps_[0]));
     for (std::size_t i = 0; more; ++i) {
       auto& step = steps_[i % kSteps];
       auto& next = steps_[(i + 1) % kSteps];
-      SHOAL_ASSIGN(more, fetch(next, 1));
+      SHOAL_ASSIGN(more, read(next));
+      if (more && !job_.options.synchronous) ask(next, 1);
       step.ends_pass = !more || next.pass != step.pass;
       SHOAL_TRY(take(step));
     }
@@ -58,17 +59,16 @@ class Minibatches {
   }
 
  private:
-  static Status end_push(Step& step) {
+  Status end_push(Step& step) {
     if (!step.push.valid()) return {};
-    auto done = step.push.wait();
+    auto done = monitor_.wait(step.push);
     step.push = {};
     if (!done.ok()) return std::move(done).error();
     return {};
   }
 
-  /// Reads the next examples and asks for their weights, for use `ahead` ticks from now. False: all
-  /// passes are over.
-  Result<bool> fetch(Step& step, std::int64_t ahead) {
+  /// Reads the next examples. False: all passes are over.
+  Result<bool> read(Step& step) {
     SHOAL_TRY(end_push(step));
     SHOAL_TRY(reader_.read(step.batch, job_.options.batch, kBatchEntries));
     if (step.batch.empty()) {
@@ -85,24 +85,31 @@ class Minibatches {
       SHOAL_ASSIGN(step.weights, worker_.allocate<float>(count + count / 4));
       SHOAL_ASSIGN(step.gradient, worker_.allocate<float>(count + count / 4));
     }
+    return true;
+  }
+
+  /// Asks for the weights of a step, for use `ahead` ticks from now.
+  void ask(Step& step, std::int64_t ahead) {
+    const auto keys = step.compactor.keys();
     PullOptions options;
     options.ahead = ahead;
-    if (count != 0)
-      step.pull = table_.pull(step.compactor.keys(), {step.weights, 0, count}, options);
-    return true;
+    if (!keys.empty()) step.pull = table_.pull(keys, {step.weights, 0, keys.size()}, options);
   }
 
   Status take(Step& step) {
     PullInfo info{worker_.clock(), worker_.clock()};
     const auto keys = step.compactor.keys();
+    if (!step.pull.valid()) ask(step, 0);
     if (!keys.empty()) {
-      SHOAL_ASSIGN(info, step.pull.wait());
+      SHOAL_ASSIGN(info, monitor_.wait(step.pull));
+      step.pull = {};
       step.margins.resize(step.batch.row_count());
       const RowsView rows{step.batch.labels, step.batch.row_ends, step.compactor.columns(),
                           step.batch.values, keys.size()};
       compute_margins(rows, step.weights.span().first(keys.size()), step.margins);
       compute_gradient(rows, step.margins, step.gradient.span().first(keys.size()));
       step.push = table_.push(keys, {step.gradient, 0, keys.size()});
+      if (job_.options.synchronous) SHOAL_TRY(end_push(step));
     }
     if (step.ends_pass) SHOAL_TRY(raise_penalty(step.pass));
     examples_of_pass_ += static_cast<double>(step.batch.row_count());

@@ -36,6 +36,15 @@ refused 2 "--epochs 4097 is too many for minibatches, which raise each penalty w
 most 4096 of them" --epochs 4097 --l1 1 --l2 0
 refused 1 "empty.svm: expected libsvm lines ('label index:value ...'), found no example \
 (invalid_argument)" --test empty.svm
+# Alone and in lockstep every pull sees all pushes, whenever it was made.
+for i in 1 2 3 4 5 6 7 8; do printf '1 1:1 %d:.5\n-1 2:1 %d:.25\n' $((i + 2)) $((i + 3)); done >more.svm
+for batch in 0 2; do
+  for how in "" --synchronous; do
+    "$sparse_lr" --train more.svm --batch $batch --staleness 0 --l1 .1 --epochs 3 $how \
+      --model "model$how" >out 2>&1 && grep -q '^  waited  *[0-9.]* %$' out || { cat out; exit 1; }
+  done
+  cmp model model--synchronous
+done
 printf '1 1:1\n' >one_class.svm
 "$sparse_lr" --train ok.svm --epochs 1 --test one_class.svm >out 2>&1 &&
   grep -q '^  held-out AUC  *- (one class only)$' out || { cat out; exit 1; }

@@ -1,0 +1,13 @@
+#!/bin/sh
+# What staleness is worth where workers are slowed: trains the demonstration's model at staleness 0 to 16
+# while one of its two workers is slowed at any moment, and shows how long a worker waits. Leaves the table
+# and a picture in demo-output/. See docs/performance.md.
+#   scripts/staleness.sh [--runs N]
+set -eu
+cd "$(dirname "$0")/.."
+scripts/demo.sh --epochs 1 >/dev/null
+python3=/usr/bin/python3
+[ -x "$python3" ] || python3=python3
+exec "$python3" examples/sparse_lr/staleness.py build/release/server/cli/shoal \
+  build/release/examples/sparse_lr/sparse_lr demo-output/train.svm \
+  --csv demo-output/staleness.csv --png demo-output/staleness.png "$@"
