@@ -36,8 +36,8 @@ void wait_for_work(Pollable& object, Waker* waker, TimePoint now, TimePoint unti
 inline constexpr Duration kIdleTurn = std::chrono::milliseconds(100);
 
 /// Spin, then arm: runs `object` in the calling thread until `stop` is true (set it, then wake).
-/// Spins for `spin` after the last turn that did something, then blocks for at most kIdleTurn. Adds
-/// each turn to `turns`, if given.
+/// Spins for `spin` after the last turn that did something, unless others want the core (see
+/// core_is_wanted), then blocks for at most kIdleTurn. Adds each turn to `turns`, if given.
 void run_loop(Pollable& object, Waker& waker, const Clock& clock, Duration spin,
               const std::atomic<bool>& stop, std::atomic<std::uint64_t>* turns = nullptr);
 

@@ -16,10 +16,8 @@ long involuntary_switches() {
 
 void CoreDemand::look(TimePoint now) {
   const auto switches = count_();
-  // A thread that slept for long looks late.
-  const auto limit = static_cast<double>(kSwitchesPerPeriod) *
-                     (static_cast<double>((now - looked_at_).count()) / kPeriod.count());
-  high_ = look_at_ != TimePoint{} && static_cast<double>(switches - seen_) >= limit;
+  const auto periods = (now - looked_at_) / kPeriod;  // a thread that slept looks late
+  high_ = look_at_ != TimePoint{} && switches - seen_ >= kSwitchesPerPeriod * periods;
   seen_ = switches;
   looked_at_ = now;
   look_at_ = deadline_after(now, kPeriod);
