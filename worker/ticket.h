@@ -41,7 +41,8 @@ class Ticket {
   Ticket& operator=(Ticket&& other) noexcept;
   ~Ticket();
 
-  /// False for a ticket that was moved from or never filled.
+  /// False for a ticket that was moved from or never filled: to ask or wait on one is a mistake of
+  /// the program's, and aborts.
   bool valid() const { return core_ != nullptr || failure_ != nullptr; }
   /// Whether it is done, well or not. Never blocks; with `progress = caller` it drives the loop
   /// once.
