@@ -4,6 +4,13 @@
 #include <array>
 
 namespace shoal::sparse_lr {
+namespace {
+
+// Of a batch of a look.
+constexpr std::size_t kLookRows = 4096;
+constexpr std::size_t kLookEntries = std::size_t{1} << 20;
+
+}  // namespace
 
 Result<Monitor> Monitor::create(const Job& job, Share share, Worker& worker, Table<float>& weights,
                                 const Clock& clock) {
@@ -15,9 +22,14 @@ Result<Monitor> Monitor::create(const Job& job, Share share, Worker& worker, Tab
 
 Status Monitor::open_files() {
   const LineRules rules{.classes = job_->summary.classes};
-  SHOAL_ASSIGN(train_, LibsvmReader::open(job_->options.train, rules));
+  const BatchSource::Options batches{.rows_max = kLookRows,
+                                     .entries_max = kLookEntries,
+                                     .memory_bytes = job_->options.memory_bytes()};
+  SHOAL_ASSIGN(auto train, LibsvmReader::open(job_->options.train, rules));
+  train_.emplace(std::move(train), batches);
   if (job_->options.test.empty()) return {};
-  SHOAL_ASSIGN(test_, LibsvmReader::open(job_->options.test, rules));
+  SHOAL_ASSIGN(auto test, LibsvmReader::open(job_->options.test, rules));
+  test_.emplace(std::move(test), batches);
   return {};
 }
 

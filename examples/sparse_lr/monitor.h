@@ -6,8 +6,8 @@
 
 #include "core/base/clock.h"
 #include "core/base/result.h"
+#include "examples/sparse_lr/batch_source.h"
 #include "examples/sparse_lr/curve.h"
-#include "examples/sparse_lr/libsvm_reader.h"
 #include "examples/sparse_lr/options.h"
 #include "examples/sparse_lr/progress.h"
 #include "examples/sparse_lr/team.h"
@@ -76,7 +76,7 @@ class Monitor {
   bool chief_;
   WeightsView view_;
   Progress progress_;
-  std::optional<LibsvmReader> train_, test_;  ///< the chief: the whole files
+  std::optional<BatchSource> train_, test_;  ///< the chief: the whole files
   std::vector<CurvePoint> points_;
   TimePoint started_;
   double waited_ = 0;  ///< seconds

@@ -109,7 +109,9 @@ void add_machine(CLI::App& app, Options& options) {
                  "--batch 0: directory for what --memory-mib does not hold")
       ->type_name("DIR")
       ->capture_default_str();
-  app.add_option("--memory-mib", options.memory_mib, "--batch 0: examples kept in memory")
+  app.add_option("--memory-mib", options.memory_mib,
+                 "Examples of a share kept in memory from one pass to the next; rank 0 keeps "
+                 "as much of each file for its looks")
       ->check(whole_number(0, std::uint64_t{1} << 30))
       ->capture_default_str();
   app.add_option("--servers", options.servers, "Servers inside the process, if there is no cluster")

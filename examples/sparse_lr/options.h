@@ -27,10 +27,11 @@ struct Options {
   bool synchronous = false;          ///< one thing after the other, for comparison
   std::uint32_t evaluate_every = 0;  ///< epochs; never 0 once parsed
   std::string scratch = "/tmp";      ///< directory for what block mode cannot keep in memory
-  std::uint64_t memory_mib = 256;    ///< that block mode keeps
+  std::uint64_t memory_mib = 256;    ///< of each file, kept from one pass to the next
   std::vector<std::string> refuges;  ///< directories for a model that finds no room in its own
   std::uint32_t servers = 1;         ///< of the cluster inside the process, if there is no other
 
+  std::size_t memory_bytes() const { return std::size_t{memory_mib} << 20; }
   bool by_blocks() const { return batch == 0; }
 };
 

@@ -126,7 +126,7 @@ Status train_blocks(const Job& job, Share share, Worker& worker, Table<float>& w
                BlockProblem::build(
                    reader, {.schedule = {.blocks = options.blocks, .staleness = options.staleness},
                             .pages = {.directory = options.scratch,
-                                      .memory_bytes = std::size_t{options.memory_mib} << 20}}));
+                                      .memory_bytes = options.memory_bytes()}}));
   SHOAL_TRY(worker.barrier());
   monitor.start();
   return Blocks(job, worker, weights, monitor, std::move(problem)).run();

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <array>
 
-#include "examples/sparse_lr/key_compactor.h"
+#include "examples/sparse_lr/batch_source.h"
 #include "examples/sparse_lr/logistic.h"
 #include "examples/sparse_lr/train.h"
 
@@ -24,8 +24,7 @@ Ftrl ftrl_in_pass(const Options& options, std::uint32_t pass) {
 
 /// One step's data, lent to a pull and then to a push.
 struct Step {
-  CsrBatch batch;
-  KeyCompactor compactor;
+  const Batch* batch = nullptr;
   Buffer<float> weights, gradient;
   std::vector<double> margins;
   std::uint32_t pass = 0;  ///< 1, 2, ...
@@ -36,12 +35,12 @@ struct Step {
 class Minibatches {
  public:
   Minibatches(const Job& job, Worker& worker, Table<float>& weights, Monitor& monitor,
-              LibsvmReader reader, double share_examples)
+              BatchSource batches, double share_examples)
       : job_(job),
         worker_(worker),
         table_(weights),
         monitor_(monitor),
-        reader_(std::move(reader)),
+        batches_(std::move(batches)),
         share_examples_(std::max(share_examples, 1.0)) {}
 
   Status run() {
@@ -70,17 +69,16 @@ class Minibatches {
   /// Reads the next examples. False: all passes are over.
   Result<bool> read(Step& step) {
     SHOAL_TRY(end_push(step));
-    SHOAL_TRY(reader_.read(step.batch, job_.options.batch, kBatchEntries));
-    if (step.batch.empty()) {
+    SHOAL_ASSIGN(step.batch, batches_.next());
+    if (step.batch == nullptr) {
       if (pass_ == job_.options.epochs) return false;
       ++pass_;
-      SHOAL_TRY(reader_.rewind());
-      SHOAL_TRY(reader_.read(step.batch, job_.options.batch, kBatchEntries));
-      if (step.batch.empty()) return false;  // a share of a very short file
+      SHOAL_TRY(batches_.rewind());
+      SHOAL_ASSIGN(step.batch, batches_.next());
+      if (step.batch == nullptr) return false;  // a share of a very short file
     }
     step.pass = pass_;
-    step.compactor.compact(step.batch.keys);
-    const auto count = step.compactor.keys().size();
+    const auto count = step.batch->keys.size();
     if (step.weights.size() < count) {
       SHOAL_ASSIGN(step.weights, worker_.allocate<float>(count + count / 4));
       SHOAL_ASSIGN(step.gradient, worker_.allocate<float>(count + count / 4));
@@ -90,7 +88,7 @@ class Minibatches {
 
   /// Asks for the weights of a step, for use `ahead` ticks from now.
   void ask(Step& step, std::int64_t ahead) {
-    const auto keys = step.compactor.keys();
+    const auto& keys = step.batch->keys;
     PullOptions options;
     options.ahead = ahead;
     if (!keys.empty()) step.pull = table_.pull(keys, {step.weights, 0, keys.size()}, options);
@@ -98,23 +96,22 @@ class Minibatches {
 
   Status take(Step& step) {
     PullInfo info{worker_.clock(), worker_.clock()};
-    const auto keys = step.compactor.keys();
+    const auto& keys = step.batch->keys;
     if (!step.pull.valid()) ask(step, 0);
     if (!keys.empty()) {
       SHOAL_ASSIGN(info, monitor_.wait(step.pull));
       step.pull = {};
-      step.margins.resize(step.batch.row_count());
-      const RowsView rows{step.batch.labels, step.batch.row_ends, step.compactor.columns(),
-                          step.batch.values, keys.size()};
+      step.margins.resize(step.batch->row_count());
+      const auto rows = step.batch->rows();
       compute_margins(rows, step.weights.span().first(keys.size()), step.margins);
       compute_gradient(rows, step.margins, step.gradient.span().first(keys.size()));
       step.push = table_.push(keys, {step.gradient, 0, keys.size()});
       if (job_.options.synchronous) SHOAL_TRY(end_push(step));
     }
     if (step.ends_pass) SHOAL_TRY(raise_penalty(step.pass));
-    examples_of_pass_ += static_cast<double>(step.batch.row_count());
+    examples_of_pass_ += static_cast<double>(step.batch->row_count());
     const double epoch = std::min(examples_of_pass_ / share_examples_, 1.0) + step.pass - 1;
-    SHOAL_TRY(monitor_.step(step.batch.row_count(), epoch, info.oldest));
+    SHOAL_TRY(monitor_.step(step.batch->row_count(), epoch, info.oldest));
     worker_.tick();
     if (!step.ends_pass) return {};
     examples_of_pass_ = 0;
@@ -136,7 +133,7 @@ class Minibatches {
   Worker& worker_;
   Table<float>& table_;
   Monitor& monitor_;
-  LibsvmReader reader_;
+  BatchSource batches_;
   double share_examples_;  ///< about; the live line divides by it
   double examples_of_pass_ = 0;
   std::uint32_t pass_ = 1;
@@ -169,7 +166,11 @@ Status train_minibatches(const Job& job, Share share, Worker& worker, Table<floa
   SHOAL_ASSIGN(auto reader,
                LibsvmReader::open(job.options.train, {.classes = job.summary.classes}, share));
   monitor.start();
-  return Minibatches(job, worker, weights, monitor, std::move(reader),
+  BatchSource batches(std::move(reader), {.rows_max = job.options.batch,
+                                          .entries_max = kBatchEntries,
+                                          .memory_bytes = job.options.memory_bytes(),
+                                          .lent = kSteps});
+  return Minibatches(job, worker, weights, monitor, std::move(batches),
                      static_cast<double>(job.summary.examples) / share.count)
       .run();
 }

@@ -27,19 +27,16 @@ Status WeightsView::for_each(std::uint64_t features,
   return {};
 }
 
-Result<Evaluation> WeightsView::evaluate(LibsvmReader& reader) {
+Result<Evaluation> WeightsView::evaluate(BatchSource& examples) {
   Evaluator evaluator;
-  SHOAL_TRY(reader.rewind());
+  SHOAL_TRY(examples.rewind());
   for (;;) {
-    SHOAL_TRY(reader.read(batch_, kBatchRows, kBatchEntries));
-    if (batch_.empty()) return evaluator.result();
-    compactor_.compact(batch_.keys);
-    SHOAL_ASSIGN(const auto weights, pull(compactor_.keys()));
-    margins_.resize(batch_.row_count());
-    compute_margins({batch_.labels, batch_.row_ends, compactor_.columns(), batch_.values,
-                     compactor_.keys().size()},
-                    weights, margins_);
-    evaluator.add(batch_.labels, margins_);
+    SHOAL_ASSIGN(const auto* batch, examples.next());
+    if (batch == nullptr) return evaluator.result();
+    SHOAL_ASSIGN(const auto weights, pull(batch->keys));
+    margins_.resize(batch->row_count());
+    compute_margins(batch->rows(), weights, margins_);
+    evaluator.add(batch->labels, margins_);
   }
 }
 
