@@ -43,8 +43,12 @@ struct ServerLimits {
   std::uint32_t writes_max = 16384;
   std::uint32_t held_max = 4096;  ///< requests that wait for a newer view
 
-  std::uint32_t reads_per_peer = 8;  ///< parts being READ from one worker at a time
-  std::uint32_t pins_per_peer = 32;  ///< WRITEs to one worker at a time
+  std::uint32_t reads_per_peer = 8;  ///< parts being READ from one worker at a time, however large
+  /// So many while they are small: the parts of a step's push to a server come with one system
+  /// call.
+  std::uint32_t small_reads_per_peer = 64;
+  std::size_t small_reads_bytes = std::size_t{256} << 10;  ///< that they may have together
+  std::uint32_t pins_per_peer = 32;                        ///< WRITEs to one worker at a time
   std::uint32_t credits = 64;        ///< requests of one peer that may be unanswered and not parked
   std::uint32_t parked_quota = 256;  ///< parked requests of one peer
   std::uint32_t peers_max = kNodesMax;

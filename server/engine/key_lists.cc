@@ -10,8 +10,10 @@ void KeyLists::resolve(Kept& list, SlotState& slot, std::span<const Key> keys) {
   auto* store = slot.sparse();
   list.rows_then = store != nullptr ? store->row_count() : 0;
   list.positions.resize(store != nullptr ? keys.size() : 0);
+  list.distinct = false;
   if (store != nullptr && store->find(keys, list.positions)) {
     list.keys = {};
+    list.distinct = store->are_distinct(list.positions);
   } else {
     list.positions = {};
     if (list.keys.empty()) list.keys.assign(keys.begin(), keys.end());
@@ -29,7 +31,7 @@ KeyLists::Rows KeyLists::find(SlotState& slot, const KeySignature& signature, st
   if (!list.keys.empty() && slot.sparse() != nullptr &&
       slot.sparse()->row_count() != list.rows_then)
     resolve(list, slot, list.keys);
-  return {list.positions, list.keys};
+  return {list.positions, list.keys, list.distinct};
 }
 
 void KeyLists::put(SlotState& slot, const KeySignature& signature, std::span<const Key> keys) {

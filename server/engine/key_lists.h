@@ -34,10 +34,15 @@ class KeyLists {
   struct Rows {
     std::span<const std::uint32_t> positions;
     std::span<const Key> keys;
+    bool distinct = false;  ///< positions: known to name no row twice
     bool known() const { return !positions.empty() || !keys.empty(); }
   };
   /// The list of `count` keys, valid until the next call; nothing if it is not here.
   Rows find(SlotState& slot, const KeySignature& signature, std::uint64_t count);
+  /// Whether there is such a list, of however many keys.
+  bool has(SlotState& slot, const KeySignature& signature) const {
+    return lists_.contains({&slot, signature});
+  }
   /// Keeps a list whose keys belong to `slot`, unless the signature is another list's.
   void put(SlotState& slot, const KeySignature& signature, std::span<const Key> keys);
   /// The slot goes.
@@ -62,6 +67,7 @@ class KeyLists {
     std::vector<std::uint32_t> positions;
     std::vector<Key> keys;
     std::uint64_t rows_then = 0;  ///< of the slot, when the keys were last looked up
+    bool distinct = false;
     Link<Kept> by_use;
 
     std::uint64_t bytes() const {

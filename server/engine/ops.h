@@ -7,6 +7,7 @@
 
 #include "core/table/messages.h"
 #include "server/engine/pool.h"
+#include "server/limits.h"
 #include "server/store/members.h"
 #include "server/store/memory.h"
 #include "transport/session.h"
@@ -205,6 +206,10 @@ struct Peer {
   Link<Peer> writing;  ///< has sends, and may WRITE
   Link<Peer> landing;  ///< has READs under way into landing memory
 
+  bool may_read(const ServerLimits& limits) const {
+    return reads < limits.reads_per_peer ||
+           (reads < limits.small_reads_per_peer && landing_bytes < limits.small_reads_bytes);
+  }
   bool idle() const { return ops == 0 && reads == 0 && pins == 0 && held == 0; }
 };
 

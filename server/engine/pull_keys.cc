@@ -32,7 +32,7 @@ bool Pulls::post_key_read(PullOp& op, PullPart& part, std::byte* to, std::uint64
 }
 
 Pulls::Step Pulls::read_keys(PullOp& op, const Piece& piece) {
-  if (op.peer->reads >= plane_.limits.reads_per_peer) return Step::busy;
+  if (!op.peer->may_read(plane_.limits)) return Step::busy;
   auto* part = parts_.take();
   if (part == nullptr) return Step::busy;
   part->run = op.run;
@@ -52,7 +52,7 @@ Pulls::Step Pulls::read_keys(PullOp& op, const Piece& piece) {
 
 /// The keys of a small answer: all of them are fetched before it is made, a run at a time.
 Pulls::Step Pulls::fetch_keys(PullOp& op) {
-  if (op.peer->reads >= plane_.limits.reads_per_peer) return Step::busy;
+  if (!op.peer->may_read(plane_.limits)) return Step::busy;
   std::size_t at = 0;
   std::size_t total = 0;
   for (std::uint32_t r = 0; r < op.runs.size(); ++r) {
@@ -98,6 +98,13 @@ void Pulls::key_read_done(std::uint64_t index, Errc status) {
 }
 
 bool Pulls::gather_landed() {
+  TurnWork work;
+  while (!work.enough() && gather_next(work)) work.add_part();
+  return work.any();
+}
+
+/// False: nothing has landed, or there is no memory to gather it into.
+bool Pulls::gather_next(TurnWork& work) {
   auto* part = landed_.front();
   if (part == nullptr) return false;
   auto& op = *part->op;
@@ -127,6 +134,7 @@ bool Pulls::gather_landed() {
       landed_.push_back(part);
       return false;
     }
+    work.add_bytes(piece.bytes);
     if (op.ended == Errc::ok && !op.signatures.empty())
       plane_.lists.put(slot, op.signatures[part->number], piece.rows.keys);
   }

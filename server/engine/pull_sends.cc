@@ -29,28 +29,25 @@ bool Pulls::send() {
 }
 
 bool Pulls::send_parts() {
-  constexpr std::uint32_t kPartsPerTurn = 16;  // Messages are served in between; a part that is
-  constexpr std::uint32_t kListedParts = 8;    // gathered counts as so many that are only sent.
-  std::uint32_t sent = 0;
-  for (bool progress = true; progress && sent < kPartsPerTurn;) {
+  TurnWork work;
+  for (bool progress = true; progress && !work.enough();) {
     progress = false;
-    for (auto turns = writers_.size(); turns > 0; --turns) {
+    for (auto turns = writers_.size(); turns > 0 && !work.enough(); --turns) {
       auto* peer = writers_.pop_front();
       auto* op = peer->sends.front();
       if (op == nullptr || peer->pins >= plane_.limits.pins_per_peer) continue;
-      const auto cost = op->listed() ? kListedParts : 1;
-      if (send_next(*op) != Step::busy) {
+      if (send_next(*op, work) != Step::busy) {
         progress = true;
-        sent += cost;
+        work.add_part();
       }
       if (!peer->sends.empty()) writers_.push_back(peer);
     }
   }
-  return sent > 0;
+  return work.any();
 }
 
 /// Sends a request's next part, and answers it after its last.
-Pulls::Step Pulls::send_next(PullOp& op) {
+Pulls::Step Pulls::send_next(PullOp& op, TurnWork& work) {
   if (op.listed() && op.inlined() && op.eager_keys == nullptr) return fetch_keys(op);
   if (op.ended == Errc::ok && op.run < op.runs.size()) {
     auto& slot = *slot_of(op, op.run);
@@ -71,6 +68,7 @@ Pulls::Step Pulls::send_next(PullOp& op) {
                       : piece.rows.known ? send_list(op, slot, piece)
                                          : read_keys(op, piece);
     if (step != Step::sent) return step;
+    if (piece.rows.listed) work.add_bytes(piece.bytes);
     move_on(op);
   }
   if (op.ended == Errc::ok && op.run < op.runs.size()) return Step::sent;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "server/engine/plane.h"
+#include "server/engine/turn_work.h"
 
 namespace shoal {
 
@@ -78,8 +79,9 @@ class Pulls {
   void stop_waiting(PullOp& op);
   void park(PullOp& op);
   bool gather_landed();
+  bool gather_next(TurnWork& work);
   bool send_parts();
-  Step send_next(PullOp& op);
+  Step send_next(PullOp& op, TurnWork& work);
   Step send_range(PullOp& op, SlotState& slot, const Piece& piece);
   Step send_list(PullOp& op, SlotState& slot, const Piece& piece);
   bool post_key_read(PullOp& op, PullPart& part, std::byte* to, std::uint64_t first_key,

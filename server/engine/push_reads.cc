@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/engine/pushes.h"
+#include "server/engine/turn_work.h"
 
 namespace shoal {
 
@@ -36,6 +37,7 @@ bool Pushes::name_rows(const Part& part, Piece& piece) {
                                       piece.key_bytes / sizeof(Key));
   piece.rows.keys = list.keys;
   piece.rows.positions = list.positions;
+  piece.rows.distinct = list.distinct;
   return list.known();
 }
 
@@ -85,7 +87,7 @@ bool Pushes::start_reads() {
       if (peer->wants.empty()) continue;
       // At its limit it stays in line: the reads under way may be those of its pulls' keys, whose
       // end nobody tells here.
-      if (peer->reads < plane_.limits.reads_per_peer) progress |= post_reads(*peer->wants.front());
+      if (peer->may_read(plane_.limits)) progress |= post_reads(*peer->wants.front());
       if (!peer->wants.empty()) readers_.push_back(peer);
     }
     posted |= progress;
@@ -97,10 +99,8 @@ bool Pushes::post_reads(Part& part) {
   auto& op = *part.op;
   auto& peer = *op.peer;
   const auto piece = piece_of(*part.slot, op, op.runs[part.run], part.index);
-  const bool listed_here =
-      !op.signatures.empty() && !part.needs_keys &&
-      plane_.lists.find(*part.slot, op.signatures[part.number], piece.key_bytes / sizeof(Key))
-          .known();
+  const bool listed_here = !op.signatures.empty() && !part.needs_keys &&
+                           plane_.lists.has(*part.slot, op.signatures[part.number]);
   part.key_bytes = listed_here ? 0 : piece.key_bytes;
   part.buffer_bytes = part.key_bytes + piece.value_bytes;
   part.buffer = plane_.landing.take(peer, part.buffer_bytes);
@@ -181,10 +181,15 @@ void Pushes::read_done(std::uint64_t index, Errc status) {
 }
 
 bool Pushes::apply_landed() {
-  auto* part = landed_.pop_front();
-  if (part == nullptr) return false;
-  advance(*part->slot, part->slot->source(part->member));
-  return true;
+  TurnWork work;
+  while (!work.enough()) {
+    auto* part = landed_.pop_front();
+    if (part == nullptr) break;
+    work.add_part();
+    work.add_bytes(part->buffer_bytes);
+    advance(*part->slot, part->slot->source(part->member));
+  }
+  return work.any();
 }
 
 }  // namespace shoal

@@ -32,7 +32,7 @@ Outcome SlotState::admits(MemberIndex member, WorkerClock clock, WorkerClock glo
 Outcome SlotState::apply(MemberIndex member, WorkerClock clock, WorkerClock global_clock,
                          const PartRows& rows, const std::byte* values) {
   if (!rules_->sums()) {
-    if (rows.placed()) return sparse_->apply(rows.positions, values);
+    if (rows.placed()) return sparse_->apply(rows.positions, rows.distinct, values);
     if (sparse_ != nullptr) return sparse_->apply(rows.keys, values);
     return rows.listed ? dense_->apply(rows.keys, values) : dense_->apply(rows.range, values);
   }

@@ -22,6 +22,7 @@ struct PartRows {
   RowRange range;
   std::span<const Key> keys;
   std::span<const std::uint32_t> positions;  ///< instead of the keys, of a sparse slot
+  bool distinct = false;                     ///< positions: known to name no row twice
 
   bool placed() const { return !positions.empty(); }
   std::uint64_t count() const { return listed ? keys.size() + positions.size() : range.size(); }

@@ -66,6 +66,12 @@ struct Scratch {
     SHOAL_ASSIGN(merger, RowMerger::create(host, kSegmentBytes / 2, kSegmentBytes * kInputsMax));
     return {};
   }
+  /// Whether `merged` would give these rows back as they are.
+  bool are_distinct(const TableRules& table, std::span<const std::uint32_t> rows) {
+    if (table.rule().traits().repeats_compose) return true;
+    const auto repeats = merger->repeats(rows);
+    return repeats.ok() && !*repeats;
+  }
   /// The rows of a push as its rule takes them: each of them once, unless repeats compose. Valid
   /// until the next call.
   Result<RowMerger::Rows> merged(const TableRules& table, RowMerger::Rows pushed) {

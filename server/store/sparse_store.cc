@@ -130,16 +130,25 @@ bool SparseStore::find(std::span<const Key> keys, std::span<std::uint32_t> posit
          std::find(positions.begin(), positions.end(), kAbsentRow) == positions.end();
 }
 
+bool SparseStore::are_distinct(std::span<const std::uint32_t> positions) const {
+  return context_.scratch.are_distinct(table_, positions);
+}
+
 Outcome SparseStore::apply(std::span<const Key> keys, const std::byte* inputs) {
   const auto positions = context_.scratch.positions_for(keys.size());
   if (const auto o = positions_of(keys, positions); o != Outcome::applied) return o;
-  return apply(positions, inputs);
+  return apply(positions, false, inputs);
 }
 
-Outcome SparseStore::apply(std::span<const std::uint32_t> positions, const std::byte* inputs) {
-  const auto pushed = context_.scratch.merged(table_, {positions, inputs});
-  if (!pushed.ok()) return Outcome::no_memory;
-  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed->positions}, pushed->values);
+Outcome SparseStore::apply(std::span<const std::uint32_t> positions, bool distinct,
+                           const std::byte* inputs) {
+  RowMerger::Rows pushed{positions, inputs};
+  if (!distinct) {
+    auto merged = context_.scratch.merged(table_, pushed);
+    if (!merged.ok()) return Outcome::no_memory;
+    pushed = *merged;
+  }
+  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed.positions}, pushed.values);
   return Outcome::applied;
 }
 

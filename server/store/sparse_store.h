@@ -35,11 +35,14 @@ class SparseStore {
   /// instead of the keys below. False: some have no
   /// row here (kAbsentRow).
   bool find(std::span<const Key> keys, std::span<std::uint32_t> positions) const;
+  /// Whether no row is named twice, where that makes a difference to the update rule.
+  bool are_distinct(std::span<const std::uint32_t> positions) const;
 
   // on_arrival: the update rule runs at once. `inputs` in the layout of a push, may be unaligned.
   // Errors of all: out_of_range, no_memory.
   Outcome apply(std::span<const Key> keys, const std::byte* inputs);
-  Outcome apply(std::span<const std::uint32_t> positions, const std::byte* inputs);
+  /// `distinct`: are_distinct(positions) said so, and they need not be looked through again.
+  Outcome apply(std::span<const std::uint32_t> positions, bool distinct, const std::byte* inputs);
   /// `store`: sets the weights, and the states that belong to them.
   Outcome set(std::span<const Key> keys, const std::byte* values);
   Outcome set(std::span<const std::uint32_t> positions, const std::byte* values);

@@ -79,7 +79,7 @@ class ServerReads : public ServerTest {
 TEST_F(ServerReads, PushesFollowWhenThePullsKeysHaveEnded) {
   for (std::uint32_t slots : {1u, 2u}) {
     auto limits = small_limits();
-    limits.reads_per_peer = slots;
+    limits.reads_per_peer = limits.small_reads_per_peer = slots;
     std::fill(std::begin(lists_), std::end(lists_), List{});
     std::fill(std::begin(q_), std::end(q_), 0);
     start({sparse(Apply::on_arrival, unbounded)}, limits);
@@ -100,7 +100,8 @@ TEST_F(ServerReads, EveryMixtureEnds) {
     SCOPED_TRACE(seed);
     Random random(seed);
     auto limits = small_limits();
-    limits.reads_per_peer = 1 + static_cast<std::uint32_t>(random.below(3));
+    limits.reads_per_peer = limits.small_reads_per_peer =
+        1 + static_cast<std::uint32_t>(random.below(3));
     std::fill(std::begin(lists_), std::end(lists_), List{});
     std::fill(std::begin(q_), std::end(q_), 0);
     // Lists are signed or not, and the server has room for all, some or none of them.
