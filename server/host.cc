@@ -254,6 +254,7 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   options.limits.parked_quota = config.parked_quota;
   options.limits.landing_bytes = config.landing_bytes;
   options.limits.memory_bytes = config.memory_budget;
+  options.limits.lists_bytes = config.server_list_bytes;
   options.limits.copies_max =
       static_cast<std::uint32_t>(std::max<std::size_t>(1, config.copy_bytes / kSegmentBytes));
   parts->heart_options.scheduler = scheduler;

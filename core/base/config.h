@@ -48,6 +48,8 @@ struct Config {
   Duration spin = std::chrono::microseconds(50);  ///< of polling before a sleep; 0 to 1 s
   std::uint32_t operations_max = 4096;            ///< unfinished at a time; 1 to 2^20
   std::size_t eager_bytes_max = 16u << 10;        ///< that travel inside a message; at most 64 KiB
+  std::size_t worker_list_bytes = std::size_t{256}
+                                  << 20;  ///< for key lists that repeat; 0: none, to 1 TiB
 
   // Servers.
   std::uint32_t credits = 64;                        ///< unanswered requests of a worker; 2 to 4096
@@ -55,6 +57,7 @@ struct Config {
   std::size_t memory_budget = std::size_t{8} << 30;  ///< bytes for tables and copies; 1 MiB on
   std::size_t landing_bytes = 64u << 20;             ///< for arriving pushes; 6 MiB to 1 TiB
   std::size_t copy_bytes = 64u << 20;                ///< for copies on write; 1 MiB to 1 TiB
+  std::size_t server_list_bytes = 64u << 20;         ///< for key lists that repeat; 0 to 1 TiB
   std::string plugins;                               ///< shared objects, separated by commas
 
   // People.

@@ -10,7 +10,7 @@ bool KeyPlans::seen(const KeySignature& list) {
 }
 
 std::unique_ptr<KeyPlan> KeyPlans::take(std::span<const Key> keys, const Asked& asked) {
-  const bool known = keys.size() >= keys_min_;
+  const bool known = bytes_max_ != 0 && keys.size() >= keys_min_;
   KeyPlan::Origin origin{known ? signature_of(keys) : KeySignature{}, keys.size(), asked.table,
                          routes_, false};
   if (known) {
@@ -53,7 +53,7 @@ void KeyPlans::drop_oldest() {
 void KeyPlans::spare(std::unique_ptr<KeyPlan> plan) {
   auto bytes = plan->memory_bytes();
   for (const auto& other : spares_) bytes += other->memory_bytes();
-  if (spares_.size() == kSparesMax || bytes > bytes_max_) return;
+  if (spares_.size() == kSparesMax || bytes > kSparesBytesMax) return;
   spares_.push_back(std::move(plan));
 }
 

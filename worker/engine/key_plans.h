@@ -19,7 +19,7 @@ class KeyPlans {
   static constexpr std::size_t kKeptMax = 256;
 
   /// Keeps plans of lists of at least `keys_min` keys, and of at most `bytes_max` bytes together,
-  /// besides those in use; and the memory of a few others, of at most as much again.
+  /// besides those in use; 0: none. Also the memory of a few others, for the next.
   KeyPlans(std::size_t keys_min, std::size_t bytes_max)
       : keys_min_(keys_min), bytes_max_(bytes_max), seen_(kSeen) {
     kept_.reserve(kKeptMax);
@@ -46,6 +46,7 @@ class KeyPlans {
  private:
   static constexpr std::size_t kSeen = 4096;
   static constexpr std::size_t kSparesMax = 4;
+  static constexpr std::size_t kSparesBytesMax = std::size_t{256} << 20;
 
   bool seen(const KeySignature& list);
   void drop_oldest();

@@ -30,6 +30,7 @@ Engine::Options engine_options(const Config& config, const Address& scheduler, R
   options.cancel_grace = config.cancel_grace;
   options.eager_bytes_max = config.eager_bytes_max;
   options.answer_bytes_max = config.eager_bytes_max;
+  options.plan_bytes_max = config.worker_list_bytes;
   options.operations_max = config.operations_max;
   options.silence = config.worker_lease;
   options.connect_timeout = config.connect_timeout;
