@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "perf/bench/sides.h"
 #include "perf/host.h"
 
 namespace shoal::perf {
@@ -62,6 +63,12 @@ std::vector<Row> suite_rows() {
   add_sparse_rows(rows);
   add_ops_rows(rows);
   add_memory_rows(rows);
+  // Raw sides in processes of their own: their buffers would be inherited by those of later rows.
+  for (auto& row : rows)
+    if (row.raw)
+      row.raw = [raw = std::move(row.raw)](const Effort& effort) {
+        return run_alone("raw side", [&] { return raw(effort); });
+      };
   return rows;
 }
 
