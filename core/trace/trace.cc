@@ -131,15 +131,16 @@ void Trace::run() {
   }
   lock.unlock();
   drain();
+  name_process();
   append_end(lines_, names_.self, clock_.now(), recorded_, dropped());
   write();
 }
 
 void Trace::drain() {
-  name_process();
   TraceRecord record;
   while (records_.pop(record)) {
     ++recorded_;
+    name_process();
     name_thread(record.thread);
     {
       const std::lock_guard lock(mutex_);
@@ -148,12 +149,14 @@ void Trace::drain() {
     if (lines_.size() >= kWriteBytes) write();
   }
   if (const auto count = dropped(); count != told_dropped_) {
+    name_process();
     append_dropped(lines_, names_.self, clock_.now(), count - told_dropped_);
     told_dropped_ = count;
   }
   write();
 }
 
+/// Not before there is something to tell: until then the node may not know its number.
 void Trace::name_process() {
   const NodeId self(self_.load(std::memory_order_relaxed));
   if (std::exchange(named_, true) && names_.self == self) return;
