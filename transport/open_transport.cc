@@ -23,6 +23,7 @@ Result<std::unique_ptr<Transport>> open_transport(const Config& config, const Cl
   SHOAL_ASSIGN(const auto token, read_token(config.token_file));
   tcp::TcpOptions options;
   const auto bytes = std::as_bytes(std::span(token));
+  options.bulk_turn_bytes = config.bulk_turn_bytes;
   options.token.assign(bytes.begin(), bytes.end());
   return tcp::create_tcp(options, clock);
 }

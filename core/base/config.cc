@@ -138,6 +138,10 @@ constexpr Option kOptions[] = {
                              {"0", "8192"}),
     option<&Config::transports>("transports", "LIST",
                                 "transports to use, best first; this build has tcp"),
+    option<&Config::bulk_turn_bytes>(
+        "bulk_turn_bytes", "SIZE",
+        "moved by one connection before small operations get their turn; see docs/tuning.md",
+        {"4KiB", "16MiB"}),
     option<&Config::join_timeout>("join_timeout", "TIME",
                                   "how long to wait for the cluster to be complete", kTime),
     option<&Config::operation_timeout>("operation_timeout", "TIME",

@@ -28,6 +28,7 @@ std::unique_ptr<CoreSeat> seat_if(bool wanted, Seat seat) {
 Status serve_cluster(const ClusterSetup& setup, Channel& parent) {
   const auto seat = seat_if(apart(setup), Seat::answers);
   LocalCluster::Options options;
+  SHOAL_ASSIGN(options.config, Config::from_env());  // So that settings can be tried.
   options.workers = setup.workers;
   options.config.spin = spin_of(setup.wait);
   SHOAL_ASSIGN(const auto cluster, LocalCluster::start(std::move(options)));
@@ -61,7 +62,7 @@ Result<std::vector<double>> run_watched(const ClusterSetup& setup, const Effort&
   SHOAL_ASSIGN(auto servers, Child::start("servers", [&](Channel& parent) {
                  return serve_cluster(setup, parent);
                }));
-  Config config;
+  SHOAL_ASSIGN(auto config, Config::from_env());
   SHOAL_ASSIGN(config.scheduler, servers.receive());
   SHOAL_ASSIGN(config.token_file, servers.receive());
   std::vector<Child> workers;

@@ -41,6 +41,7 @@ constexpr Use kUses[] = {
     {"servers", kRun | kScheduler},
     {"workers", kRun | kScheduler},
     {"transports", kEvery},
+    {"bulk_turn_bytes", kRun | kServer | kPerf},
     {"join_timeout", kRun | kScheduler | kServer | kPerf},
     {"operation_timeout", kRun | kScheduler | kPerf},
     {"cancel_grace", kRun | kPerf},

@@ -5,11 +5,14 @@ namespace shoal::contract {
 namespace {
 
 std::vector<BackendFactory> tcps() {
-  // Once as it is, once with socket buffers smaller than a segment: frames leave in pieces.
-  tcp::TcpOptions small;
+  // Once as it is, once with socket buffers smaller than a segment, and once with short turns:
+  // frames leave in pieces.
+  tcp::TcpOptions small, hasty;
   small.send_buffer_bytes = 128 << 10;
+  hasty.bulk_turn_bytes = 4u << 10;
   return {{"tcp", [] { return std::make_unique<TcpBackend>(); }},
-          {"tcpSmallBuffers", [small] { return std::make_unique<TcpBackend>(small); }}};
+          {"tcpSmallBuffers", [small] { return std::make_unique<TcpBackend>(small); }},
+          {"tcpShortTurns", [hasty] { return std::make_unique<TcpBackend>(hasty); }}};
 }
 
 INSTANTIATE_TEST_SUITE_P(Tcp, TransportContract, testing::ValuesIn(tcps()), name_of_backend);

@@ -31,7 +31,7 @@ void BulkSender::post_frame(const FrameHeader& header, std::span<const std::byte
 
 void BulkSender::post_answer(const BulkMeta& read) { answers_.push_back({read, 0}); }
 
-bool BulkSender::cut(const RegionTable& regions) {
+bool BulkSender::cut(const RegionTable& regions, std::size_t bytes) {
   const auto ended = [this](std::uint64_t op) {
     // Only the first answer can have been cut in part; the rest of it goes with its refusal.
     if (!answers_.empty() && answers_.front().read.op == op && answers_.front().done > 0)
@@ -39,7 +39,7 @@ bool BulkSender::cut(const RegionTable& regions) {
   };
   if (!cut_.revalidate(regions, ended)) return false;
   // No more than one system call takes: what is cut is looked through before each.
-  while (cut_.queued_bytes() < kBulkTurnBytes && cut_.frames() < kIovecsMax) {
+  while (cut_.queued_bytes() < bytes && cut_.frames() < kIovecsMax) {
     if (posted_.empty() && answers_.empty()) break;
     // A large frame of a session waits until the cut queue has room for its copied part.
     const bool posted_fits = !posted_.empty() && (!posted_.front().is_frame ||

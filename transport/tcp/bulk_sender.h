@@ -29,10 +29,12 @@ class BulkSender {
   /// Answers a peer's bulk_read from the region as it is when its turn comes.
   void post_answer(const BulkMeta& read);
 
-  /// Prepares what the socket may take next. False: a source was revoked when its frame was half
-  /// out, the connection has to be closed.
-  bool cut(const RegionTable& regions);
-  std::size_t gather(std::span<iovec> iovecs) { return cut_.gather(iovecs, kBulkTurnBytes); }
+  /// Prepares what the socket may take next, about so many bytes. False: a source was revoked when
+  /// its frame was half out, the connection has to be closed.
+  bool cut(const RegionTable& regions, std::size_t bytes);
+  std::size_t gather(std::span<iovec> iovecs, std::size_t bytes_max) {
+    return cut_.gather(iovecs, bytes_max);
+  }
   template <class Done>
   void advance(std::size_t bytes, Done&& done) {
     cut_.advance(bytes, done);

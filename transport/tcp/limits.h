@@ -78,9 +78,12 @@ inline constexpr std::size_t kIovecsMax = 64;
 
 // --- Taking turns --------------------------------------------------------------------------------
 
-/// Bytes that one bulk socket may move, each way, before the messages are looked at again: two
-/// segments are some 100 us of copying.
-inline constexpr std::size_t kBulkTurnBytes = 512u << 10;
+/// Bytes that one system call takes of a message lane's queue. Those of a bulk socket's turn are
+/// an option (TcpOptions::bulk_turn_bytes), within these bounds: smaller turns are all overhead,
+/// and larger ones than a connection's buffers hold end early.
+inline constexpr std::size_t kMessageTurnBytes = 512u << 10;
+inline constexpr std::size_t kBulkTurnBytesMin = 4u << 10;
+inline constexpr std::size_t kBulkTurnBytesMax = 16u << 20;
 /// Bulk sockets that get a turn in one poll: bounds what a message waits behind, whatever the
 /// number of peers. epoll hands out ready sockets in rotation, so all get theirs.
 inline constexpr int kBulkSocketsPerTurn = 4;

@@ -27,6 +27,10 @@ struct TcpOptions {
   /// SO_SNDBUF and SO_RCVBUF in bytes; 0 lets the kernel tune them, which suits every path tried.
   int send_buffer_bytes = 0;
   int receive_buffer_bytes = 0;
+  /// Bytes that one bulk socket may move, each way, before the messages are looked at again; 4 KiB
+  /// to 16 MiB. 512 KiB are some 100 us of copying. Smaller turns serve small operations sooner
+  /// while large ones are under way, and cost those throughput: see docs/tuning.md.
+  std::size_t bulk_turn_bytes = 512u << 10;
   /// A peer whose kernel acknowledges nothing for this long is lost (TCP_USER_TIMEOUT, RFC 5482).
   Duration user_timeout = std::chrono::seconds(30);
   /// Idle time after which the peer's kernel is asked whether it still lives.

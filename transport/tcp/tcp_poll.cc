@@ -48,6 +48,18 @@ ssize_t receive_some(int fd, std::span<iovec> iovecs) {
 
 bool would_block(int error) { return error == EAGAIN || error == EWOULDBLOCK; }
 
+/// The first `bytes` of them.
+std::span<iovec> cut_to(std::span<iovec> iovecs, std::size_t bytes) {
+  for (std::size_t i = 0; i < iovecs.size(); ++i) {
+    if (iovecs[i].iov_len >= bytes) {
+      iovecs[i].iov_len = bytes;
+      return iovecs.first(i + 1);
+    }
+    bytes -= iovecs[i].iov_len;
+  }
+  return iovecs;
+}
+
 std::size_t bytes_of(std::span<const iovec> iovecs) {
   std::size_t bytes = 0;
   for (const auto& part : iovecs) bytes += part.iov_len;
@@ -146,10 +158,10 @@ void TcpTransport::flush_dirty() {
 
 void TcpTransport::flush_messages(Endpoint& endpoint) {
   if (endpoint.failing != Errc::ok || endpoint.message_blocked) return;
-  constexpr std::size_t kTurnBytes = 2 * kBulkTurnBytes;
+  constexpr std::size_t kTurnBytes = 2 * kMessageTurnBytes;
   std::array<iovec, kIovecsMax> iovecs;
   for (std::size_t moved = 0; !endpoint.out.empty() && moved < kTurnBytes;) {
-    const auto count = endpoint.out.gather(iovecs, kBulkTurnBytes);
+    const auto count = endpoint.out.gather(iovecs, kMessageTurnBytes);
     const auto described = std::span(iovecs).first(count);
     const auto wanted = bytes_of(described);
     const auto n = send_some(endpoint.message.get(), described);
@@ -164,9 +176,10 @@ void TcpTransport::flush_messages(Endpoint& endpoint) {
 void TcpTransport::flush_bulk(Endpoint& endpoint) {
   if (endpoint.failing != Errc::ok) return;
   std::array<iovec, kIovecsMax> iovecs;
-  for (std::size_t moved = 0; moved < kBulkTurnBytes;) {
-    if (!endpoint.bulk_out.cut(regions_)) return fail(endpoint, Errc::revoked);
-    const auto count = endpoint.bulk_out.gather(iovecs);
+  for (std::size_t moved = 0; moved < options_.bulk_turn_bytes;) {
+    const auto at_most = options_.bulk_turn_bytes + kAheadBytes;  // Frames' heads come on top.
+    if (!endpoint.bulk_out.cut(regions_, at_most)) return fail(endpoint, Errc::revoked);
+    const auto count = endpoint.bulk_out.gather(iovecs, at_most);
     if (count == 0) return;
     const auto described = std::span(iovecs).first(count);
     const auto wanted = bytes_of(described);
@@ -378,11 +391,11 @@ void TcpTransport::receive_bulk(Endpoint& endpoint, Out& out) {
   if (endpoint.failing != Errc::ok) return;
   if (auto status = endpoint.bulk_in.begin_turn(turn_); !status.ok())
     return finish(endpoint, status.error().code);
-  for (std::size_t moved = 0; moved < kBulkTurnBytes;) {
+  for (std::size_t moved = 0; moved < options_.bulk_turn_bytes;) {
     std::array<iovec, 2> iovecs;
     const auto count = endpoint.bulk_in.prepare(iovecs);
     if (count == 0) break;
-    const auto described = std::span(iovecs).first(count);
+    const auto described = cut_to(std::span(iovecs).first(count), options_.bulk_turn_bytes);
     const auto n = receive_some(endpoint.bulk.get(), described);
     if (n < 0 && would_block(errno)) break;
     if (n <= 0) {

@@ -50,6 +50,10 @@ Error queue_full(const Endpoint& endpoint) {
 
 Result<std::unique_ptr<Transport>> create_tcp(const TcpOptions& options, const Clock& clock) {
   SHOAL_ASSIGN(auto token, Token::create(options.token));
+  if (options.bulk_turn_bytes < kBulkTurnBytesMin || options.bulk_turn_bytes > kBulkTurnBytesMax)
+    return Error{Errc::invalid_argument,
+                 fmt::format("bulk_turn_bytes = {}: expected {} to {}", options.bulk_turn_bytes,
+                             kBulkTurnBytesMin, kBulkTurnBytesMax)};
   Fd outer(::epoll_create1(EPOLL_CLOEXEC));
   Fd inner(::epoll_create1(EPOLL_CLOEXEC));
   if (!outer || !inner) return Error{Errc::io, "epoll_create1 for the TCP transport", errno};
