@@ -5,12 +5,7 @@
 #   scripts/staleness.sh [--runs N]
 set -eu
 cd "$(dirname "$0")/.."
-# Builds, and makes the data; its results are nobody's.
-unused=$(mktemp -d)
-trap 'rm -rf "$unused"' EXIT
-scripts/demo.sh --epochs 1 --model "$unused/model" --csv "$unused/csv" --curve "$unused/png" >/dev/null
-python3=/usr/bin/python3
-[ -x "$python3" ] || python3=python3
+. scripts/demo_data.sh
 "$python3" examples/sparse_lr/staleness.py build/release/server/cli/shoal \
   build/release/examples/sparse_lr/sparse_lr demo-output/train.svm \
   --csv demo-output/staleness.csv --png demo-output/staleness.png "$@"

@@ -12,13 +12,13 @@ delay.
 import argparse
 import os
 import random
-import re
 import signal
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
+
+import trainings
 
 STALENESS = (0, 1, 2, 4, 8, 16)
 SLOWED_FOR = (0.02, 0.08)  # seconds, uniform
@@ -59,21 +59,18 @@ def slow(training, pids):
 def train(arguments, staleness, directory):
     """The share of its time that a worker waited, the mean of both, and the examples a second."""
     wrapper = 'echo $$ >"$0/${SHOAL_NAME#worker }" && exec "$@"'
-    command = [arguments.shoal, "run", "--servers", "2", "--workers", "2", "--log-level", "warn", "--",
-               "sh", "-c", wrapper, directory, arguments.sparse_lr, "--train", arguments.train,
-               "--l1", "0.25", "--epochs", "10", "--evaluate-every", "10", "--staleness", str(staleness)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as training:
+    # Without memory they read the text in every pass, and have something to do beside waiting.
+    program = ("sh", "-c", wrapper, directory, arguments.sparse_lr, "--train", arguments.train,
+               "--l1", "0.25", "--epochs", "10", "--evaluate-every", "10", "--memory-mib", "0",
+               "--staleness", str(staleness))
+    with trainings.start(arguments.shoal, program) as training:
         pids = [None, None]
         while None in pids and training.poll() is None:
             pids = [pid_of(os.path.join(directory, str(i))) for i in range(2)]
             time.sleep(0.005)
         if None not in pids:
             slow(training, pids)
-        out, err = training.communicate()
-    if training.returncode != 0:
-        sys.exit(f"staleness.py: the training failed:\n{err}")
-    shares = [float(share) for share in re.findall(r"waited at \w+ +([0-9.]+) %", out)]
-    rate = int(re.search(r"examples/s +([0-9,]+)", out).group(1).replace(",", ""))
+        shares, rate = trainings.finish(training)
     return statistics.mean(shares), rate
 
 

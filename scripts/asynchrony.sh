@@ -1,0 +1,9 @@
+#!/bin/sh
+# What computing while bytes move, and keeping key lists, are worth: trains the demonstration's model in turn
+# as it is and without either. See docs/performance.md.
+#   scripts/asynchrony.sh [--runs N]
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/demo_data.sh
+"$python3" examples/sparse_lr/asynchrony.py build/release/server/cli/shoal \
+  build/release/examples/sparse_lr/sparse_lr demo-output/train.svm "$@"
