@@ -27,7 +27,7 @@ void worker_plan(benchmark::State& state, bool again) {
   const Geometry geometry(listed_spec(), kSlots);
   std::vector<std::uint32_t> ranks(kSlots);
   std::iota(ranks.begin(), ranks.end(), 0u);
-  KeyPlans plans(1, again ? std::size_t{64} << 20 : 0);
+  KeyPlans plans(1, again ? std::size_t{64} << 20 : 1);
   const auto keys = random_list(1, count);
   for (auto _ : state) plans.give(plans.take(keys, {TableId(1), geometry, ranks, true}));
   state.SetItemsProcessed(static_cast<std::int64_t>(count) * state.iterations());

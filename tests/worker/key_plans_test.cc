@@ -152,6 +152,32 @@ TEST_F(KeyPlansTest, WhatIsKeptIsBounded) {
   EXPECT_FALSE(known(plans, list(0, 500)));
 }
 
+TEST_F(KeyPlansTest, AThousandListsTakeTurns) {
+  constexpr std::uint64_t kLists = 1000;
+  KeyPlans plans(1, 64u << 20);
+  std::vector<std::vector<Key>> lists;
+  for (std::uint64_t seed = 0; seed < kLists; ++seed) lists.push_back(list(seed, 100));
+  for (int pass = 0; pass < 2; ++pass)
+    for (const auto& keys : lists) plans.give(take(plans, keys));
+  // Two whose hashes fall together remember one of the two.
+  EXPECT_GT(plans.kept(), kLists * 9 / 10);
+  const auto kept = plans.kept();
+  std::size_t found = 0;
+  for (const auto& keys : lists) found += known(plans, keys) ? 1 : 0;
+  EXPECT_EQ(found, kept);
+}
+
+TEST_F(KeyPlansTest, NothingIsKeptWithoutMemory) {
+  KeyPlans plans(1, 0);
+  const auto keys = list(7, 1000);
+  for (int i = 0; i < 4; ++i) {
+    auto plan = take(plans, keys);
+    EXPECT_TRUE(plan->signatures().empty());
+    plans.give(std::move(plan));
+  }
+  EXPECT_EQ(plans.kept(), 0u);
+}
+
 TEST_F(KeyPlansTest, ShortListsAreGroupedEachTime) {
   KeyPlans plans(256, 1u << 20);
   const auto keys = list(6, 255);

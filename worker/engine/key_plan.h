@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/base/ids.h"
+#include "core/base/list.h"
 #include "core/memory/dtype.h"
 #include "core/table/geometry.h"
 #include "core/table/key_signature.h"
@@ -75,6 +76,10 @@ class KeyPlan {
     bool again = false;  ///< The list had been seen before.
   };
   Origin origin;
+
+  // Where it is kept, for KeyPlans.
+  Link<KeyPlan> by_age;
+  KeyPlan* chained = nullptr;  ///< the next of the same bucket
 
   // Registered by the owner when needed, revoked here before the vectors move.
   Region keys_region, values_region;

@@ -1,6 +1,5 @@
 #include "worker/engine/key_plans.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace shoal {
@@ -9,21 +8,40 @@ bool KeyPlans::seen(const KeySignature& list) {
   return std::exchange(seen_[list.low % kSeen], list) == list;
 }
 
+KeyPlans::~KeyPlans() {
+  while (!kept_.empty()) take_oldest();
+}
+
+std::unique_ptr<KeyPlan> KeyPlans::take_out(KeyPlan*& place) {
+  std::unique_ptr<KeyPlan> plan(place);
+  place = std::exchange(plan->chained, nullptr);
+  kept_.erase(plan.get());
+  kept_bytes_ -= plan->memory_bytes();
+  return plan;
+}
+
+std::unique_ptr<KeyPlan> KeyPlans::take_kept(const KeyPlan::Origin& origin, bool fold) {
+  for (auto* place = &bucket_of(origin); *place != nullptr; place = &(*place)->chained) {
+    const auto& plan = **place;
+    if (plan.origin.list == origin.list && plan.origin.keys == origin.keys &&
+        plan.origin.table == origin.table && plan.serves(fold))
+      return take_out(*place);
+  }
+  return nullptr;
+}
+
+std::unique_ptr<KeyPlan> KeyPlans::take_oldest() {
+  auto* place = &bucket_of(kept_.front()->origin);
+  while (*place != kept_.front()) place = &(*place)->chained;
+  return take_out(*place);
+}
+
 std::unique_ptr<KeyPlan> KeyPlans::take(std::span<const Key> keys, const Asked& asked) {
   const bool known = bytes_max_ != 0 && keys.size() >= keys_min_;
   KeyPlan::Origin origin{known ? signature_of(keys) : KeySignature{}, keys.size(), asked.table,
                          routes_, false};
   if (known) {
-    const auto at = std::find_if(kept_.rbegin(), kept_.rend(), [&](const auto& plan) {
-      return plan->origin.list == origin.list && plan->origin.keys == origin.keys &&
-             plan->origin.table == origin.table && plan->serves(asked.fold);
-    });
-    if (at != kept_.rend()) {
-      auto plan = std::move(*at);
-      kept_.erase(std::next(at).base());
-      kept_bytes_ -= plan->memory_bytes();
-      return plan;
-    }
+    if (auto plan = take_kept(origin, asked.fold)) return plan;
     origin.again = seen(origin.list);
   }
   auto plan = spares_.empty() ? std::make_unique<KeyPlan>() : std::move(spares_.back());
@@ -38,16 +56,12 @@ void KeyPlans::give(std::unique_ptr<KeyPlan> plan) {
   const auto bytes = plan->memory_bytes();
   if (!plan->origin.again || plan->origin.routes != routes_ || bytes > bytes_max_)
     return spare(std::move(plan));
-  while (kept_.size() == kKeptMax || kept_bytes_ + bytes > bytes_max_) drop_oldest();
+  while (kept_.size() == kKeptMax || kept_bytes_ + bytes > bytes_max_) spare(take_oldest());
   kept_bytes_ += bytes;
-  kept_.push_back(std::move(plan));
-}
-
-void KeyPlans::drop_oldest() {
-  auto plan = std::move(kept_.front());
-  kept_.erase(kept_.begin());
-  kept_bytes_ -= plan->memory_bytes();
-  spare(std::move(plan));
+  auto& bucket = bucket_of(plan->origin);
+  plan->chained = bucket;
+  bucket = plan.release();
+  kept_.push_back(bucket);
 }
 
 void KeyPlans::spare(std::unique_ptr<KeyPlan> plan) {
@@ -59,7 +73,7 @@ void KeyPlans::spare(std::unique_ptr<KeyPlan> plan) {
 
 void KeyPlans::forget() {
   ++routes_;
-  while (!kept_.empty()) drop_oldest();
+  while (!kept_.empty()) spare(take_oldest());
 }
 
 }  // namespace shoal

@@ -16,15 +16,17 @@ namespace shoal {
 /// is still in cache. Belongs to one loop. See docs/design/worker.md.
 class KeyPlans {
  public:
-  static constexpr std::size_t kKeptMax = 256;
+  static constexpr std::size_t kKeptMax = 8192;
 
   /// Keeps plans of lists of at least `keys_min` keys, and of at most `bytes_max` bytes together,
   /// besides those in use; 0: none. Also the memory of a few others, for the next.
   KeyPlans(std::size_t keys_min, std::size_t bytes_max)
-      : keys_min_(keys_min), bytes_max_(bytes_max), seen_(kSeen) {
-    kept_.reserve(kKeptMax);
+      : keys_min_(keys_min), bytes_max_(bytes_max), buckets_(kBuckets), seen_(kSeen) {
     spares_.reserve(kSparesMax);
   }
+  ~KeyPlans();
+  KeyPlans(const KeyPlans&) = delete;
+  KeyPlans& operator=(const KeyPlans&) = delete;
 
   struct Asked {
     TableId table;
@@ -44,17 +46,26 @@ class KeyPlans {
   std::size_t kept_bytes() const { return kept_bytes_; }
 
  private:
-  static constexpr std::size_t kSeen = 4096;
+  static constexpr std::size_t kSeen = 2 * kKeptMax;
+  static constexpr std::size_t kBuckets = kKeptMax;
   static constexpr std::size_t kSparesMax = 4;
   static constexpr std::size_t kSparesBytesMax = std::size_t{256} << 20;
 
   bool seen(const KeySignature& list);
-  void drop_oldest();
+  KeyPlan*& bucket_of(const KeyPlan::Origin& origin) {
+    return buckets_[origin.list.low % kBuckets];
+  }
+  /// Takes out the one that was given back last of those that fit; null: none does.
+  std::unique_ptr<KeyPlan> take_kept(const KeyPlan::Origin& origin, bool fold);
+  /// `place`: where its bucket's chain holds it.
+  std::unique_ptr<KeyPlan> take_out(KeyPlan*& place);
+  std::unique_ptr<KeyPlan> take_oldest();
   void spare(std::unique_ptr<KeyPlan> plan);
 
   std::size_t keys_min_;
   std::size_t bytes_max_;
-  std::vector<std::unique_ptr<KeyPlan>> kept_;    ///< least recently used first
+  List<KeyPlan, &KeyPlan::by_age> kept_;          ///< owned; least recently used first
+  std::vector<KeyPlan*> buckets_;                 ///< the kept ones, by their lists
   std::vector<std::unique_ptr<KeyPlan>> spares_;  ///< memory to use again; warmest last
   std::size_t kept_bytes_ = 0;
   std::vector<KeySignature> seen_;  ///< by the low bits; a newer list takes an older one's place
