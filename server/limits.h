@@ -47,13 +47,14 @@ struct ServerLimits {
   /// So many while they are small: the parts of a step's push to a server come with one system
   /// call.
   std::uint32_t small_reads_per_peer = 64;
-  std::size_t small_reads_bytes = std::size_t{256} << 10;  ///< that they may have together
-  std::uint32_t pins_per_peer = 32;                        ///< WRITEs to one worker at a time
+  /// While all of them together have less, without the keys of small pulls.
+  std::size_t small_reads_bytes = std::size_t{256} << 10;
+  std::uint32_t pins_per_peer = 32;  ///< WRITEs to one worker at a time
   std::uint32_t credits = 64;        ///< requests of one peer that may be unanswered and not parked
   std::uint32_t parked_quota = 256;  ///< parked requests of one peer
   std::uint32_t peers_max = kNodesMax;
   /// Of the loop: between two of these the transport is polled again, so that a small request waits
-  /// for no more than a part's apply.
+  /// for no more than a turn's work (TurnWork).
   std::uint32_t events_per_turn = 32;
 
   /// While others wait for the memory that it holds (a copy, gathered rows, landing memory): a peer

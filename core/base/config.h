@@ -49,8 +49,7 @@ struct Config {
   Duration spin = std::chrono::microseconds(50);  ///< of polling before a sleep; 0 to 1 s
   std::uint32_t operations_max = 4096;            ///< unfinished at a time; 1 to 2^20
   std::size_t eager_bytes_max = 16u << 10;        ///< that travel inside a message; at most 64 KiB
-  std::size_t worker_list_bytes = std::size_t{256}
-                                  << 20;  ///< for key lists that repeat; 0: none, to 1 TiB
+  std::size_t worker_list_bytes = 256u << 20;     ///< for key lists that repeat; 0 to 1 TiB
 
   // Servers.
   std::uint32_t credits = 64;                        ///< unanswered requests of a worker; 2 to 4096

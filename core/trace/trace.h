@@ -20,7 +20,7 @@
 namespace shoal {
 
 /// Writes what the operations of one node, a worker or a server, live through into a file that
-/// Perfetto and Chrome show: the option `trace`. Who records does a few stores into a bounded
+/// Perfetto shows: the option `trace`. Who records does a few stores into a bounded
 /// queue, without a lock, an allocation or a system call; a thread of the lowest priority writes
 /// them out. Where the queue is full, records are dropped, counted, and marked in the file. A file
 /// whose process died lacks its last bracket, which readers do without. See docs/tuning.md.

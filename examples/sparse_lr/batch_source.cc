@@ -10,26 +10,26 @@ std::size_t Batch::memory_bytes() const {
 }
 
 Result<const Batch*> BatchSource::next() {
-  if (kept_) {
-    const auto at = next_;
-    if (at == batches_.size()) return static_cast<const Batch*>(nullptr);
-    ++next_;
-    return static_cast<const Batch*>(batches_[at].get());
-  }
+  const Batch* none = nullptr;
+  if (kept_) return next_ == batches_.size() ? none : batches_[next_++].get();
   SHOAL_TRY(reader_.read(read_, options_.rows_max, options_.entries_max));
   if (read_.empty()) {
     kept_ = fit_;
     next_ = batches_.size();
-    return static_cast<const Batch*>(nullptr);
+    return none;
   }
   auto& batch = place();
   fill(batch);
   bytes_ += batch.memory_bytes();
-  if (fit_ && bytes_ > options_.memory_bytes) {
-    fit_ = false;
-    while (batches_.size() > options_.lent) batches_.pop_front();
-  }
-  return static_cast<const Batch*>(&batch);
+  if (fit_ && bytes_ > options_.memory_bytes) give_up();
+  const Batch* made = &batch;
+  return made;
+}
+
+/// They do not fit: the others of the pass go, those that are lent stay.
+void BatchSource::give_up() {
+  fit_ = false;
+  while (batches_.size() > options_.lent) batches_.pop_front();
 }
 
 /// A new one while they are to be kept, else the one that is lent no more.
@@ -47,9 +47,15 @@ void BatchSource::fill(Batch& batch) {
   compactor_.compact(read_.keys);
   const auto keys = compactor_.keys();
   const auto columns = compactor_.columns();
-  batch.labels = read_.labels;
-  batch.row_ends = read_.row_ends;
-  batch.values = read_.values;
+  if (fit_) {  // Not a byte more than it needs.
+    batch.labels = read_.labels;
+    batch.row_ends = read_.row_ends;
+    batch.values = read_.values;
+  } else {
+    batch.labels.swap(read_.labels);
+    batch.row_ends.swap(read_.row_ends);
+    batch.values.swap(read_.values);
+  }
   batch.columns.assign(columns.begin(), columns.end());
   batch.keys.assign(keys.begin(), keys.end());
 }
@@ -57,10 +63,7 @@ void BatchSource::fill(Batch& batch) {
 Status BatchSource::rewind() {
   next_ = 0;
   if (kept_) return {};
-  if (fit_ && !batches_.empty()) {  // A pass broken off is no pass; what is lent of it stays.
-    fit_ = false;
-    while (batches_.size() > options_.lent) batches_.pop_front();
-  }
+  if (!batches_.empty()) give_up();  // The pass was broken off, or did not fit.
   return reader_.rewind();
 }
 

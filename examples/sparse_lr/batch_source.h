@@ -52,6 +52,7 @@ class BatchSource {
   /// Makes `batch` from what was read.
   void fill(Batch& batch);
   Batch& place();
+  void give_up();
 
   LibsvmReader reader_;
   Options options_;
@@ -61,7 +62,7 @@ class BatchSource {
   std::size_t bytes_ = 0;                       ///< of them, while they are to be kept
   bool fit_ = true;
   bool kept_ = false;
-  std::size_t next_ = 0;  ///< in memory
+  std::size_t next_ = 0;  ///< of batches_, once they are kept
 };
 
 }  // namespace shoal::sparse_lr

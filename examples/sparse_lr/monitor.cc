@@ -6,7 +6,7 @@
 namespace shoal::sparse_lr {
 namespace {
 
-// Of a batch of a look.
+// How the files are cut for a look.
 constexpr std::size_t kLookRows = 4096;
 constexpr std::size_t kLookEntries = std::size_t{1} << 20;
 

@@ -18,6 +18,15 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
+/// What the environment sets for Shoal's side.
+nlohmann::ordered_json tried_settings() {
+  auto settings = nlohmann::ordered_json::object();
+  if (const auto config = Config::from_env(); config.ok())
+    for (const auto& option : config->show())
+      if (config->origins.contains(option.name)) settings[option.name] = option.value;
+  return settings;
+}
+
 std::string verdict_of(const Outcome& outcome) {
   if (outcome.row->goal.of == Goal::Of::none) return "";
   return outcome.met() ? "met" : "NOT MET";
@@ -89,6 +98,7 @@ std::string json_of(const std::vector<Outcome>& outcomes, const std::string& com
   Json all = {{"host", host_description()},
               {"load_average", system_load().average},  // at the end
               {"commit", commit},
+              {"settings", tried_settings()},
               {"results", Json::array()}};
   for (const auto& outcome : outcomes) {
     Json result = {{"name", outcome.row->name},

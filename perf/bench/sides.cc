@@ -24,11 +24,18 @@ std::unique_ptr<CoreSeat> seat_if(bool wanted, Seat seat) {
   return wanted ? std::make_unique<CoreSeat>(seat) : nullptr;
 }
 
+/// What the environment sets, so that settings can be tried; not what would tie the runs together.
+Result<Config> tried_config() {
+  SHOAL_ASSIGN(auto config, Config::from_env());
+  config.name = config.trace = config.state_dir = {};
+  return config;
+}
+
 /// Scheduler and server, until the parent has heard enough.
 Status serve_cluster(const ClusterSetup& setup, Channel& parent) {
   const auto seat = seat_if(apart(setup), Seat::answers);
   LocalCluster::Options options;
-  SHOAL_ASSIGN(options.config, Config::from_env());  // So that settings can be tried.
+  SHOAL_ASSIGN(options.config, tried_config());
   options.workers = setup.workers;
   options.config.spin = spin_of(setup.wait);
   SHOAL_ASSIGN(const auto cluster, LocalCluster::start(std::move(options)));
@@ -62,7 +69,7 @@ Result<std::vector<double>> run_watched(const ClusterSetup& setup, const Effort&
   SHOAL_ASSIGN(auto servers, Child::start("servers", [&](Channel& parent) {
                  return serve_cluster(setup, parent);
                }));
-  SHOAL_ASSIGN(auto config, Config::from_env());
+  SHOAL_ASSIGN(auto config, tried_config());
   SHOAL_ASSIGN(config.scheduler, servers.receive());
   SHOAL_ASSIGN(config.token_file, servers.receive());
   std::vector<Child> workers;

@@ -21,6 +21,14 @@ void KeyLists::resolve(Kept& list, SlotState& slot, std::span<const Key> keys) {
   bytes_ += list.bytes();
 }
 
+bool KeyLists::touch(SlotState& slot, const KeySignature& signature) {
+  const auto at = lists_.find({&slot, signature});
+  if (at == lists_.end()) return false;
+  by_use_.erase(at->second.get());
+  by_use_.push_back(at->second.get());
+  return true;
+}
+
 KeyLists::Rows KeyLists::find(SlotState& slot, const KeySignature& signature, std::uint64_t count) {
   const auto at = lists_.find({&slot, signature});
   if (at == lists_.end()) return {};

@@ -39,10 +39,9 @@ class KeyLists {
   };
   /// The list of `count` keys, valid until the next call; nothing if it is not here.
   Rows find(SlotState& slot, const KeySignature& signature, std::uint64_t count);
-  /// Whether there is such a list, of however many keys.
-  bool has(SlotState& slot, const KeySignature& signature) const {
-    return lists_.contains({&slot, signature});
-  }
+  /// Whether there is such a list, of however many keys. It counts as a use: a part that is READ
+  /// without its keys finds them when it has come.
+  bool touch(SlotState& slot, const KeySignature& signature);
   /// Keeps a list whose keys belong to `slot`, unless the signature is another list's.
   void put(SlotState& slot, const KeySignature& signature, std::span<const Key> keys);
   /// The slot goes.

@@ -118,10 +118,12 @@ bool Pulls::gather_next(TurnWork& work) {
     parts_.give(part);
     --op.in_flight;
     if (op.in_flight != 0) return true;
-    if (op.ended != Errc::ok || peer.gone)
+    if (op.ended != Errc::ok || peer.gone) {
       end(op, op.ended);
-    else if (op.run == op.runs.size())
+    } else if (op.run == op.runs.size()) {
+      work.add_bytes(op.keys_bytes);  // its answer is made now
       keys_fetched(op);
+    }
     return true;
   }
   if (op.ended == Errc::ok && !peer.gone) {

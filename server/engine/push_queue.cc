@@ -114,7 +114,7 @@ void Pushes::advance(SlotState& slot) {
     if (auto& source = slot.sources()[m]; source.front != nullptr) advance(slot, source);
 }
 
-/// Applies what is next and here; of READ bytes one part, so that messages are served in between.
+/// Applies what is next and here; of READ bytes one part: apply_landed counts them.
 void Pushes::advance(SlotState& slot, PushSource& source) {
   bool applied_landed = false;
   while (auto* part = source.front) {

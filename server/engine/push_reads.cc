@@ -100,7 +100,7 @@ bool Pushes::post_reads(Part& part) {
   auto& peer = *op.peer;
   const auto piece = piece_of(*part.slot, op, op.runs[part.run], part.index);
   const bool listed_here = !op.signatures.empty() && !part.needs_keys &&
-                           plane_.lists.has(*part.slot, op.signatures[part.number]);
+                           plane_.lists.touch(*part.slot, op.signatures[part.number]);
   part.key_bytes = listed_here ? 0 : piece.key_bytes;
   part.buffer_bytes = part.key_bytes + piece.value_bytes;
   part.buffer = plane_.landing.take(peer, part.buffer_bytes);

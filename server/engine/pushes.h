@@ -26,7 +26,7 @@ class Pushes {
 
   /// One of a part's READs has ended.
   void read_done(std::uint64_t part_index, Errc status);
-  /// Applies one part whose bytes have landed. True: there was one.
+  /// Applies parts whose bytes have landed, a turn's work of them. True: there were some.
   bool apply_landed();
   /// Posts READs, one for each peer in turn, while there is room to land. True: posted something.
   bool start_reads();

@@ -4,8 +4,9 @@
 
 namespace shoal {
 
-/// How much of its long work a server has done in a turn: messages are served in between, so a turn
-/// takes one large part, or so many small ones that their system calls are shared.
+/// How much long work of one kind (applying what was READ, gathering, sending) a server has done in
+/// a turn: messages are served in between, so a turn takes one large part of each, or so many small
+/// ones that their system calls are shared.
 class TurnWork {
  public:
   /// Rows that were gathered or applied: 256 KiB take some 25 us where they are dense.

@@ -80,6 +80,11 @@ TEST_F(ConfigTest, WrongValuesSayWhatWasExpected) {
                                               {"landing_bytes", "4KiB", "expected 6MiB to"},
                                               {"landing_bytes", "-1", "size in bytes"},
                                               {"landing_bytes", "99999999999GiB", "size in bytes"},
+                                              {"worker_list_bytes", "2048GiB", "0 to 1024GiB"},
+                                              {"server_list_bytes", "1.5GiB", "size in bytes"},
+                                              {"bulk_turn_bytes", "4095", "4KiB to 16MiB"},
+                                              {"bulk_turn_bytes", "3KiB", "4KiB to 16MiB"},
+                                              {"bulk_turn_bytes", "17MiB", "4KiB to 16MiB"},
                                               {"name", "two\nlines", "control characters"},
                                               {"progress", "gpu", "thread or caller"},
                                               {"spin", "99999999999999h", "unit"}}) {

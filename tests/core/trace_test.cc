@@ -183,16 +183,6 @@ TEST_F(TraceTest, ProcessAndThreadsHaveNames) {
   EXPECT_EQ(named(events, "thread_name")[0].at("tid"), named(events, "push")[0].at("tid"));
 }
 
-TEST_F(TraceTest, ANodeThatHasNotJoinedIsNotNamed) {
-  auto trace = open({1024, std::chrono::milliseconds(1)});
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // The thread has nothing to tell.
-  trace->joined(NodeId(12));
-  trace->record(life());
-  const auto events = events_of(std::move(trace));
-  ASSERT_EQ(named(events, "process_name").size(), 1u);
-  EXPECT_EQ(named(events, "process_name")[0].at("pid"), 12);
-}
-
 TEST_F(TraceTest, ToRecordAllocatesNothing) {
   auto trace = open();
   trace->record(life());

@@ -116,6 +116,26 @@ TEST(BatchSource, APassBrokenOffIsNotTakenForAWhole) {
   }
 }
 
+TEST(BatchSource, ABatchEndsByItsEntriesToo) {
+  const ScratchFiles files;
+  auto reader = LibsvmReader::open(files.write("train.svm", lines()), {.classes = {-1, 1}});
+  ASSERT_TRUE(reader.ok());
+  BatchSource source(std::move(reader).value(), {.rows_max = kRows, .entries_max = 4});
+  for (int passes = 0; passes < 2; ++passes) {
+    EXPECT_EQ(pass(source).size(), kExamples / 2) << "two entries an example";
+    ASSERT_TRUE(source.rewind().ok());
+  }
+}
+
+TEST(BatchSource, AnEmptyShareHasNoBatches) {
+  const ScratchFiles files;
+  auto source = open(files.write("train.svm", "# nothing\n"), SIZE_MAX);
+  for (int passes = 0; passes < 3; ++passes) {
+    EXPECT_TRUE(pass(source).empty());
+    ASSERT_TRUE(source.rewind().ok());
+  }
+}
+
 TEST(BatchSource, ErrorsOfTheFileAreTold) {
   const ScratchFiles files;
   const auto path = files.write("train.svm", "+1 1:1\n-1 1:x\n");

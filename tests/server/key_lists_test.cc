@@ -65,6 +65,44 @@ TEST_F(KeyListsTest, PositionsOutliveTheGrowthOfTheSlot) {
   EXPECT_EQ(pull(kept), std::vector<float>(keys.size(), 3));
 }
 
+/// Adagrad is not linear: a row that is named twice has to get the sum, once.
+TEST_F(KeyListsTest, ARowThatIsNamedTwiceIsKnownToBe) {
+  auto spec = sparse_spec();
+  spec.update = Adagrad{};
+  const auto adagrad = fixture.rules(spec, 1);
+  const auto make = [&] {
+    return SlotState::create(adagrad, SlotIndex(0), {}, fixture.context()).value();
+  };
+  const std::vector<float> values(100, 1);
+  for (const bool twice : {false, true}) {
+    auto keys = list(1);
+    if (twice) keys[70] = keys[20];
+    const auto signature = signature_of(keys);
+    PartRows by_key;
+    by_key.listed = true;
+    by_key.keys = keys;
+    const auto one = make(), other = make();
+    KeyLists lists(1u << 20);
+    lists.put(*one, signature, keys);
+    EXPECT_FALSE(lists.find(*one, signature, keys.size()).distinct) << "there are no rows yet";
+    ASSERT_EQ(one->apply(0, {}, {}, by_key, bytes_of(values)), Outcome::applied);
+    const auto kept = lists.find(*one, signature, keys.size());
+    EXPECT_EQ(kept.distinct, !twice);
+
+    PartRows by_list;
+    by_list.listed = true;
+    by_list.positions = kept.positions;
+    by_list.distinct = kept.distinct;
+    ASSERT_EQ(one->apply(0, {}, {}, by_list, bytes_of(values)), Outcome::applied);
+    for (int i = 0; i < 2; ++i)
+      ASSERT_EQ(other->apply(0, {}, {}, by_key, bytes_of(values)), Outcome::applied);
+    std::vector<float> got(100), expected(100);
+    EXPECT_EQ(one->gather(by_key, bytes_of(got)), Outcome::applied);
+    EXPECT_EQ(other->gather(by_key, bytes_of(expected)), Outcome::applied);
+    EXPECT_EQ(got, expected) << (twice ? "a row twice" : "each row once");
+  }
+}
+
 TEST_F(KeyListsTest, KeysWithoutRowsAreLookedUpAgainOnceTheSlotHasGrown) {
   KeyLists lists(1u << 20);
   const auto keys = list(1);

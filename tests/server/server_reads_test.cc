@@ -95,13 +95,39 @@ TEST_F(ServerReads, PushesFollowWhenThePullsKeysHaveEnded) {
   }
 }
 
+TEST_F(ServerReads, SmallPartsAreReadManyAtATimeAndLargeOnesAFew) {
+  constexpr std::size_t kPart = 100 * (sizeof(Key) + sizeof(float));
+  for (const std::size_t bytes : {std::size_t{1} << 20, 3 * kPart}) {
+    auto limits = small_limits();
+    limits.reads_per_peer = 2;
+    limits.small_reads_per_peer = 6;
+    limits.small_reads_bytes = bytes;
+    std::fill(std::begin(lists_), std::end(lists_), List{});
+    std::fill(std::begin(q_), std::end(q_), 0);
+    start({sparse(Apply::on_arrival, unbounded)}, limits);
+    auto& a = *clients[0];
+    lend_lists(a, 100);
+    std::vector<RequestId> ids;
+    for (int i = 0; i < 12; ++i) ids.push_back(push_list(a, lists_[i % kSlots]));
+    std::uint64_t most = 0;  // under way at once
+    ASSERT_TRUE(until([&] {
+      const auto ended = server->metrics().bytes_in / kPart;
+      most = std::max(most, server->metrics().reads - ended);
+      return ended == ids.size();
+    }));
+    EXPECT_EQ(most, bytes == 3 * kPart ? 3u : 6u);
+    for (const auto id : ids) EXPECT_EQ(wait(a, id).status, Errc::ok);
+  }
+}
+
 TEST_F(ServerReads, EveryMixtureEnds) {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE(seed);
     Random random(seed);
     auto limits = small_limits();
-    limits.reads_per_peer = limits.small_reads_per_peer =
-        1 + static_cast<std::uint32_t>(random.below(3));
+    limits.reads_per_peer = 1 + static_cast<std::uint32_t>(random.below(3));
+    limits.small_reads_per_peer = 1 + static_cast<std::uint32_t>(random.below(12));
+    limits.small_reads_bytes = random.below(4) * 1000;
     std::fill(std::begin(lists_), std::end(lists_), List{});
     std::fill(std::begin(q_), std::end(q_), 0);
     // Lists are signed or not, and the server has room for all, some or none of them.

@@ -361,6 +361,55 @@ TEST_F(TcpTest, AHalfSentAnswerOfARevokedRegionTakesItsConnection) {
       << "bytes of its successor";
 }
 
+/// As long as the socket takes all that a turn has.
+TEST_F(TcpTest, ATurnEndsWithAFrame) {
+  const auto endpoint = connect();
+  Bytes source(8u << 20, std::byte{1}), target(source.size());
+  int refused = 0;
+  for (std::uint64_t round = 0; round < 24; ++round) {
+    auto region = b.transport().register_memory(host_view(std::span(source)), Access::read).value();
+    ASSERT_TRUE(
+        a.transport().read(endpoint, host_view(std::span(target)), region.remote(), round).ok());
+    for (std::uint64_t turn = 0; turn < round; ++turn) {
+      b.poll();
+      for (int i = 0; i < 4; ++i) a.poll();
+    }
+    region.revoke();
+    ASSERT_TRUE(until([&] { return a.find(Kind::read_done, round) != nullptr; }));
+    const auto status = a.find(Kind::read_done, round)->status;
+    if (status == Errc::peer_lost) break;
+    refused += status == Errc::revoked ? 1 : 0;
+  }
+  EXPECT_GT(refused, 1) << "of the reads that were under way, some keep their connection";
+}
+
+TEST_F(TcpTest, ConnectionsTakeTurns) {
+  constexpr std::size_t kConnections = 8;
+  constexpr std::uint64_t kPosted = 4;
+  const Bytes source(256u << 10, std::byte{1});
+  Bytes target(source.size());
+  const auto region =
+      b.transport().register_memory(host_view(std::span(target)), Access::write).value();
+  std::vector<EndpointId> endpoints;
+  for (std::size_t i = 0; i < kConnections; ++i) endpoints.push_back(connect());
+  std::vector<std::uint64_t> posted(kConnections), done(kConnections);
+  for (int turn = 0; turn < 400; ++turn) {
+    for (std::size_t i = 0; i < kConnections; ++i)
+      for (; posted[i] < done[i] + kPosted; ++posted[i])
+        ASSERT_TRUE(a.transport()
+                        .write(endpoints[i], host_view(std::span(source)), region.remote(), i)
+                        .ok());
+    a.seen.clear();
+    a.poll();
+    for (const auto& what : a.seen)
+      if (what.kind == Kind::write_done) ++done[what.context];
+    for (int i = 0; i < 8; ++i) b.poll();
+  }
+  const auto [least, most] = std::minmax_element(done.begin(), done.end());
+  EXPECT_GT(*least, *most / 4) << "of " << *most;
+  for (const auto endpoint : endpoints) a.transport().close(endpoint);
+}
+
 TEST_F(TcpTest, AnAnswerNotYetBegunIsRefusedInstead) {
   auto peer = raw_peer();
   Bytes memory(16u << 20, std::byte{1}), other(64, std::byte{2});

@@ -38,6 +38,7 @@ bool BulkSender::cut(const RegionTable& regions, std::size_t bytes) {
       answers_.pop_front();
   };
   if (!cut_.revalidate(regions, ended)) return false;
+  const auto payload_max = std::min(bytes, kSegmentBytesMax);
   // No more than one system call takes: what is cut is looked through before each.
   while (cut_.queued_bytes() < bytes && cut_.frames() < kIovecsMax) {
     if (posted_.empty() && answers_.empty()) break;
@@ -46,16 +47,16 @@ bool BulkSender::cut(const RegionTable& regions, std::size_t bytes) {
                                                   cut_.has_room(posted_.front().staged_bytes));
     if (!posted_fits && answers_.empty()) break;
     if (!answers_.empty() && (answers_turn_ || !posted_fits)) {
-      cut_answer(regions);
+      cut_answer(regions, payload_max);
     } else {
-      cut_posted();
+      cut_posted(payload_max);
     }
     answers_turn_ = !answers_turn_;
   }
   return true;
 }
 
-void BulkSender::cut_posted() {
+void BulkSender::cut_posted(std::size_t payload_max) {
   auto& op = posted_.front();
   if (op.is_frame) {
     const std::span<const std::byte> head(staged_.at(op.staged), op.staged_bytes);
@@ -65,7 +66,7 @@ void BulkSender::cut_posted() {
     return;
   }
   const auto& from = op.payload[0];
-  const auto bytes = std::min<std::uint64_t>(from.bytes - op.done, kSegmentBytesMax);
+  const auto bytes = std::min<std::uint64_t>(from.bytes - op.done, payload_max);
   const bool last = op.done + bytes == from.bytes;
   const BulkMeta meta{.region = op.to.region, .address = op.to.address + op.done, .bytes = bytes};
   cut_.push_bulk(FrameKind::bulk_write, meta, from.sub(op.done, bytes), {},
@@ -74,7 +75,7 @@ void BulkSender::cut_posted() {
   if (last) posted_.pop_front();
 }
 
-void BulkSender::cut_answer(const RegionTable& regions) {
+void BulkSender::cut_answer(const RegionTable& regions, std::size_t payload_max) {
   auto& answer = answers_.front();
   const auto& read = answer.read;
   const auto* memory = regions.find(read.region, read.address, read.bytes, Access::read);
@@ -83,7 +84,7 @@ void BulkSender::cut_answer(const RegionTable& regions) {
     answers_.pop_front();
     return;
   }
-  const auto bytes = std::min<std::uint64_t>(read.bytes - answer.done, kSegmentBytesMax);
+  const auto bytes = std::min<std::uint64_t>(read.bytes - answer.done, payload_max);
   const BulkMeta meta{.address = answer.done, .bytes = bytes, .op = read.op};
   cut_.push_bulk(FrameKind::bulk_data, meta, {memory + answer.done, bytes},
                  {read.region, read.address + answer.done, read.op}, {});

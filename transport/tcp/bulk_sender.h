@@ -29,8 +29,9 @@ class BulkSender {
   /// Answers a peer's bulk_read from the region as it is when its turn comes.
   void post_answer(const BulkMeta& read);
 
-  /// Prepares what the socket may take next, about so many bytes. False: a source was revoked when
-  /// its frame was half out, the connection has to be closed.
+  /// Prepares what the socket may take next: whole frames, up to the one that brings them to
+  /// `bytes`, none with a larger payload. False: a source was revoked when its frame was half out,
+  /// the connection has to be closed.
   bool cut(const RegionTable& regions, std::size_t bytes);
   std::size_t gather(std::span<iovec> iovecs, std::size_t bytes_max) {
     return cut_.gather(iovecs, bytes_max);
@@ -68,8 +69,8 @@ class BulkSender {
     std::uint64_t done = 0;
   };
 
-  void cut_posted();
-  void cut_answer(const RegionTable& regions);
+  void cut_posted(std::size_t payload_max);
+  void cut_answer(const RegionTable& regions, std::size_t payload_max);
 
   Ring<Posted> posted_;
   Ring<Answer> answers_;

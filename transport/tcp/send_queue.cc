@@ -19,9 +19,8 @@ std::size_t total(std::span<const ConstMemoryView> views) {
 /// staging ring become one entry.
 class Gatherer {
  public:
-  Gatherer(std::span<iovec> iovecs, std::size_t skip, std::size_t bytes_max)
-      : iovecs_(iovecs), skip_(skip), left_(bytes_max) {}
-  /// False: no entry is left, or enough is described.
+  Gatherer(std::span<iovec> iovecs, std::size_t skip) : iovecs_(iovecs), skip_(skip) {}
+  /// False: no entry is left.
   bool add(const std::byte* data, std::size_t bytes) {
     if (skip_ >= bytes) {
       skip_ -= bytes;
@@ -30,27 +29,26 @@ class Gatherer {
     data += skip_;
     bytes -= skip_;
     skip_ = 0;
-    const bool whole = bytes <= left_;
-    bytes = std::min(bytes, left_);
-    left_ -= bytes;
+    bytes_ += bytes;
     if (count_ > 0) {
       auto& last = iovecs_[count_ - 1];
       if (static_cast<const std::byte*>(last.iov_base) + last.iov_len == data) {
         last.iov_len += bytes;
-        return whole;
+        return true;
       }
     }
-    if (count_ == iovecs_.size() || bytes == 0) return false;
+    if (count_ == iovecs_.size()) return false;
     iovecs_[count_++] = {const_cast<std::byte*>(data), bytes};
-    return whole;
+    return true;
   }
   std::size_t count() const { return count_; }
+  std::size_t bytes() const { return bytes_; }
 
  private:
   std::span<iovec> iovecs_;
   std::size_t skip_;
   std::size_t count_ = 0;
-  std::size_t left_;
+  std::size_t bytes_ = 0;
 };
 
 }  // namespace
@@ -121,8 +119,8 @@ void SendQueue::push_bulk(FrameKind kind, const BulkMeta& meta, ConstMemoryView 
 }
 
 std::size_t SendQueue::gather(std::span<iovec> iovecs, std::size_t bytes_max) {
-  Gatherer out(iovecs, sent_, bytes_max);
-  for (std::size_t i = 0; i < frames_.size(); ++i) {
+  Gatherer out(iovecs, sent_);
+  for (std::size_t i = 0; i < frames_.size() && out.bytes() < bytes_max; ++i) {
     const auto& frame = frames_[i];
     if (!out.add(staged_.at(frame.staged), frame.staged_bytes)) break;
     for (std::size_t v = 0; v < frame.views; ++v)

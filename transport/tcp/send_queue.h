@@ -51,7 +51,8 @@ class SendQueue {
   void push_bulk(FrameKind kind, const BulkMeta& meta, ConstMemoryView payload,
                  const Source& source, const Completion& completion);
 
-  /// Describes what is to be sent next, at most `bytes_max`. Returns the count.
+  /// Describes what is to be sent next, up to the frame that brings it to `bytes_max`. Returns the
+  /// count.
   std::size_t gather(std::span<iovec> iovecs, std::size_t bytes_max);
   /// The socket took `bytes`; `done(completion)` for each frame that is out and wants it.
   template <class Done>

@@ -27,9 +27,10 @@ struct TcpOptions {
   /// SO_SNDBUF and SO_RCVBUF in bytes; 0 lets the kernel tune them, which suits every path tried.
   int send_buffer_bytes = 0;
   int receive_buffer_bytes = 0;
-  /// Bytes that one bulk socket may move, each way, before the messages are looked at again; 4 KiB
-  /// to 16 MiB. 512 KiB are some 100 us of copying. Smaller turns serve small operations sooner
-  /// while large ones are under way, and cost those throughput: see docs/tuning.md.
+  /// Bytes that one bulk socket moves, each way, before the messages are looked at again, up to the
+  /// end of a frame (of 256 KiB, or of this if it is less); 4 KiB to 16 MiB. 512 KiB are some 100
+  /// us of copying. Smaller turns serve small operations sooner while large ones are under way, and
+  /// cost those throughput: see docs/tuning.md.
   std::size_t bulk_turn_bytes = 512u << 10;
   /// A peer whose kernel acknowledges nothing for this long is lost (TCP_USER_TIMEOUT, RFC 5482).
   Duration user_timeout = std::chrono::seconds(30);

@@ -132,8 +132,8 @@ void TcpTransport::report_completed(Out& out) {
 
 // --- Sending -------------------------------------------------------------------------------------
 
-// Messages of all first. Then a bounded number of bulk lanes; the others keep their place in the
-// list for the next turn.
+// Messages of all first. Then a bounded number of bulk lanes: who had a turn gets the next one
+// after those who had none.
 void TcpTransport::flush_dirty() {
   if (dirty_.empty()) return;
   for (const auto id : dirty_)
@@ -141,6 +141,7 @@ void TcpTransport::flush_dirty() {
   scratch_.clear();
   scratch_.swap(dirty_);
   int bulk_turns = 0;
+  std::size_t had_turns = 0;  // of dirty_
   for (const auto id : scratch_) {
     auto* endpoint = find(id);
     if (endpoint == nullptr) continue;
@@ -153,7 +154,10 @@ void TcpTransport::flush_dirty() {
     const bool bulk_left = !endpoint->bulk_out.empty() && !endpoint->bulk_blocked;
     const bool messages_left = !endpoint->out.empty() && !endpoint->message_blocked;
     if (bulk_left || messages_left) mark_dirty(*endpoint);
+    if (bulk_turns <= kBulkSocketsPerTurn) had_turns = dirty_.size();
   }
+  std::rotate(dirty_.begin(), dirty_.begin() + static_cast<std::ptrdiff_t>(had_turns),
+              dirty_.end());
 }
 
 void TcpTransport::flush_messages(Endpoint& endpoint) {
@@ -176,10 +180,11 @@ void TcpTransport::flush_messages(Endpoint& endpoint) {
 void TcpTransport::flush_bulk(Endpoint& endpoint) {
   if (endpoint.failing != Errc::ok) return;
   std::array<iovec, kIovecsMax> iovecs;
-  for (std::size_t moved = 0; moved < options_.bulk_turn_bytes;) {
-    const auto at_most = options_.bulk_turn_bytes + kAheadBytes;  // Frames' heads come on top.
-    if (!endpoint.bulk_out.cut(regions_, at_most)) return fail(endpoint, Errc::revoked);
-    const auto count = endpoint.bulk_out.gather(iovecs, at_most);
+  // A turn ends with a frame, so that a revoke finds none half out as long as the socket has room.
+  const auto turn = options_.bulk_turn_bytes;
+  for (std::size_t moved = 0; moved < turn;) {
+    if (!endpoint.bulk_out.cut(regions_, turn)) return fail(endpoint, Errc::revoked);
+    const auto count = endpoint.bulk_out.gather(iovecs, turn);
     if (count == 0) return;
     const auto described = std::span(iovecs).first(count);
     const auto wanted = bytes_of(described);
@@ -391,11 +396,12 @@ void TcpTransport::receive_bulk(Endpoint& endpoint, Out& out) {
   if (endpoint.failing != Errc::ok) return;
   if (auto status = endpoint.bulk_in.begin_turn(turn_); !status.ok())
     return finish(endpoint, status.error().code);
-  for (std::size_t moved = 0; moved < options_.bulk_turn_bytes;) {
+  const auto turn = options_.bulk_turn_bytes;
+  for (std::size_t moved = 0; moved < turn;) {
     std::array<iovec, 2> iovecs;
     const auto count = endpoint.bulk_in.prepare(iovecs);
     if (count == 0) break;
-    const auto described = cut_to(std::span(iovecs).first(count), options_.bulk_turn_bytes);
+    const auto described = cut_to(std::span(iovecs).first(count), turn - moved);
     const auto n = receive_some(endpoint.bulk.get(), described);
     if (n < 0 && would_block(errno)) break;
     if (n <= 0) {

@@ -45,8 +45,7 @@ class Engine final : public Pollable {
     std::size_t eager_bytes_max = 16u << 10;   ///< pushes up to this ride in the message
     std::size_t answer_bytes_max = 16u << 10;  ///< pulls up to this ride in the answer
     std::size_t plan_keys_min = 256;  ///< shorter lists are grouped as fast as they are looked up
-    std::size_t plan_bytes_max = std::size_t{256}
-                                 << 20;  ///< of key lists that were used twice; 0: none
+    std::size_t plan_bytes_max = 256u << 20;  ///< of key lists that were used twice; 0: none
     Duration silence = std::chrono::seconds(10);
     Duration connect_timeout = std::chrono::seconds(5);  ///< of one try, to whomever
     std::string token_source = "token_file";             ///< as in SchedulerLink::Options

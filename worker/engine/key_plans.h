@@ -19,7 +19,7 @@ class KeyPlans {
   static constexpr std::size_t kKeptMax = 8192;
 
   /// Keeps plans of lists of at least `keys_min` keys, and of at most `bytes_max` bytes together,
-  /// besides those in use; 0: none. Also the memory of a few others, for the next.
+  /// besides those in use; 0: none. Also up to kSparesBytesMax of others' memory, for the next.
   KeyPlans(std::size_t keys_min, std::size_t bytes_max)
       : keys_min_(keys_min), bytes_max_(bytes_max), buckets_(kBuckets), seen_(kSeen) {
     spares_.reserve(kSparesMax);
@@ -49,7 +49,7 @@ class KeyPlans {
   static constexpr std::size_t kSeen = 2 * kKeptMax;
   static constexpr std::size_t kBuckets = kKeptMax;
   static constexpr std::size_t kSparesMax = 4;
-  static constexpr std::size_t kSparesBytesMax = std::size_t{256} << 20;
+  static constexpr std::size_t kSparesBytesMax = std::size_t{64} << 20;
 
   bool seen(const KeySignature& list);
   KeyPlan*& bucket_of(const KeyPlan::Origin& origin) {
