@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <memory>
+#include <string_view>
 
 #include "core/base/output_path.h"
 #include "perf/report.h"
@@ -121,6 +122,17 @@ Result<int> run_gnuplot(std::FILE* input, std::FILE* complaints) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+bool is_whole_png(const std::string& path) {
+  using namespace std::string_view_literals;
+  constexpr auto kEnd = "IEND\xae\x42\x60\x82"sv;
+  const File file(std::fopen(path.c_str(), "rb"));
+  std::array<char, kEnd.size()> last{};
+  return file != nullptr &&
+         std::fseek(file.get(), -static_cast<long>(last.size()), SEEK_END) == 0 &&
+         std::fread(last.data(), 1, last.size(), file.get()) == last.size() &&
+         std::string_view(last.data(), last.size()) == kEnd;
+}
+
 }  // namespace
 
 std::string plot_script(const Settings& settings, const std::vector<Line>& lines,
@@ -160,6 +172,10 @@ Status draw(const std::string& script, const std::string& png_path) {
     return Error{Errc::io, "cannot write a temporary file for gnuplot's script", errno};
   std::rewind(input.get());
   SHOAL_ASSIGN(const int code, run_gnuplot(input.get(), complaints.get()));
+  if (code == 0 && !script.empty() && !is_whole_png(png_path)) {
+    std::remove(png_path.c_str());  // gnuplot does not look at what its writing came to
+    return Error{Errc::io, png_path + " could not be written whole: is the disk full?"};
+  }
   if (code == 0) return {};
   return Error{Errc::io, fmt::format("gnuplot could not draw {}: {}", png_path,
                                      complaint_in(complaints.get()))};

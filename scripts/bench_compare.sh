@@ -19,6 +19,10 @@ if [ "${1:-}" = --rounds ]; then
 fi
 case $rounds in '' | *[!0-9]* | 0) usage ;; esac
 
+command -v git >/dev/null || {
+  echo "bench_compare.sh: git is needed, to build two commits: apt-get install git" >&2
+  exit 1
+}
 scripts/packages.sh build
 work=$(mktemp -d)
 cleanup() {

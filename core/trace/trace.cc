@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <fstream>
 #include <system_error>
 #include <utility>
@@ -53,10 +54,17 @@ Error cannot_write(const std::string& file, const std::string& path, int error) 
           error};
 }
 
+/// Its files would lie beside it, under its name.
+bool is_directory(const std::string& file) {
+  std::error_code unknown;
+  return std::filesystem::is_directory(file, unknown);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Trace>> Trace::open(const std::string& file, std::string_view who,
                                            const Clock& clock, Options options) {
+  if (is_directory(file)) return cannot_write(file, file, EISDIR);
   for (int number = 1; number <= kFilesMax; ++number) {
     auto path = file_name(file, who, number);
     const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -79,6 +87,7 @@ Result<std::unique_ptr<Trace>> Trace::open(const std::string& file, std::string_
 }
 
 Status Trace::check(const std::string& file) {
+  if (is_directory(file)) return cannot_write(file, file, EISDIR);
   const auto path = file_name(file, "check", 1);
   if (const auto can = check_output(path); !can.ok())
     return cannot_write(file, path, can.error().native);

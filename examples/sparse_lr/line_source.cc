@@ -18,8 +18,13 @@ constexpr std::uint64_t kEndOfFile = std::numeric_limits<std::uint64_t>::max();
 /// What the file says of itself before it is read.
 struct FileFacts {
   std::uint64_t bytes = 0;
+  std::int64_t modified_ns = 0;
   bool packed = false;
 };
+
+std::int64_t modified_ns_of(const struct stat& status) {
+  return std::int64_t{status.st_mtim.tv_sec} * 1'000'000'000 + status.st_mtim.tv_nsec;
+}
 
 Result<FileFacts> examine(int descriptor, const std::string& path) {
   struct stat status {};
@@ -31,7 +36,7 @@ Result<FileFacts> examine(int descriptor, const std::string& path) {
   unsigned char magic[2] = {};
   const auto got = ::pread(descriptor, magic, sizeof magic, 0);
   if (got < 0) return Error{Errc::io, "cannot read " + path, errno};
-  return FileFacts{static_cast<std::uint64_t>(status.st_size),
+  return FileFacts{static_cast<std::uint64_t>(status.st_size), modified_ns_of(status),
                    got == 2 && magic[0] == 0x1f && magic[1] == 0x8b};
 }
 
@@ -62,6 +67,9 @@ Result<LineSource> LineSource::open(const std::string& path, Share share) {
     return Error{Errc::no_memory, "no memory to read " + path};
   }
   source.path_ = path;
+  source.descriptor_ = descriptor;
+  source.bytes_ = facts->bytes;
+  source.modified_ns_ = facts->modified_ns;
   source.packed_ = facts->packed;
   source.share_ = share;
   source.share_end_ = kEndOfFile;
@@ -82,7 +90,17 @@ Status LineSource::seek(std::uint64_t offset) {
   return {};
 }
 
+Status LineSource::check_unchanged() const {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) == 0 && static_cast<std::uint64_t>(status.st_size) == bytes_ &&
+      modified_ns_of(status) == modified_ns_)
+    return {};
+  return Error{Errc::corrupt,
+               path_ + " was changed while it was being read: write new examples to a new file"};
+}
+
 Status LineSource::rewind() {
+  SHOAL_TRY(check_unchanged());
   lines_passed_ = 0;
   line_begin_ = share_begin_;
   if (share_begin_ == 0) return seek(0);
@@ -97,7 +115,10 @@ Status LineSource::rewind() {
 Result<bool> LineSource::next(std::string_view& line) {
   for (;;) {
     SHOAL_ASSIGN(const bool more, next_any(line));
-    if (!more || line_begin_ >= share_end_) return false;
+    if (!more || line_begin_ >= share_end_) {
+      SHOAL_TRY(check_unchanged());
+      return false;
+    }
     if (!packed_ || in_share(lines_passed_++)) return true;
   }
 }
@@ -153,6 +174,7 @@ Result<bool> LineSource::fill() {
 }
 
 Error LineSource::at_line(Error error) const {
+  if (auto unchanged = check_unchanged(); !unchanged.ok()) return unchanged.error();
   std::uint64_t number = 1;
   std::unique_ptr<gzFile_s, Closer> file(::gzopen(path_.c_str(), "rb"));
   std::vector<char> buffer(kBufferBytes);

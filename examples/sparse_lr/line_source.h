@@ -38,9 +38,10 @@ class LineSource {
   ~LineSource();
 
   /// The next line without its '\n', valid until the next call; false at the end. Errors: io,
-  /// corrupt (damaged or truncated gzip), out_of_range (line too long).
+  /// corrupt (damaged or truncated gzip; see rewind), out_of_range (line too long).
   Result<bool> next(std::string_view& line);
-  /// Back to the share's first line. Errors: io.
+  /// Back to the share's first line. Errors: io; corrupt: the file is not what it was when it was
+  /// opened, as next() says at its end and at_line() of a line.
   Status rewind();
 
   /// `error` with "path:line: " of the line that next() returned last in front. Counts the lines up
@@ -55,6 +56,8 @@ class LineSource {
     void operator()(gzFile_s* file) const;
   };
   LineSource() = default;
+  /// Somebody has written to the file: its lines and their numbers are no longer those of before.
+  Status check_unchanged() const;
   Result<bool> next_any(std::string_view& line);
   Result<bool> fill();
   Status seek(std::uint64_t offset);
@@ -64,7 +67,10 @@ class LineSource {
 
   std::string path_;
   std::unique_ptr<gzFile_s, Closer> file_;
+  int descriptor_ = -1;  ///< file_'s
   bool packed_ = false;
+  std::uint64_t bytes_ = 0;       ///< of the file, when it was opened
+  std::int64_t modified_ns_ = 0;  ///< likewise
   Share share_;
   std::uint64_t share_begin_ = 0;  ///< plain files: the byte range in which our lines begin
   std::uint64_t share_end_ = 0;

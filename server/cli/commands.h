@@ -47,7 +47,7 @@ struct PerfArguments {
   std::vector<std::string> sizes;
   bool all_sizes = false;
   std::uint32_t inflight = 0;
-  std::uint64_t iterations = 0;
+  std::int64_t iterations = 0;
   std::string duration = "500ms";
   std::string wait = "spin";
   bool bidirectional = false;

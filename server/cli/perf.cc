@@ -4,6 +4,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "core/base/log.h"
 #include "perf/peer.h"
 #include "server/cli/commands.h"
@@ -31,12 +33,17 @@ Result<perf::Plan> plan_of(const PerfArguments& arguments) {
     return Error{Errc::invalid_argument, "either --all or --size"};
   plan.all_sizes = arguments.all_sizes;
   plan.inflight = arguments.inflight;
-  plan.limits.iterations = arguments.iterations;
+  constexpr std::int64_t kIterationsMax = 1'000'000'000;
+  if (arguments.iterations < 0 || arguments.iterations > kIterationsMax)
+    return Error{Errc::invalid_argument,
+                 fmt::format("--iterations {}: expected 1 to {}, or 0 for --duration",
+                             arguments.iterations, kIterationsMax)};
+  plan.limits.iterations = static_cast<std::uint64_t>(arguments.iterations);
   const auto duration = parse_duration(arguments.duration);
   if (!duration.ok() || *duration <= Duration::zero())
-    return Error{
-        Errc::invalid_argument,
-        fmt::format("--duration {}: expected a time with a unit, as 500ms", arguments.duration)};
+    return Error{Errc::invalid_argument,
+                 fmt::format("--duration {}: expected a time above 0 with a unit, as 500ms",
+                             arguments.duration)};
   plan.limits.duration = *duration;
   const auto wait = perf::parse_wait(arguments.wait);
   if (!wait.ok()) return Error{Errc::invalid_argument, fmt::format("--wait {}", wait.error().what)};
@@ -72,7 +79,7 @@ int run_perf(const Config& given, const PerfArguments& arguments) {
   if (int{listens} + int{arguments.local} + int{!arguments.peer.empty()} != 1) {
     fail("perf", {Errc::invalid_argument,
                   "one of three: --listen HOST:PORT (be measured), HOST:PORT (measure against "
-                  "that), or --local (both here)"});
+                  "that), or --local (both here). --json takes no file: it prints"});
     return kWrongUse;
   }
   if (!config.origins.contains("log_level")) set_log_level(LogLevel::warn);
@@ -91,6 +98,10 @@ int run_perf(const Config& given, const PerfArguments& arguments) {
   const perf::Settings settings{config.transports, arguments.local ? "local" : arguments.peer,
                                 plan->wait,        config.progress,
                                 plan->both_ways,   plan->check};
+  if (!config.trace.empty() && std::none_of(plan->ops.begin(), plan->ops.end(), perf::is_table_op))
+    fmt::print(stderr,
+               "shoal perf: --trace shows push, pull and push_pull; send, read and write leave "
+               "nothing in it\n");
   if (!arguments.json) fmt::print("{}\n", perf::report_head(settings));
   const auto show = [&](const perf::Line& line) {
     if (arguments.json) return;

@@ -187,8 +187,9 @@ void add_perf_options(CLI::App& app, PerfArguments& perf) {
       ->type_name("[0]");
   app.add_option("--duration", perf.duration, "Of each measurement; there are two for a size")
       ->type_name("[500ms]");
-  app.add_option("--iterations", perf.iterations, "So many operations, instead of a duration")
-      ->type_name("N");
+  app.add_option("--iterations", perf.iterations,
+                 "So many operations, instead of a duration; 0: by duration")
+      ->type_name("[0]");
   app.add_option("--wait", perf.wait, "What both sides do while they wait: spin or block")
       ->type_name("[spin]");
   app.add_flag("--bidirectional", perf.bidirectional,

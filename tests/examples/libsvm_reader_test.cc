@@ -54,6 +54,25 @@ void expect_partition(const std::string& path, std::size_t examples) {
   }
 }
 
+TEST(LibsvmReader, AFileThatChangesWhileItIsReadIsAnError) {
+  const ScratchFiles files;
+  const auto text = numbered_lines(100, 1);
+  const auto path = files.write("train.svm", text);
+  for (const bool shrinks : {true, false}) {
+    files.write("train.svm", text);
+    auto reader = LibsvmReader::open(path, {});
+    ASSERT_TRUE(reader.ok());
+    CsrBatch batch;
+    ASSERT_TRUE(reader->read(batch, 1000).ok());
+    EXPECT_EQ(batch.row_count(), 100u);
+    ASSERT_TRUE(reader->rewind().ok());
+    files.write("train.svm", shrinks ? text.substr(0, 500) : text + text);
+    const auto status = reader->rewind();
+    ASSERT_FALSE(status.ok());
+    EXPECT_NE(status.error().what.find("train.svm was changed"), std::string::npos);
+  }
+}
+
 TEST(LibsvmReader, SharesOfAPlainFileAreItsLinesOnceEach) {
   const ScratchFiles files;
   for (std::uint64_t seed = 1; seed <= 20; ++seed)
