@@ -50,6 +50,7 @@ SparseIndex::SparseIndex(Device& host, MemoryBudget& budget, unsigned slot_bits,
       budget_(&budget),
       slot_bits_(slot_bits),
       slot_(slot),
+      slot_prefix_(slot_bits == 0 ? 0 : std::uint64_t{slot} << (64 - slot_bits)),
       avx2_(host::cpu_has_avx2()) {}
 
 SparseIndex::SparseIndex(SparseIndex&& other) noexcept
@@ -57,6 +58,7 @@ SparseIndex::SparseIndex(SparseIndex&& other) noexcept
       budget_(other.budget_),
       slot_bits_(other.slot_bits_),
       slot_(other.slot_),
+      slot_prefix_(other.slot_prefix_),
       avx2_(other.avx2_),
       buckets_(std::move(other.buckets_)),
       bucket_count_(std::exchange(other.bucket_count_, 0)),
@@ -110,26 +112,28 @@ bool SparseIndex::find_all(std::span<const std::uint64_t> keys, std::span<std::u
     std::fill(positions.begin(), positions.end(), kAbsent);
     return std::all_of(keys.begin(), keys.end(), [&](auto key) { return owns(mix64(key)); });
   }
-  bool all_owned = true;
-  // Two batches of homes: one is looked up while the lines of the other are on their way.
-  std::uint64_t homes[2][kBatch];
-  const auto prefetch = [&](std::size_t from, std::uint64_t* to) {
-    const auto n = std::min(kBatch, keys.size() - from);
-    for (std::size_t i = 0; i < n; ++i) {
-      const auto mixed = mix64(keys[from + i]);
-      all_owned &= owns(mixed);
-      to[i] = home(mixed << slot_bits_);
-      __builtin_prefetch(&table()[to[i]], 0, 2);
-    }
+  // A line is asked for kBatch keys before it is looked at, one with each lookup: a core has few
+  // misses under way at a time, and in bursts they would wait for each other and lookups for them.
+  std::uint64_t homes[kBatch];
+  std::uint64_t strange = 0;  // the bits in which hashes differ from this slot's
+  const auto prefetch = [&](std::uint64_t key) {
+    const auto mixed = mix64(key);
+    strange |= mixed ^ slot_prefix_;
+    const auto bucket = home(mixed << slot_bits_);
+    __builtin_prefetch(&table()[bucket], 0, 2);
+    return bucket;
   };
-  if (!keys.empty()) prefetch(0, homes[0]);
-  for (std::size_t at = 0, turn = 0; at < keys.size(); at += kBatch, turn ^= 1) {
-    if (at + kBatch < keys.size()) prefetch(at + kBatch, homes[turn ^ 1]);
-    const auto n = std::min(kBatch, keys.size() - at);
-    for (std::size_t i = 0; i < n; ++i)
-      positions[at + i] = find_from(homes[turn][i], keys[at + i], matches);
+  const auto count = keys.size();
+  const auto ahead = std::min(kBatch, count);
+  for (std::size_t i = 0; i < ahead; ++i) homes[i] = prefetch(keys[i]);
+  for (std::size_t i = 0; i < count - ahead; ++i) {
+    auto& place = homes[i % kBatch];
+    const auto bucket = std::exchange(place, prefetch(keys[i + kBatch]));
+    positions[i] = find_from(bucket, keys[i], matches);
   }
-  return all_owned;
+  for (std::size_t i = count - ahead; i < count; ++i)
+    positions[i] = find_from(homes[i % kBatch], keys[i], matches);
+  return slot_bits_ == 0 || strange >> (64 - slot_bits_) == 0;
 }
 
 bool SparseIndex::find(std::span<const std::uint64_t> keys,

@@ -85,6 +85,7 @@ class SparseIndex {
   MemoryBudget* budget_;
   unsigned slot_bits_;
   std::uint32_t slot_;
+  std::uint64_t slot_prefix_;  ///< the slot as the top bits of a hash
   bool avx2_;
   DeviceMemory buckets_;
   std::uint64_t bucket_count_ = 0;
