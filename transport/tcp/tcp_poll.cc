@@ -156,6 +156,7 @@ void TcpTransport::flush_dirty() {
     if (bulk_left || messages_left) mark_dirty(*endpoint);
     if (bulk_turns <= kBulkSocketsPerTurn) had_turns = dirty_.size();
   }
+  if (bulk_turns <= kBulkSocketsPerTurn) return;
   std::rotate(dirty_.begin(), dirty_.begin() + static_cast<std::ptrdiff_t>(had_turns),
               dirty_.end());
 }
