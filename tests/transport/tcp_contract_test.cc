@@ -9,7 +9,7 @@ std::vector<BackendFactory> tcps() {
   // frames leave in pieces.
   tcp::TcpOptions small, hasty;
   small.send_buffer_bytes = 128 << 10;
-  hasty.bulk_turn_bytes = 4u << 10;
+  hasty.bulk_turn_bytes = 16u << 10;
   return {{"tcp", [] { return std::make_unique<TcpBackend>(); }},
           {"tcpSmallBuffers", [small] { return std::make_unique<TcpBackend>(small); }},
           {"tcpShortTurns", [hasty] { return std::make_unique<TcpBackend>(hasty); }}};
