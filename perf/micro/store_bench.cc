@@ -96,6 +96,41 @@ void index_find(benchmark::State& state, bool by_hash) {
 BENCHMARK_CAPTURE(index_find, random, false)->Arg(1000)->Arg(1'000'000);
 BENCHMARK_CAPTURE(index_find, by_hash, true)->Arg(1'000'000);
 
+/// A list of a quarter of a table's keys, in the order in which a worker's KeyPlan sends it: slot
+/// after slot, roughly by hash.
+void index_find_grouped(benchmark::State& state) {
+  constexpr unsigned kSlotBits = 4;
+  constexpr unsigned kStreamBits = 9;
+  constexpr std::size_t kSlots = std::size_t{1} << kSlotBits;
+  const auto count = static_cast<std::size_t>(state.range(0));
+  StoreParts parts;
+  std::vector<SparseIndex> indexes;
+  for (std::uint32_t slot = 0; slot < kSlots; ++slot)
+    indexes.emplace_back(parts.device, parts.budget, kSlotBits, slot);
+  std::vector<std::vector<Key>> lists(kSlots);
+  std::vector<std::uint32_t> positions(4 * count);
+  const auto keys = random_list(1, 4 * count);
+  for (const auto key : keys) lists[mix64(key) >> (64 - kSlotBits)].push_back(key);
+  const auto places = [&](const std::vector<Key>& list) {
+    return std::span(positions).first(list.size());
+  };
+  for (std::size_t slot = 0; slot < kSlots; ++slot) {
+    auto& list = lists[slot];
+    indexes[slot].find(list, places(list));
+    if (!indexes[slot].insert_absent(list, places(list), 0).ok())
+      return state.SkipWithError("no memory");
+    std::vector<Key> some;
+    for (std::size_t i = 0; i < list.size(); i += 4) some.push_back(list[i]);
+    std::ranges::stable_sort(some, {}, [](Key key) { return mix64(key) >> (64 - kStreamBits); });
+    list = std::move(some);
+  }
+  for (auto _ : state)
+    for (std::size_t slot = 0; slot < kSlots; ++slot)
+      benchmark::DoNotOptimize(indexes[slot].find(lists[slot], places(lists[slot])));
+  state.SetItemsProcessed(static_cast<std::int64_t>(count) * state.iterations());
+}
+BENCHMARK(index_find_grouped)->Arg(1'000'000);
+
 /// Growing included.
 void index_insert(benchmark::State& state) {
   const auto count = static_cast<std::size_t>(state.range(0));

@@ -71,17 +71,6 @@ SparseIndex::~SparseIndex() {
   budget_->release(bucket_count_ * sizeof(Bucket));
 }
 
-template <class Matches>
-std::uint32_t SparseIndex::find_from(std::uint64_t bucket, std::uint64_t key,
-                                     Matches matches) const {
-  for (;;) {
-    const auto& b = table()[bucket];
-    if (const auto found = matches(b, key); found != 0) return b.positions[std::countr_zero(found)];
-    if (b.overflowed == 0) return kAbsent;
-    if (++bucket == bucket_count_) bucket = 0;
-  }
-}
-
 std::uint32_t SparseIndex::find_or_put(std::uint64_t bucket, std::uint64_t key,
                                        std::uint32_t position) {
   for (;;) {
@@ -101,7 +90,14 @@ std::uint32_t SparseIndex::find_or_put(std::uint64_t bucket, std::uint64_t key,
 }
 
 std::uint32_t SparseIndex::find(std::uint64_t key) const {
-  return bucket_count_ == 0 ? kAbsent : find_from(home(hash(key)), key, PlainMatches());
+  if (bucket_count_ == 0) return kAbsent;
+  for (auto bucket = home(hash(key));;) {
+    const auto& b = table()[bucket];
+    if (const auto found = PlainMatches()(b, key); found != 0)
+      return b.positions[std::countr_zero(found)];
+    if (b.overflowed == 0) return kAbsent;
+    if (++bucket == bucket_count_) bucket = 0;
+  }
 }
 
 template <class Matches>
@@ -123,16 +119,40 @@ bool SparseIndex::find_all(std::span<const std::uint64_t> keys, std::span<std::u
     __builtin_prefetch(&table()[bucket], 0, 2);
     return bucket;
   };
+  // One key in twelve has passed its full home. Its next line is asked for, too, before it is
+  // looked at, and no jump tells such keys from the others, as they come at random.
+  struct Passed {
+    std::size_t at;
+    std::uint64_t next;
+  } passed[kBatch];
+  std::size_t passed_count = 0;
+  const auto look = [&](std::size_t i, std::uint64_t bucket) {
+    const auto& b = table()[bucket];
+    const auto found = matches(b, keys[i]);
+    // Of none found the last entry is read, and not used.
+    const auto position = b.positions[std::countr_zero(found | 1u << (kBucketEntries - 1))];
+    const std::uint32_t absent = found == 0;
+    positions[i] = position | -absent;  // kAbsent
+    const auto passes = absent & b.overflowed;
+    const auto next = bucket + passes == bucket_count_ ? 0 : bucket + passes;
+    passed[passed_count] = {i, next};
+    passed_count += passes;
+    __builtin_prefetch(&table()[next], 0, 2);
+  };
+  const auto follow = [&] {
+    const auto count = std::exchange(passed_count, 0);
+    for (std::size_t i = 0; i < count; ++i) look(passed[i].at, passed[i].next);
+    return passed_count != 0;  // by those that have passed that bucket too
+  };
   const auto count = keys.size();
   const auto ahead = std::min(kBatch, count);
   for (std::size_t i = 0; i < ahead; ++i) homes[i] = prefetch(keys[i]);
-  for (std::size_t i = 0; i < count - ahead; ++i) {
+  for (std::size_t i = 0; i < count; ++i) {
+    while (passed_count == kBatch) follow();
     auto& place = homes[i % kBatch];
-    const auto bucket = std::exchange(place, prefetch(keys[i + kBatch]));
-    positions[i] = find_from(bucket, keys[i], matches);
+    look(i, i + kBatch < count ? std::exchange(place, prefetch(keys[i + kBatch])) : place);
   }
-  for (std::size_t i = count - ahead; i < count; ++i)
-    positions[i] = find_from(homes[i % kBatch], keys[i], matches);
+  while (follow()) continue;
   return slot_bits_ == 0 || strange >> (64 - slot_bits_) == 0;
 }
 
@@ -160,6 +180,7 @@ Result<std::uint32_t> SparseIndex::insert_absent(std::span<const std::uint64_t> 
   const auto absent =
       static_cast<std::uint64_t>(std::count(positions.begin(), positions.end(), kAbsent));
   SHOAL_TRY(reserve(size_ + absent));
+  // In bursts: `find` has just brought these lines.
   auto next = first_new;
   for (std::size_t at = 0; at < keys.size(); at += kBatch) {
     std::uint64_t homes[kBatch];

@@ -16,7 +16,7 @@ namespace shoal {
 /// A key's bucket is the high half of hash x buckets (Lemire, "Fast random integer generation in an
 /// interval", 2019), so the number of buckets need not be a power of two and buckets lie in the
 /// order of hashes: growing by a quarter is one sequential pass, the load stays between 0.64 and
-/// 0.8, and a key costs 16 to 20 bytes. Keys are never erased. Batches prefetch kBatch buckets
+/// 0.8, and a key costs 16 to 20 bytes. Keys are never erased. `find` prefetches kBatch buckets
 /// ahead, into the L2 cache, which takes more of them at a time than the L1, as a lookup in a table
 /// beyond the cache is one miss; lists in the order of hashes (KeyPlan) touch each line once.
 ///
@@ -58,7 +58,7 @@ class SparseIndex {
     std::uint64_t keys[kBucketEntries];
     std::uint32_t positions[kBucketEntries];
     std::uint16_t count;
-    std::uint16_t overflowed;  ///< A key of this bucket, or passing it, lies in a later one.
+    std::uint16_t overflowed;  ///< 1: a key of this bucket, or passing it, lies in a later one.
   };
   static_assert(sizeof(Bucket) == 64);
   struct PlainMatches;
@@ -72,8 +72,6 @@ class SparseIndex {
     return static_cast<std::uint64_t>((static_cast<unsigned __int128>(hash) * bucket_count_) >> 64);
   }
   Bucket* table() const { return reinterpret_cast<Bucket*>(buckets_.data()); }
-  template <class Matches>
-  std::uint32_t find_from(std::uint64_t bucket, std::uint64_t key, Matches matches) const;
   template <class Matches>
   bool find_all(std::span<const std::uint64_t> keys, std::span<std::uint32_t> positions,
                 Matches matches) const;
