@@ -190,6 +190,7 @@ void Server::State::tell_traffic() {
 bool Server::State::receive() {
   const auto count = transport.poll(events);
   for (std::size_t i = 0; i < count; ++i) on_event(events[i]);
+  if (count > 0) transport.flush();  // What could be answered at once does not wait for the rest.
   return count > 0;
 }
 
