@@ -202,7 +202,7 @@ struct Peer {
   List<Part, &Part::want>
       dropped;  ///< nobody waits for their bytes, but their READs have not ended
   List<PullOp, &PullOp::sending> sends;
-  Link<Peer> reading;  ///< has wants, and may READ
+  Link<Peer> reading;  ///< has wants
   Link<Peer> writing;  ///< has sends, and may WRITE
   Link<Peer> landing;  ///< has READs under way into landing memory
 

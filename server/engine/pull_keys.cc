@@ -146,7 +146,6 @@ bool Pulls::gather_next(TurnWork& work) {
   --op.in_flight;
   const bool more = op.ended == Errc::ok && op.run < op.runs.size();
   if (op.in_flight == 0 && (!more || peer.gone)) end(op, op.ended);
-  if (!peer.gone && !peer.sends.empty() && !writers_.contains(&peer)) writers_.push_back(&peer);
   return true;
 }
 

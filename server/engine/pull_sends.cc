@@ -68,7 +68,7 @@ Pulls::Step Pulls::send_next(PullOp& op, TurnWork& work) {
                       : piece.rows.known ? send_list(op, slot, piece)
                                          : read_keys(op, piece);
     if (step != Step::sent) return step;
-    if (piece.rows.listed) work.add_bytes(piece.bytes);
+    if (piece.rows.listed && piece.rows.known) work.add_bytes(piece.bytes);
     move_on(op);
   }
   if (op.ended == Errc::ok && op.run < op.runs.size()) return Step::sent;

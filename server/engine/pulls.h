@@ -31,10 +31,10 @@ class Pulls {
 
   void key_read_done(std::uint64_t part_index, Errc status);
   void write_done(std::uint64_t ticket_index);
-  /// Gathers a list whose keys have landed, and posts WRITEs, a part for each peer in turn, while
-  /// pins and memory last. True: did something.
+  /// Gathers lists whose keys have landed, and posts WRITEs, a part for each peer in turn, a turn's
+  /// work of each, while pins and memory last. True: did something.
   bool send();
-  /// Parts wait for memory, or for room in the transport.
+  /// Parts wait for memory, for room in the transport, or for the next turn.
   bool blocked() const { return !writers_.empty() || !landed_.empty(); }
   /// Something changed in the slot: a version, a push that a pull comes after, a free copy.
   void advance(SlotState& slot);

@@ -56,7 +56,6 @@ void Pushes::refetch(Part& part) {
 void Pushes::look_ahead(SlotState& slot, PushSource& source) {
   auto ahead = 2 * plane_.limits.reads_per_peer;
   for (auto* part = source.front; part != nullptr && ahead > 0; part = part->next, --ahead) {
-    if (part->bytes == Part::Bytes::none) continue;
     if (part->bytes != Part::Bytes::held) continue;
     auto& op = *part->op;
     const auto piece = piece_of(slot, op, op.runs[part->run], part->index);
@@ -152,7 +151,6 @@ void Pushes::read_done(std::uint64_t index, Errc status) {
   if (part.reads_left > 0) return;
   --op.reads;
   --peer.reads;
-  if (!peer.gone && !peer.wants.empty() && !readers_.contains(&peer)) readers_.push_back(&peer);
   if (part.dropped) {
     auto* heir = part.heir;
     peer.dropped.erase(&part);

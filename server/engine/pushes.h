@@ -30,7 +30,7 @@ class Pushes {
   bool apply_landed();
   /// Posts READs, one for each peer in turn, while there is room to land. True: posted something.
   bool start_reads();
-  /// READs wait for room to land, or in the transport.
+  /// READs wait for room to land, in the transport, or for others of their peer to end.
   bool blocked() const { return !readers_.empty(); }
   /// Something changed in the slot: G, a turn, a free copy.
   void advance(SlotState& slot);

@@ -19,6 +19,14 @@ class ServerReads : public ServerTest {
   };
   static constexpr std::uint16_t kKeys = frame_flag::kKeyList;
 
+  /// A new server, and the client that lends it lists of 100 keys.
+  RawClient& begin(const ServerLimits& limits, const SimOptions& sim = {}) {
+    start({sparse(Apply::on_arrival, unbounded)}, limits, sim);
+    std::fill(std::begin(lists_), std::end(lists_), List{});
+    std::fill(std::begin(q_), std::end(q_), 0);
+    lend_lists(*clients[0], 100);
+    return *clients[0];
+  }
   void lend_lists(RawClient& client, std::size_t count) {
     for (Key key = 0; key < 2000; ++key) {
       const auto slot = geometry(1).slot_of_key(key).value;
@@ -80,11 +88,7 @@ TEST_F(ServerReads, PushesFollowWhenThePullsKeysHaveEnded) {
   for (std::uint32_t slots : {1u, 2u}) {
     auto limits = small_limits();
     limits.reads_per_peer = limits.small_reads_per_peer = slots;
-    std::fill(std::begin(lists_), std::end(lists_), List{});
-    std::fill(std::begin(q_), std::end(q_), 0);
-    start({sparse(Apply::on_arrival, unbounded)}, limits);
-    auto& a = *clients[0];
-    lend_lists(a, 100);
+    auto& a = begin(limits);
     // The pulls take every READ; nothing comes after the pushes.
     std::vector<RequestId> ids;
     for (std::uint32_t i = 0; i < 4 * slots; ++i)
@@ -102,11 +106,7 @@ TEST_F(ServerReads, SmallPartsAreReadManyAtATimeAndLargeOnesAFew) {
     limits.reads_per_peer = 2;
     limits.small_reads_per_peer = 6;
     limits.small_reads_bytes = bytes;
-    std::fill(std::begin(lists_), std::end(lists_), List{});
-    std::fill(std::begin(q_), std::end(q_), 0);
-    start({sparse(Apply::on_arrival, unbounded)}, limits);
-    auto& a = *clients[0];
-    lend_lists(a, 100);
+    auto& a = begin(limits);
     std::vector<RequestId> ids;
     for (int i = 0; i < 12; ++i) ids.push_back(push_list(a, lists_[i % kSlots]));
     std::uint64_t most = 0;  // under way at once
@@ -128,15 +128,11 @@ TEST_F(ServerReads, EveryMixtureEnds) {
     limits.reads_per_peer = 1 + static_cast<std::uint32_t>(random.below(3));
     limits.small_reads_per_peer = 1 + static_cast<std::uint32_t>(random.below(12));
     limits.small_reads_bytes = random.below(4) * 1000;
-    std::fill(std::begin(lists_), std::end(lists_), List{});
-    std::fill(std::begin(q_), std::end(q_), 0);
     // Lists are signed or not, and the server has room for all, some or none of them.
     limits.lists_bytes = random.below(3) * (KeyLists::kListBytes + 800);
     SimOptions sim;
     sim.seed = seed;
-    start({sparse(Apply::on_arrival, unbounded)}, limits, sim);
-    auto& a = *clients[0];
-    lend_lists(a, 100);
+    auto& a = begin(limits, sim);
     std::vector<RequestId> ids;
     for (int i = 0; i < 60; ++i) {
       const auto& list = lists_[random.below(kSlots)];
@@ -182,6 +178,8 @@ TEST_F(ServerReads, AListThatWentBeforeItsValuesCameIsReadAgain) {
   for (int round = 0; round < 10; ++round)
     for (const auto& list : lists_) ids.push_back(push_list(a, list, true));
   for (const auto id : ids) EXPECT_EQ(wait(a, id).status, Errc::ok);
+  // Each push READs its part once, and again where its list had gone.
+  EXPECT_GT(server->metrics().reads, ids.size());
   for (const auto& list : lists_) {
     EXPECT_EQ(wait(a, pull_list(a, list, true, true)).status, Errc::ok);
     EXPECT_EQ(list.back, std::vector<float>(200, 10.0f));
@@ -195,9 +193,10 @@ TEST_F(ServerReads, AKeyOfAnotherSlotIsRefusedAndItsListNotKept) {
   auto& list = lists_[0];
   list.keys[50] = lists_[1].keys[50];
   list.signature = {signature_of(list.keys)};
-  for (int i = 0; i < 3; ++i) {
+  for (std::uint64_t i = 1; i <= 3; ++i) {
     EXPECT_EQ(wait(a, pull_list(a, list, true, true)).status, Errc::out_of_range);
     EXPECT_EQ(wait(a, push_list(a, list, true)).status, Errc::out_of_range);
+    EXPECT_EQ(server->metrics().reads, 2 * i) << "the keys of both";
   }
 }
 

@@ -141,10 +141,10 @@ void KeyPlan::sign(std::uint64_t rows_per_part) {
 }
 
 void KeyPlan::reserve_values(std::size_t row_bytes) {
-  values_bytes_ = grouped_.size() * row_bytes;
-  if (values_bytes_ > values_.size()) {
+  const auto bytes = grouped_.size() * row_bytes;
+  if (bytes > values_.size()) {
     values_region.revoke();
-    values_.resize(std::bit_ceil(values_bytes_));
+    values_.resize(std::bit_ceil(bytes));
   }
 }
 

@@ -92,10 +92,9 @@ class KeyPlan {
   std::vector<std::uint32_t> place_;  ///< user's position -> grouped index
   std::vector<std::byte> values_;
   std::vector<KeySignature> signatures_;
-  std::size_t values_bytes_ = 0;
   bool repeats_ = false;  ///< some places have several positions
   bool folded_ = false;
-  bool distinct_ = false;  ///< no key is known to repeat
+  bool distinct_ = false;  ///< the grouped keys are known to be distinct
 };
 
 }  // namespace shoal
