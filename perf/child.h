@@ -49,7 +49,7 @@ class Child {
   Status send(std::string_view text) { return channel_.send(text); }
   /// The next text of the child. Errors: what its body failed with; peer_lost when it has ended.
   Result<std::string> receive();
-  /// Closes the channel and waits for its end. Errors: what its body failed with.
+  /// Says that no more texts come, and waits for its end. Errors: what its body failed with.
   Status finish();
   pid_t pid() const { return pid_; }
 

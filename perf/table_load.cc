@@ -13,6 +13,11 @@ namespace {
 /// Rows that one store sets: large enough to be fast, small enough for any server's landing memory.
 constexpr std::size_t kStoreRows = 1u << 20;
 
+/// Of rows that operations go round. Both ways at once: half of them for each.
+std::size_t ranges_of(const TablePattern& pattern) {
+  return ring_size(pattern.bytes, pattern.both_ways ? 2 * pattern.inflight : pattern.inflight);
+}
+
 }  // namespace
 
 TableLoad::TableLoad(Worker& worker, const TablePattern& pattern, Table<float> table,
@@ -20,7 +25,7 @@ TableLoad::TableLoad(Worker& worker, const TablePattern& pattern, Table<float> t
     : worker_(&worker),
       pattern_(pattern),
       rows_each_(pattern.bytes / sizeof(float)),
-      ranges_(ring_size(pattern.bytes, pattern.inflight)),
+      ranges_(ranges_of(pattern)),
       table_(std::move(table)),
       in_(std::move(in)),
       out_(std::move(out)),
@@ -35,7 +40,7 @@ Result<TableLoad> TableLoad::create(Worker& worker, std::string name, const Tabl
                  fmt::format("an operation of {} bytes, {} at a time: rows are of 4 bytes, and at "
                              "least one is under way",
                              pattern.bytes, pattern.inflight)};
-  const auto rows = pattern.bytes / sizeof(float) * ring_size(pattern.bytes, pattern.inflight);
+  const auto rows = pattern.bytes / sizeof(float) * ranges_of(pattern);
   TableSpec spec;
   spec.name = std::move(name);
   spec.rows = rows;
@@ -77,7 +82,8 @@ Status TableLoad::issue(std::uint64_t i) {
     pulled_[range] = true;
   }
   if (!pattern_.both_ways || pattern_.op == TableOp::push_pull) return {};
-  // The other way: rows that no push under way touches, so that a pull is never held up by one.
+  // The other way, half the ring away: rows that no push under way touches, so that none holds up a
+  // pull, where the table has more than one slot.
   const auto other = (range + ranges_ / 2) % ranges_;
   const auto from = other * rows_each_;
   second_[i % pattern_.inflight] = table_.pull({from, from + rows_each_}, {in_, from, rows_each_});

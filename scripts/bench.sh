@@ -7,13 +7,6 @@
 # The whole suite takes some minutes; let nothing else run beside it. See docs/performance.md.
 set -eu
 cd "$(dirname "$0")/.."
-scripts/packages.sh build
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-{ [ -f build/release/build.ninja ] || cmake --preset release -DCMAKE_CXX_COMPILER_LAUNCHER=ccache; } \
-  >"$log" 2>&1 && cmake --build --preset release --target shoal_bench >"$log" 2>&1 || {
-  cat "$log" >&2
-  exit 1
-}
+scripts/build_release.sh shoal_bench
 commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
 build/release/perf/shoal_bench --commit "$commit" "$@"

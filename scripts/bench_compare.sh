@@ -56,7 +56,7 @@ round=1
 while [ "$round" -le "$rounds" ]; do
   echo "round $round of $rounds"
   for side in a b; do
-    "$work/$side/build/release/perf/shoal_bench" --runs 1 --json "$work/$side.$round.json" "$@" \
+    "$work/$side/build/release/perf/shoal_bench" "$@" --runs 1 --json "$work/$side.$round.json" \
       >"$work/$side.out" || {
       cat "$work/$side.out" >&2
       exit 1

@@ -14,12 +14,7 @@ esac
 command -v valgrind >/dev/null || scripts/packages.sh bench
 log=$(mktemp)
 trap 'rm -f "$log" "$log.new"' EXIT
-scripts/packages.sh build
-{ [ -f build/release/build.ninja ] || cmake --preset release -DCMAKE_CXX_COMPILER_LAUNCHER=ccache; } \
-  >"$log" 2>&1 && cmake --build --preset release --target shoal_instructions >"$log" 2>&1 || {
-  cat "$log" >&2
-  exit 1
-}
+scripts/build_release.sh shoal_instructions
 program=build/release/perf/shoal_instructions
 recorded=perf/bench/instructions.txt
 operations=200

@@ -108,9 +108,9 @@ void add_group_rows(std::vector<Row>& rows) {
          return sum;
        },
        [](const Effort& effort) -> Result<double> {
-         SHOAL_ASSIGN(
-             const auto measured,
-             run_raw({kLargeBytes, 64, default_inflight(kLargeBytes), Wait::block}, effort));
+         SHOAL_ASSIGN(const auto measured,
+                      run_raw({kLargeBytes, kWordBytes, default_inflight(kLargeBytes), Wait::block},
+                              effort));
          return measured.bytes_rate / kGB;
        }});
 }

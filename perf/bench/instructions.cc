@@ -49,8 +49,9 @@ int main(int argc, char** argv) {
   }
   std::uint64_t count = 0;
   const std::string_view number = argc == 3 ? argv[2] : "";
-  if (std::from_chars(number.data(), number.data() + number.size(), count).ec != std::errc() ||
-      count == 0) {
+  const auto* end = number.data() + number.size();
+  const auto [rest, error] = std::from_chars(number.data(), end, count);
+  if (rest != end || error != std::errc() || count == 0) {
     fmt::print(stderr, "usage: shoal_instructions [OPERATION COUNT]\n");
     return 2;
   }

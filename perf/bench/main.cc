@@ -56,8 +56,8 @@ std::optional<Options> parse(int argc, char** argv) {
       options.commit = value;
     } else if (name == "--runs") {
       const auto* end = value.data() + value.size();
-      if (std::from_chars(value.data(), end, options.runs).ptr != end || options.runs == 0)
-        return {};
+      const auto [rest, error] = std::from_chars(value.data(), end, options.runs);
+      if (rest != end || error != std::errc() || options.runs == 0) return {};
       runs_given = true;
     } else {
       return {};

@@ -56,12 +56,6 @@ Result<Resident> resident_of(pid_t process) {
   return Resident{anonymous + shared, most - std::min(most, text)};
 }
 
-Status ended(Ticket& ticket) {
-  if (!ticket.valid()) return {};
-  const auto done = ticket.wait();
-  return done.ok() ? Status() : Status(done.error());
-}
-
 /// Every row is pushed, then all are pulled and pushed at once, some pieces at a time: the most
 /// memory that this took, in GiB.
 Result<double> dense_peak(Worker& worker, const Effort& effort, pid_t server) {
@@ -77,15 +71,15 @@ Result<double> dense_peak(Worker& worker, const Effort& effort, pid_t server) {
   for (const bool both : {false, true})
     for (std::size_t i = 0; i < pieces; ++i) {
       const auto slot = i % kPiecesInflight;
-      SHOAL_TRY(ended(pushes[slot]));
-      SHOAL_TRY(ended(pulls[slot]));
+      SHOAL_TRY(wait_for(pushes[slot]));
+      SHOAL_TRY(wait_for(pulls[slot]));
       const RowRange rows{i * kRows, (i + 1) * kRows};
       // The same rows: what is pushed while it is being sent is copied.
       if (both) pulls[slot] = table.pull(rows, {pulled, slot * kRows, kRows});
       pushes[slot] = table.push(rows, pushed);
     }
-  for (auto& ticket : pushes) SHOAL_TRY(ended(ticket));
-  for (auto& ticket : pulls) SHOAL_TRY(ended(ticket));
+  for (auto& ticket : pushes) SHOAL_TRY(wait_for(ticket));
+  for (auto& ticket : pulls) SHOAL_TRY(wait_for(ticket));
   SHOAL_ASSIGN(const auto resident, resident_of(server));
   return static_cast<double>(resident.peak) / kGiB;
 }
@@ -103,8 +97,7 @@ Result<double> sparse_bytes(Worker& worker, const Effort& effort, pid_t server, 
   SHOAL_ASSIGN(const auto values, worker.allocate<float>(kListKeys));
   for (std::size_t i = 0; i < lists; ++i) {
     for (auto& key : keys) key = random.next();
-    auto ticket = table.push(keys, values);
-    SHOAL_TRY(ended(ticket));
+    SHOAL_TRY(wait_for(table.push(keys, values)));
   }
   SHOAL_ASSIGN(const auto resident, resident_of(server));
   return static_cast<double>(peak ? resident.peak : resident.rows) /

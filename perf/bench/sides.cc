@@ -109,6 +109,12 @@ Result<double> run_worker(const ClusterSetup& setup, const Effort& effort, const
   return numbers.front();
 }
 
+Status wait_for(Ticket& ticket) {
+  if (!ticket.valid()) return {};
+  const auto done = ticket.wait();
+  return done.ok() ? Status() : Status(done.error());
+}
+
 Result<double> run_alone(const std::string& name, const std::function<Result<double>()>& body) {
   SHOAL_ASSIGN(auto child, Child::start(name, [&](Channel& parent) -> Status {
                  SHOAL_ASSIGN(const auto number, body());

@@ -48,6 +48,11 @@ Result<Measured> run_raw(const RawPattern& pattern, const Effort& effort);
 Result<Measured> run_raw_beside(const RawPattern& pattern, const RawPattern& load,
                                 const Effort& effort);
 
+/// Waits for an operation's end; an empty ticket has ended.
+Status wait_for(Ticket& ticket);
+inline Status wait_for(Ticket&& ticket) { return wait_for(ticket); }
+
+inline constexpr std::size_t kWordBytes = 64;  // of a raw request or answer without rows
 inline constexpr double kNsPerUs = 1e3;
 inline constexpr double kGB = 1e9;
 

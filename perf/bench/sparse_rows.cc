@@ -33,71 +33,66 @@ Result<Table<float>> open_sparse(Worker& worker) {
   return worker.create_or_open<float>(spec);
 }
 
-Status wait_for(Ticket ticket) {
-  const auto done = ticket.wait();
-  return done.ok() ? Status() : Status(done.error());
-}
-
-/// Millions of keys a second, the same list over and over.
-Result<double> same_list(Worker& worker, const Effort& effort, bool push) {
-  const auto count = list_size(effort);
-  Random random(1);
-  const auto keys = random_keys(count, random);
-  SHOAL_ASSIGN(auto table, open_sparse(worker));
+Result<std::vector<shoal::Buffer<float>>> buffers_in_flight(Worker& worker, std::size_t count) {
   std::vector<shoal::Buffer<float>> values;
   for (std::uint32_t i = 0; i < kInflight; ++i) {
     SHOAL_ASSIGN(auto buffer, worker.allocate<float>(count));
     values.push_back(std::move(buffer));
   }
-  SHOAL_TRY(wait_for(table.push(keys, values[0])));
-  Recorder recorder;
+  return values;
+}
+
+/// Millions of keys a second: pushes or pulls of `count` keys each, operation i those of
+/// `list_of(i)`.
+template <class ListOf>
+Result<double> keys_rate(const Effort& effort, const Limits& limits, Table<float>& table,
+                         std::vector<shoal::Buffer<float>>& values, bool push,
+                         const ListOf& list_of) {
+  const auto count = list_size(effort);
   std::vector<Ticket> tickets(kInflight);
-  SHOAL_ASSIGN(const auto measured,
-               run_window(
-                   effort.clock, effort.limits(), kInflight, count * sizeof(float), recorder,
-                   [&](std::uint64_t i) -> Status {
-                     const auto slot = i % kInflight;
-                     tickets[slot] =
-                         push ? table.push(keys, values[slot]) : table.pull(keys, values[slot]);
-                     return {};
-                   },
-                   [&](std::uint64_t i) { return wait_for(std::move(tickets[i % kInflight])); }));
+  const auto issue = [&](std::uint64_t i) -> Status {
+    const auto slot = i % kInflight;
+    tickets[slot] =
+        push ? table.push(list_of(i), values[slot]) : table.pull(list_of(i), values[slot]);
+    return {};
+  };
+  const auto wait = [&](std::uint64_t i) { return wait_for(tickets[i % kInflight]); };
+  Recorder recorder;
+  SHOAL_ASSIGN(const auto measured, run_window(effort.clock, limits, kInflight,
+                                               count * sizeof(float), recorder, issue, wait));
   return measured.rate * static_cast<double>(count) / kMillion;
 }
 
-/// The same with lists that were never sent before, of keys that exist, as a training loop has them
-/// that reads ahead: the next is under way while one is waited for. They are made beforehand.
+/// The same list over and over.
+Result<double> same_list(Worker& worker, const Effort& effort, bool push) {
+  const auto count = list_size(effort);
+  Random random(1);
+  const auto keys = random_keys(count, random);
+  SHOAL_ASSIGN(auto table, open_sparse(worker));
+  SHOAL_ASSIGN(auto values, buffers_in_flight(worker, count));
+  SHOAL_TRY(wait_for(table.push(keys, values[0])));
+  return keys_rate(effort, effort.limits(), table, values, push,
+                   [&](std::uint64_t) { return std::span(keys); });
+}
+
+/// Lists that were never sent before, of keys that exist, as a training loop has them that reads
+/// ahead: the next is under way while one is waited for. They are made beforehand.
 Result<double> new_lists(Worker& worker, const Effort& effort, bool push) {
   const auto count = list_size(effort);
   const auto limits = effort.operations(kNewLists);
   Random random(2);
   const auto existing = random_keys(count * kExistingLists, random);
   SHOAL_ASSIGN(auto table, open_sparse(worker));
-  std::vector<shoal::Buffer<float>> values;
-  for (std::uint32_t i = 0; i < kInflight; ++i) {
-    SHOAL_ASSIGN(auto buffer, worker.allocate<float>(count));
-    values.push_back(std::move(buffer));
-  }
+  SHOAL_ASSIGN(auto values, buffers_in_flight(worker, count));
   for (std::size_t i = 0; i < kExistingLists; ++i)
     SHOAL_TRY(wait_for(table.push(std::span(existing).subspan(i * count, count), values[0])));
   // One of each few neighbours: sorted without sorting.
   std::vector<Key> lists(count * (limits.iterations + kInflight));
   for (std::size_t i = 0; i < lists.size(); ++i)
     lists[i] = existing[i % count * kExistingLists + random.below(kExistingLists)];
-  Recorder recorder;
-  std::vector<Ticket> tickets(kInflight);
-  SHOAL_ASSIGN(const auto measured,
-               run_window(
-                   effort.clock, limits, kInflight, count * sizeof(float), recorder,
-                   [&](std::uint64_t i) -> Status {
-                     const auto keys = std::span<const Key>(lists).subspan(i * count, count);
-                     const auto slot = i % kInflight;
-                     tickets[slot] =
-                         push ? table.push(keys, values[slot]) : table.pull(keys, values[slot]);
-                     return {};
-                   },
-                   [&](std::uint64_t i) { return wait_for(std::move(tickets[i % kInflight])); }));
-  return measured.rate * static_cast<double>(count) / kMillion;
+  return keys_rate(effort, limits, table, values, push, [&](std::uint64_t i) {
+    return std::span<const Key>(lists).subspan(i * count, count);
+  });
 }
 
 /// Keys that the table has not seen: rows are made, the index grows.
@@ -116,8 +111,9 @@ Result<double> first_inserts(Worker& worker, const Effort& effort) {
 /// A raw stream of the values alone, in keys a second.
 Result<double> raw_keys(const Effort& effort, bool push, std::uint32_t inflight) {
   const auto bytes = list_size(effort) * sizeof(float);
-  SHOAL_ASSIGN(const auto measured,
-               run_raw({push ? bytes : 64, push ? 64 : bytes, inflight, Wait::block}, effort));
+  SHOAL_ASSIGN(const auto measured, run_raw({push ? bytes : kWordBytes, push ? kWordBytes : bytes,
+                                             inflight, Wait::block},
+                                            effort));
   return measured.bytes_rate / sizeof(float) / kMillion;
 }
 

@@ -10,7 +10,6 @@ namespace shoal::perf {
 namespace {
 
 constexpr std::size_t kMiB = std::size_t{1} << 20;
-constexpr std::size_t kWordBytes = 64;  // of a request or answer without rows
 
 void add_stream(std::vector<Row>& rows, TableOp op, std::size_t mib) {
   const bool push = op == TableOp::push;

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "perf/ring.h"
+
 namespace shoal::perf {
 
 namespace {
@@ -86,29 +88,17 @@ class Stream {
   int flags_;
 };
 
-/// Equal buffers, used in turn.
-class Ring {
- public:
-  Ring(std::size_t bytes, std::uint32_t inflight)
-      : bytes_(bytes), count_(ring_size(bytes, inflight)), memory_(bytes * count_, std::byte{1}) {}
-  std::byte* at(std::uint64_t i) { return memory_.data() + i % count_ * bytes_; }
-
- private:
-  std::size_t bytes_, count_;
-  std::vector<std::byte> memory_;
-};
-
 /// Messages of one size from a stream into a ring.
 class Inbox {
  public:
   Inbox(Stream& stream, std::size_t bytes, std::uint32_t inflight)
-      : stream_(stream), bytes_(bytes), ring_(bytes, inflight) {
+      : stream_(stream), bytes_(bytes), ring_(bytes, inflight, false) {
     if (bytes <= kSmallBytes) staged_.resize(kStagedBytes);
   }
   /// Waits for at least one message and takes all that are there. 0: the other side has hung up.
   Result<std::size_t> receive() {
     if (staged_.empty()) {
-      SHOAL_ASSIGN(const bool whole, stream_.receive(ring_.at(next_++), bytes_));
+      SHOAL_ASSIGN(const bool whole, stream_.receive(ring_.at(next_++).data, bytes_));
       return whole ? std::size_t{1} : std::size_t{0};
     }
     while (filled_ < bytes_) {
@@ -120,7 +110,7 @@ class Inbox {
     const auto count = filled_ / bytes_;
     const auto used = count * bytes_;
     for (std::size_t i = 0; i < count; ++i)
-      std::memcpy(ring_.at(next_++), staged_.data() + i * bytes_, bytes_);
+      std::memcpy(ring_.at(next_++).data, staged_.data() + i * bytes_, bytes_);
     std::memmove(staged_.data(), staged_.data() + used, filled_ - used);
     filled_ -= used;
     return count;
@@ -139,13 +129,13 @@ class Inbox {
 class Outbox {
  public:
   Outbox(Stream& stream, std::size_t bytes, std::uint32_t inflight, bool batched)
-      : stream_(stream), bytes_(bytes), ring_(bytes, inflight) {
+      : stream_(stream), bytes_(bytes), ring_(bytes, inflight, false) {
     if (batched) staged_.reserve(kStagedBytes);
   }
   Status send() {
-    if (staged_.capacity() == 0) return stream_.send(ring_.at(next_++), bytes_);
+    if (staged_.capacity() == 0) return stream_.send(ring_.at(next_++).data, bytes_);
     if (staged_.size() + bytes_ > staged_.capacity()) SHOAL_TRY(flush());
-    const auto* message = ring_.at(next_++);
+    const auto* message = ring_.at(next_++).data;
     staged_.insert(staged_.end(), message, message + bytes_);
     return {};
   }

@@ -13,6 +13,8 @@ ROWS = [
     ("faster", "us", [10, 20, 30], [8, 16, 24], "better"),
     ("slower", "us", [10, 20, 30], [12, 24, 36], "WORSE"),
     ("less", "GB/s", [5, 5, 5], [4, 4, 4], "WORSE"),
+    ("fatter", "B/key", [23, 23, 23], [26, 26, 26], "WORSE"),
+    ("thinner", "GiB", [1.2, 1.2, 1.2], [1.1, 1.1, 1.1], "better"),
     ("noisy", "GB/s", [5, 5, 5], [3, 5.5, 9], "%"),
 ]
 
@@ -31,7 +33,7 @@ def main():
     lines = {line.split()[0]: line for line in out.splitlines()}
     for name, _, _, _, last in ROWS:
         assert lines[name].rstrip().endswith(last), f"{name}: expected '{last}':\n{out}"
-    assert out.splitlines()[-1].startswith("3 of 5 rows changed"), out
+    assert out.splitlines()[-1].startswith("5 of 7 rows changed"), out
 
 
 if __name__ == "__main__":
