@@ -23,6 +23,7 @@ Result<Address> Address::parse(std::string_view text) {
   } else if (host.find(':') != std::string_view::npos) {
     return wrong();
   }
+  if (host.find_first_of("[]") != std::string_view::npos) return wrong();
   Address address{std::string(host), 0};
   const auto [end, error] =
       std::from_chars(digits.data(), digits.data() + digits.size(), address.port);

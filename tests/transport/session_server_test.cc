@@ -16,7 +16,6 @@ using test::at_ms;
 using test::FakeTransport;
 using test::header_of;
 using test::meta_of;
-using Kind = SessionServer::Kind;
 using Served = SessionServer::Served;
 
 constexpr Incarnation kOurs{500};
@@ -39,7 +38,8 @@ class SessionServerTest : public testing::Test {
   }
   EndpointId accept() {
     const auto endpoint = transport.fresh();
-    EXPECT_EQ(handle(FakeTransport::event(Event::Kind::accepted, endpoint)).kind, Kind::nothing);
+    EXPECT_EQ(handle(FakeTransport::event(Event::Kind::accepted, endpoint)).kind,
+              SessionServer::Kind::nothing);
     return endpoint;
   }
   Served hello(EndpointId from, Hello m) {
@@ -49,7 +49,7 @@ class SessionServerTest : public testing::Test {
   EndpointId greet(std::uint32_t node = 9) {
     const auto endpoint = accept();
     EXPECT_EQ(hello(endpoint, {NodeId(node), Incarnation(node), Role::worker, {}, kOurs}).kind,
-              Kind::greeted);
+              SessionServer::Kind::greeted);
     transport.forget();
     return endpoint;
   }
@@ -79,7 +79,7 @@ TEST_F(SessionServerTest, WelcomesWhoMeansIt) {
   EXPECT_EQ(server.find(endpoint), nullptr);
   const auto served =
       hello(endpoint, {NodeId(9), Incarnation(90), Role::observer, NodeId(5), kOurs});
-  ASSERT_EQ(served.kind, Kind::greeted);
+  ASSERT_EQ(served.kind, SessionServer::Kind::greeted);
   EXPECT_EQ(served.peer->node, NodeId(9));
   EXPECT_EQ(served.peer->incarnation, Incarnation(90));
   EXPECT_EQ(served.peer->role, Role::observer);
@@ -96,7 +96,8 @@ TEST_F(SessionServerTest, WelcomesWhoMeansIt) {
 TEST_F(SessionServerTest, TellsWhoMeansAnother) {
   const auto expect = [&](Hello m, Errc status) {
     const auto endpoint = accept();
-    EXPECT_EQ(hello(endpoint, m).kind, status == Errc::ok ? Kind::greeted : Kind::nothing);
+    EXPECT_EQ(hello(endpoint, m).kind,
+              status == Errc::ok ? SessionServer::Kind::greeted : SessionServer::Kind::nothing);
     EXPECT_EQ(welcome_status(), status);
     server.close(endpoint);
   };
@@ -119,7 +120,7 @@ TEST_F(SessionServerTest, ThoseWhoSayNothingOrNonsenseAreDropped) {
   hello(unwelcome, {{}, {}, Role::worker, {}, Incarnation(1)});
   EXPECT_FALSE(was_closed(unwelcome));  // it has to read why first
   const auto wrong = accept();
-  EXPECT_EQ(request(wrong, 1).kind, Kind::nothing);
+  EXPECT_EQ(request(wrong, 1).kind, SessionServer::Kind::nothing);
   EXPECT_TRUE(was_closed(wrong));
   now = server.next_timer();
   EXPECT_EQ(now, at_ms(6000));
@@ -135,7 +136,7 @@ TEST_F(SessionServerTest, TakesSoManyPeers) {
   const Hello more{NodeId(20), Incarnation(20), Role::worker, {}, kOurs};
   testing::internal::CaptureStderr();
   const auto refused = accept();
-  EXPECT_EQ(hello(refused, more).kind, Kind::nothing);
+  EXPECT_EQ(hello(refused, more).kind, SessionServer::Kind::nothing);
   EXPECT_EQ(static_cast<Errc>(transport.last().header.status), Errc::overloaded);
   EXPECT_FALSE(was_closed(refused)) << "it has to read why";
   EXPECT_EQ(server.find(NodeId(20)), nullptr);
@@ -153,14 +154,16 @@ TEST_F(SessionServerTest, TakesSoManyPeers) {
   accept();
   const auto later = testing::internal::GetCapturedStderr();
   EXPECT_NE(later.find(" 38 connections were turned away"), std::string::npos) << later;
-  EXPECT_EQ(handle(FakeTransport::event(Event::Kind::closed, peers[0])).kind, Kind::gone);
-  EXPECT_EQ(hello(refused, more).kind, Kind::greeted) << "one has gone";
+  EXPECT_EQ(handle(FakeTransport::event(Event::Kind::closed, peers[0])).kind,
+            SessionServer::Kind::gone);
+  EXPECT_EQ(hello(refused, more).kind, SessionServer::Kind::greeted) << "one has gone";
 }
 
 TEST_F(SessionServerTest, CountsCreditsAndParkedRequests) {
   const auto endpoint = greet();
   auto* peer = server.find(endpoint);
-  for (std::uint64_t id = 1; id <= 3; ++id) EXPECT_EQ(request(endpoint, id).kind, Kind::request);
+  for (std::uint64_t id = 1; id <= 3; ++id)
+    EXPECT_EQ(request(endpoint, id).kind, SessionServer::Kind::request);
   EXPECT_EQ(peer->unanswered, 3u);
   ASSERT_TRUE(answer(endpoint, 2).ok());
   EXPECT_EQ(transport.last().header.kind, FrameKind::answer);
@@ -199,7 +202,7 @@ TEST_F(SessionServerTest, ARequestBeyondItsCreditsLosesThePeerItsSession) {
   const auto endpoint = greet();
   for (std::uint64_t id = 1; id <= 3; ++id) request(endpoint, id);
   const auto served = request(endpoint, 4);
-  EXPECT_EQ(served.kind, Kind::gone);
+  EXPECT_EQ(served.kind, SessionServer::Kind::gone);
   EXPECT_EQ(served.status, Errc::protocol);
   EXPECT_EQ(served.peer->endpoint, endpoint);
   EXPECT_TRUE(was_closed(endpoint));
@@ -212,7 +215,8 @@ TEST_F(SessionServerTest, NonsenseLosesThePeerItsSession) {
   for (const auto kind : {FrameKind::hello, FrameKind::welcome, FrameKind::answer,
                           FrameKind::credit, FrameKind::view, FrameKind::global_clock}) {
     const auto endpoint = greet();
-    EXPECT_EQ(handle(FakeTransport::message(endpoint, header_of(kind))).kind, Kind::gone);
+    EXPECT_EQ(handle(FakeTransport::message(endpoint, header_of(kind))).kind,
+              SessionServer::Kind::gone);
     EXPECT_TRUE(was_closed(endpoint));
   }
 }
@@ -221,10 +225,10 @@ TEST_F(SessionServerTest, CancelsAndNoticesTakeNoCredit) {
   const auto endpoint = greet();
   const auto cancel =
       handle(FakeTransport::message(endpoint, header_of(FrameKind::cancel, RequestId(12))));
-  EXPECT_EQ(cancel.kind, Kind::notice);
+  EXPECT_EQ(cancel.kind, SessionServer::Kind::notice);
   EXPECT_EQ(cancel.frame.header.request, RequestId(12));
   EXPECT_EQ(handle(FakeTransport::message(endpoint, header_of(FrameKind::tick))).kind,
-            Kind::notice);
+            SessionServer::Kind::notice);
   EXPECT_EQ(server.find(endpoint)->unanswered, 0u);
 }
 
@@ -275,7 +279,7 @@ TEST_F(SessionServerTest, ContextsOfAnswersThatWereNeverSentComeBack) {
       server.close(endpoint);
     else
       EXPECT_EQ(handle(FakeTransport::event(Event::Kind::closed, endpoint, Errc::peer_lost)).kind,
-                Kind::gone);
+                SessionServer::Kind::gone);
     std::vector<std::uint64_t> contexts;
     while (const auto context = server.take_unsent()) contexts.push_back(*context);
     std::sort(contexts.begin(), contexts.end());
@@ -303,7 +307,7 @@ TEST_F(SessionServerTest, APeersStateLivesUntilTheNextPoll) {
   auto* old = server.find(first);
   EXPECT_EQ(server.find(NodeId(9)), server.find(second));
   const auto gone = handle(FakeTransport::event(Event::Kind::closed, first, Errc::peer_lost));
-  EXPECT_EQ(gone.kind, Kind::gone);
+  EXPECT_EQ(gone.kind, SessionServer::Kind::gone);
   EXPECT_EQ(gone.peer, old);
   EXPECT_EQ(old->node, NodeId(9));
   EXPECT_EQ(server.find(NodeId(9)), server.find(second));
@@ -339,7 +343,7 @@ TEST_F(SessionServerTest, BulkCompletionsAreTheOwners) {
   auto event = FakeTransport::event(Event::Kind::read_done, endpoint, Errc::revoked);
   event.context = 44;
   const auto served = handle(event);
-  EXPECT_EQ(served.kind, Kind::bulk);
+  EXPECT_EQ(served.kind, SessionServer::Kind::bulk);
   EXPECT_EQ(served.status, Errc::revoked);
 }
 
