@@ -92,6 +92,10 @@ inline constexpr int kMessageSocketsPerTurn = 128;
 /// Message sockets that a spinning poll tries directly, without epoll: a recv that finds nothing
 /// costs about what an epoll_wait costs, so more than two direct tries are slower than asking.
 inline constexpr std::size_t kHotSockets = 2;
+/// Messages of one hot socket after which another that has brought none is one no longer.
+inline constexpr std::uint32_t kHotSilence = 16;
+/// How often a poll tries them if the last one found nothing: the next message will come there.
+inline constexpr int kIdleTries = 4;
 /// How long a spinning poll that finds nothing on its hot sockets goes without looking at the
 /// others.
 inline constexpr Duration kLookAround = microseconds(4);

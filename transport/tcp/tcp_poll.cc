@@ -80,6 +80,7 @@ std::size_t TcpTransport::poll(std::span<Event> events) {
   serve_backlog(out);
   if (!out.full()) receive(now, out);
   if (!failing_.empty()) drain_failing(out);
+  idle_ = out.count == 0 && dirty_.empty();
   // Answers to READs that have just come in, and refusals.
   flush_dirty();
   report_completed(out);
@@ -243,7 +244,7 @@ void TcpTransport::receive(TimePoint now, Out& out) {
     return serve(now, ready_count_, out);
   }
   if (std::exchange(look_, Look::needed) == Look::served) return;
-  const bool tried = !crowded_ && hot_[0] != EndpointId{};
+  const bool tried = !crowded_ && hot_[0].endpoint != EndpointId{};
   const bool got = tried && try_hot(out);
   if (out.full()) return;
   const auto gap = got ? kLookAroundBusy : kLookAround;
@@ -252,16 +253,17 @@ void TcpTransport::receive(TimePoint now, Out& out) {
 
 bool TcpTransport::try_hot(Out& out) {
   bool got = false;
-  for (auto& id : hot_) {
-    if (id == EndpointId{}) continue;
-    auto* endpoint = find(id);
-    if (endpoint == nullptr) {
-      id = {};
-      continue;
+  for (int tries = idle_ ? kIdleTries : 1; tries > 0 && !got; --tries) {
+    for (auto& hot : hot_) {
+      auto* endpoint = find(hot.endpoint);
+      if (endpoint == nullptr || hot.overheard > kHotSilence) {
+        hot = {};
+        continue;
+      }
+      got |= receive_messages(*endpoint, out);
     }
-    got |= receive_messages(*endpoint, out);
   }
-  if (hot_[0] == EndpointId{}) std::swap(hot_[0], hot_[1]);
+  if (hot_[0].endpoint == EndpointId{}) std::swap(hot_[0], hot_[1]);
   return got;
 }
 
@@ -452,14 +454,15 @@ void TcpTransport::drain_failing(Out& out) {
   failing_.resize(kept);
 }
 
+// `id` has brought something.
 void TcpTransport::remember_hot(EndpointId id) {
-  if (std::find(hot_.begin(), hot_.end(), id) != hot_.end()) return;
-  const auto empty = std::find(hot_.begin(), hot_.end(), EndpointId{});
-  if (empty != hot_.end()) {
-    *empty = id;
-    return;
+  HotSocket* place = nullptr;
+  for (auto& hot : hot_) {
+    ++hot.overheard;
+    if (hot.endpoint == id || (place == nullptr && hot.endpoint == EndpointId{})) place = &hot;
   }
-  hot_[next_hot_++ % kHotSockets] = id;
+  if (place == nullptr) place = &hot_[next_hot_++ % kHotSockets];
+  *place = {id, 0};
 }
 
 }  // namespace shoal::tcp

@@ -79,6 +79,11 @@ class TcpTransport final : public Transport {
     Fd fd;
     bool resting = false;
   };
+  /// A message socket that a spinning poll tries directly.
+  struct HotSocket {
+    EndpointId endpoint;          ///< none: free
+    std::uint32_t overheard = 0;  ///< messages that others have brought since it brought one
+  };
   /// The events of one poll.
   struct Out {
     std::span<Event> events;
@@ -186,8 +191,9 @@ class TcpTransport final : public Transport {
   std::array<epoll_event, kMessageSocketsPerTurn> ready_;
   std::size_t ready_count_ = 0;  ///< of what wait() has told
   std::uint64_t waker_ = 0;      ///< the last one that wait() was given
-  std::array<EndpointId, kHotSockets> hot_{};
+  std::array<HotSocket, kHotSockets> hot_{};
   std::size_t next_hot_ = 0;
+  bool idle_ = false;     ///< the last poll found nothing and had nothing to send
   bool crowded_ = false;  ///< many message sockets were ready at once: asking epoll is cheaper
 };
 
