@@ -2,7 +2,6 @@
 
 #include <array>
 #include <cstdint>
-#include <limits>
 
 #include "core/ops/host_device.h"
 #include "core/ops/rule_kind.h"
@@ -115,11 +114,14 @@ struct ProximalDiagonal {
 
   template <class T>
   SHOAL_HOST_DEVICE void operator()(T& weight, T gradient, T bound) const {
-    // Without a bound t is step / infinity = 0, which keeps the weight and passes a NaN gradient
-    // through. (A division behind a condition would not vectorise.)
-    const T t = static_cast<T>(step) / (bound <= T(0) ? std::numeric_limits<T>::infinity() : bound);
-    weight = math::soft_threshold(weight - t * gradient, t * static_cast<T>(l1)) /
-             (T(1) + t * static_cast<T>(l2));
+    // Both sides of the fraction times u, so that one division is left: w u must be finite. Without
+    // a bound u is 1 and the step 0, which keeps the weight and passes a NaN gradient through. (Two
+    // choices by one condition would not vectorise.)
+    const T none = bound <= T(0) ? T(1) : T(0);
+    const T u = (bound < T(0) ? T(0) : bound) + none;
+    const T rate = static_cast<T>(step) * (T(1) - none);
+    weight = math::soft_threshold(u * weight - rate * gradient, rate * static_cast<T>(l1)) /
+             (u + rate * static_cast<T>(l2));
   }
 };
 

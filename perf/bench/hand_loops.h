@@ -56,13 +56,15 @@ struct HandLoops {
     });
   }
   static void proximal_diagonal(const HandRows& rows, const float* p) {
-    const Vec step = V::set(p[0]), l1 = V::set(p[1]), l2 = V::set(p[2]), one = V::set(1);
+    const Vec step = V::set(p[0]), l1 = V::set(p[1]), l2 = V::set(p[2]);
+    const Vec one = V::set(1), zero = V::set(0);
     each_vector<V>(rows.count, [=](std::size_t i) {
       Vec gradient, bound;
       V::load_pairs(rows.inputs + 2 * i, gradient, bound);
-      const Vec t = V::div(step, V::infinity_unless_positive(bound));
-      const Vec moved = V::sub(V::load(rows.weights + i), V::mul(t, gradient));
-      V::store(rows.weights + i, V::div(V::soft(moved, V::mul(t, l1)), V::add(one, V::mul(t, l2))));
+      const Vec u = V::if_positive(bound, bound, one), rate = V::if_positive(bound, step, zero);
+      const Vec moved = V::sub(V::mul(u, V::load(rows.weights + i)), V::mul(rate, gradient));
+      V::store(rows.weights + i,
+               V::div(V::soft(moved, V::mul(rate, l1)), V::add(u, V::mul(rate, l2))));
     });
   }
   static void momentum(const HandRows& rows, const float* p) {

@@ -1,7 +1,6 @@
 #include "perf/bench/hand_rules.h"
 
 #include <cmath>
-#include <limits>
 #include <span>
 
 #include "perf/bench/hand_loops.h"
@@ -30,9 +29,7 @@ struct OneFloat {
     const float rest = std::fabs(x) - amount;
     return rest <= 0 ? 0 : std::copysign(rest, x);
   }
-  static Vec infinity_unless_positive(Vec x) {
-    return x <= 0 ? std::numeric_limits<float>::infinity() : x;
-  }
+  static Vec if_positive(Vec x, Vec a, Vec b) { return x <= 0 ? b : a; }
   static void load_pairs(const float* at, Vec& first, Vec& second) {
     first = at[0];
     second = at[1];

@@ -4,7 +4,6 @@
 #if defined(__AVX2__)
 #include <immintrin.h>
 
-#include <limits>
 
 namespace shoal::perf {
 
@@ -36,9 +35,8 @@ struct EightFloats {
     const Vec none = _mm256_cmp_ps(rest, _mm256_setzero_ps(), _CMP_LE_OQ);
     return _mm256_andnot_ps(none, _mm256_or_ps(rest, _mm256_and_ps(sign(), x)));
   }
-  static Vec infinity_unless_positive(Vec x) {
-    const Vec none = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LE_OQ);
-    return _mm256_blendv_ps(x, set(std::numeric_limits<float>::infinity()), none);
+  static Vec if_positive(Vec x, Vec a, Vec b) {
+    return _mm256_blendv_ps(a, b, _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LE_OQ));
   }
   static void load_pairs(const float* at, Vec& first, Vec& second) {
     const Vec a = load(at), b = load(at + kWidth);

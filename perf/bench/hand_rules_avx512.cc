@@ -4,7 +4,6 @@
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #include <immintrin.h>
 
-#include <limits>
 
 namespace shoal::perf {
 
@@ -36,9 +35,8 @@ struct SixteenFloats {
     const auto some = _mm512_cmp_ps_mask(rest, _mm512_setzero_ps(), _CMP_NLE_UQ);
     return _mm512_maskz_or_ps(some, rest, _mm512_and_ps(sign(), x));
   }
-  static Vec infinity_unless_positive(Vec x) {
-    const auto none = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LE_OQ);
-    return _mm512_mask_blend_ps(none, x, set(std::numeric_limits<float>::infinity()));
+  static Vec if_positive(Vec x, Vec a, Vec b) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LE_OQ), a, b);
   }
   static void load_pairs(const float* at, Vec& first, Vec& second) {
     const Vec a = load(at), b = load(at + kWidth);
