@@ -12,8 +12,10 @@ namespace {
 
 using host::kBlock;
 using host::kPrefetchRows;
+using host::kRowBlock;
 using host::kSmallBlock;
 using host::load;
+using host::Simd;
 
 template <Aggregate A, class T>
 SHOAL_ALWAYS_INLINE T combine(T sum, T pushed) {
@@ -36,12 +38,12 @@ constexpr T identity() {
   return T{};
 }
 
-template <Aggregate A, class T>
+template <Aggregate A, std::size_t Block, class T>
 SHOAL_ALWAYS_INLINE void combine_run(T* sums, const std::byte* pushed, std::size_t n) {
   std::size_t i = 0;
-  for (; i + kBlock <= n; i += kBlock) {
+  for (; i + Block <= n; i += Block) {
     SHOAL_SIMD_LOOP
-    for (std::size_t j = i; j < i + kBlock; ++j) sums[j] = combine<A>(sums[j], load<T>(pushed, j));
+    for (std::size_t j = i; j < i + Block; ++j) sums[j] = combine<A>(sums[j], load<T>(pushed, j));
   }
   for (; i + kSmallBlock <= n; i += kSmallBlock) {
     SHOAL_SIMD_LOOP
@@ -68,7 +70,7 @@ SHOAL_ALWAYS_INLINE void combine_rows(std::byte* const* pages, std::uint32_t pag
     if constexpr (One)
       *row = combine<A>(*row, load<T>(pushed, r));
     else
-      combine_run<A>(row, pushed + r * width * sizeof(T), width);
+      combine_run<A, kRowBlock>(row, pushed + r * width * sizeof(T), width);
   }
 }
 
@@ -80,11 +82,15 @@ void clear(std::byte* sums, std::size_t n) {
 
 template <Aggregate A, class T>
 void dense(std::byte* sums, const std::byte* pushed, std::size_t n) {
-  combine_run<A>(reinterpret_cast<T*>(sums), pushed, n);
+  combine_run<A, kBlock>(reinterpret_cast<T*>(sums), pushed, n);
 }
 template <Aggregate A, class T>
 SHOAL_TARGET_AVX2 void dense_avx2(std::byte* sums, const std::byte* pushed, std::size_t n) {
-  combine_run<A>(reinterpret_cast<T*>(sums), pushed, n);
+  combine_run<A, kBlock>(reinterpret_cast<T*>(sums), pushed, n);
+}
+template <Aggregate A, class T>
+SHOAL_TARGET_AVX512 void dense_avx512(std::byte* sums, const std::byte* pushed, std::size_t n) {
+  combine_run<A, kBlock>(reinterpret_cast<T*>(sums), pushed, n);
 }
 
 template <Aggregate A, class T>
@@ -106,43 +112,46 @@ SHOAL_TARGET_AVX2 void rows_avx2(std::byte* const* pages, std::uint32_t page_shi
 }
 
 template <Aggregate A, class T>
-constexpr AggregateKernels kernels(bool avx2) {
-  return {&clear<A, T>, avx2 ? &dense_avx2<A, T> : &dense<A, T>,
-          avx2 ? &rows_avx2<A, T> : &rows<A, T>};
+SHOAL_TARGET_AVX512 void rows_avx512(std::byte* const* pages, std::uint32_t page_shift,
+                                     std::size_t row_values,
+                                     std::span<const std::uint32_t> positions,
+                                     const std::byte* pushed) {
+  if (row_values == 1)
+    combine_rows<A, T, true>(pages, page_shift, 1, positions, pushed);
+  else
+    combine_rows<A, T, false>(pages, page_shift, row_values, positions, pushed);
+}
+
+template <Aggregate A, class T>
+constexpr AggregateKernels kernels(Simd simd) {
+  return {&clear<A, T>, host::form_for(simd, &dense<A, T>, &dense_avx2<A, T>, &dense_avx512<A, T>),
+          host::form_for(simd, &rows<A, T>, &rows_avx2<A, T>, &rows_avx512<A, T>)};
 }
 
 using Table = std::array<AggregateKernels, kDTypeCount>;
 
 template <Aggregate A>
-constexpr Table table(bool avx2) {
+constexpr Table table(Simd simd) {
   Table result{};
-  result[static_cast<std::size_t>(DType::f32)] = kernels<A, float>(avx2);
-  result[static_cast<std::size_t>(DType::f64)] = kernels<A, double>(avx2);
-  result[static_cast<std::size_t>(DType::i32)] = kernels<A, std::int32_t>(avx2);
-  result[static_cast<std::size_t>(DType::i64)] = kernels<A, std::int64_t>(avx2);
+  result[static_cast<std::size_t>(DType::f32)] = kernels<A, float>(simd);
+  result[static_cast<std::size_t>(DType::f64)] = kernels<A, double>(simd);
+  result[static_cast<std::size_t>(DType::i32)] = kernels<A, std::int32_t>(simd);
+  result[static_cast<std::size_t>(DType::i64)] = kernels<A, std::int64_t>(simd);
   return result;
 }
 
-constexpr std::array<Table, 4> tables(bool avx2) {
-  return {table<Aggregate::sum>(avx2), table<Aggregate::last>(avx2), table<Aggregate::min>(avx2),
-          table<Aggregate::max>(avx2)};
+constexpr std::array<Table, 4> tables(Simd simd) {
+  return {table<Aggregate::sum>(simd), table<Aggregate::last>(simd), table<Aggregate::min>(simd),
+          table<Aggregate::max>(simd)};
 }
 
-constexpr auto kBaseline = tables(false);
-constexpr auto kAvx2 = tables(SHOAL_HAS_AVX2_TARGET);
-
-const AggregateKernels& pick(const std::array<Table, 4>& all, Aggregate aggregate, DType dtype) {
-  return all[static_cast<std::size_t>(aggregate)][static_cast<std::size_t>(dtype)];
-}
+constexpr std::array kTables = {tables(Simd::baseline), tables(Simd::avx2), tables(Simd::avx512)};
 
 }  // namespace
 
-const AggregateKernels& aggregate_kernels(Aggregate aggregate, DType dtype) {
-  return pick(host::cpu_has_avx2() ? kAvx2 : kBaseline, aggregate, dtype);
-}
-
-const AggregateKernels& aggregate_kernels_baseline(Aggregate aggregate, DType dtype) {
-  return pick(kBaseline, aggregate, dtype);
+const AggregateKernels& aggregate_kernels(Aggregate aggregate, DType dtype, host::Simd simd) {
+  return kTables[static_cast<std::size_t>(simd)][static_cast<std::size_t>(aggregate)]
+                [static_cast<std::size_t>(dtype)];
 }
 
 }  // namespace shoal

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "core/memory/dtype.h"
+#include "core/ops/simd.h"
 #include "core/table/table_spec.h"
 
 namespace shoal {
@@ -25,9 +26,9 @@ struct AggregateKernels {
                std::span<const std::uint32_t> positions, const std::byte* pushed) = nullptr;
 };
 
-/// The kernels that suit this CPU; null members for dtypes that have none yet (f16, bf16).
-const AggregateKernels& aggregate_kernels(Aggregate aggregate, DType dtype);
-/// The forms that tests compare: those every CPU runs.
-const AggregateKernels& aggregate_kernels_baseline(Aggregate aggregate, DType dtype);
+/// The kernels that suit this CPU; null members for dtypes that have none yet (f16, bf16). `simd`
+/// is for tests, which compare forms.
+const AggregateKernels& aggregate_kernels(Aggregate aggregate, DType dtype,
+                                          host::Simd simd = host::widest_simd());
 
 }  // namespace shoal

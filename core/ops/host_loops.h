@@ -54,12 +54,12 @@ SHOAL_ALWAYS_INLINE void apply_one(const Element& element, const Lanes<F, T>& la
 }
 
 /// Blocks of a constant length vectorise at -O2 too; the tail does the same arithmetic one by one.
-template <class F, class T, std::size_t Stride, class Element>
+template <class F, class T, std::size_t Stride, std::size_t Block, class Element>
 SHOAL_ALWAYS_INLINE void apply_run(const Element element, const Lanes<F, T> lanes, std::size_t n) {
   std::size_t i = 0;
-  for (; i + kBlock <= n; i += kBlock) {
+  for (; i + Block <= n; i += Block) {
     SHOAL_SIMD_LOOP
-    for (std::size_t j = 0; j < kBlock; ++j)
+    for (std::size_t j = 0; j < Block; ++j)
       apply_one<F, T, Stride>(element, lanes, i + j, StateIndices<F>(), InputIndices<F>());
   }
   for (; i + kSmallBlock <= n; i += kSmallBlock) {
@@ -116,15 +116,15 @@ SHOAL_ALWAYS_INLINE void apply_dense(const void* rule, const DenseRows& rows,
   auto lanes = lanes_at<F, T>(rows.arrays, rows.shape, rows.first);
   if (kInputs == 1 && packed<F, T>(rows.shape)) {
     point_inputs<F, T>(lanes, inputs, width);
-    apply_run<F, T, 1>(element, lanes, rows.count * width);
+    apply_run<F, T, 1, kBlock>(element, lanes, rows.count * width);
   } else if (width == 1 && packed<F, T>(rows.shape)) {
     point_inputs<F, T>(lanes, inputs, width);
-    apply_run<F, T, kInputs>(element, lanes, rows.count);
+    apply_run<F, T, kInputs, kBlock>(element, lanes, rows.count);
   } else {
     for (std::size_t r = 0; r < rows.count; ++r) {
       lanes = lanes_at<F, T>(rows.arrays, rows.shape, rows.first + r);
       point_inputs<F, T>(lanes, inputs + r * width * kInputs * sizeof(T), width);
-      apply_run<F, T, 1>(element, lanes, width);
+      apply_run<F, T, 1, kRowBlock>(element, lanes, width);
     }
   }
 }
@@ -169,7 +169,7 @@ SHOAL_ALWAYS_INLINE void apply_rows_of(const void* rule, const ListedRows& rows,
     if constexpr (One)
       apply_one<F, T, 1>(element, lanes, 0, StateIndices<F>(), InputIndices<F>());
     else
-      apply_run<F, T, 1>(element, lanes, width);
+      apply_run<F, T, 1, kRowBlock>(element, lanes, width);
   }
 }
 

@@ -114,14 +114,12 @@ struct ProximalDiagonal {
 
   template <class T>
   SHOAL_HOST_DEVICE void operator()(T& weight, T gradient, T bound) const {
-    // Both sides of the fraction times u, so that one division is left: w u must be finite. Without
-    // a bound u is 1 and the step 0, which keeps the weight and passes a NaN gradient through. (Two
-    // choices by one condition would not vectorise.)
-    const T none = bound <= T(0) ? T(1) : T(0);
-    const T u = (bound < T(0) ? T(0) : bound) + none;
-    const T rate = static_cast<T>(step) * (T(1) - none);
-    weight = math::soft_threshold(u * weight - rate * gradient, rate * static_cast<T>(l1)) /
-             (u + rate * static_cast<T>(l2));
+    // Both sides of the fraction times u: one division. w u must be finite.
+    const T rate = static_cast<T>(step);
+    const T moved =
+        math::soft_threshold(bound * weight - rate * gradient, rate * static_cast<T>(l1)) /
+        (bound + rate * static_cast<T>(l2));
+    weight = bound <= T(0) ? weight : moved;
   }
 };
 

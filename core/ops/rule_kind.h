@@ -4,6 +4,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include "core/memory/dtype.h"
 #include "core/ops/parameter.h"
+#include "core/ops/simd.h"
 #include "core/table/geometry.h"
 #include "core/table/table_spec.h"
 
@@ -94,6 +96,8 @@ struct RuleKernels {
                         Stream) = nullptr;
 };
 using RuleKernelTable = std::array<RuleKernels, kDTypeCount>;
+/// By host::Simd.
+using HostKernelTables = std::array<RuleKernelTable, std::size(host::kSimds)>;
 
 /// A rule's functor type, erased. Constant data of the program or plugin that holds the functor.
 struct RuleKind {
@@ -103,12 +107,10 @@ struct RuleKind {
   bool has_decay = false;     ///< a round without a push changes the row: needs catch_up
   std::size_t bytes = 0;      ///< of the functor
   void (*construct)(void* functor) = nullptr;  ///< the functor with its defaults
-  const RuleKernelTable* host_baseline = nullptr;
-  const RuleKernelTable* host_avx2 = nullptr;  ///< null where the compiler has no such target
+  const HostKernelTables* host = nullptr;
 
-  /// The host's kernels for a CPU with or without AVX2.
-  const RuleKernelTable* host_kernels(bool avx2) const {
-    return avx2 && host_avx2 != nullptr ? host_avx2 : host_baseline;
+  const RuleKernelTable& host_kernels(host::Simd simd) const {
+    return (*host)[static_cast<std::size_t>(simd)];
   }
 };
 

@@ -39,7 +39,7 @@ class RuleSet {
                                             std::string(kind.traits.name) + "': rename one"};
         return *this;
       }
-    entries_.push_back({&kind, {kind.host_kernels(host::cpu_has_avx2()), nullptr}});
+    entries_.push_back({&kind, {&kind.host_kernels(host::widest_simd()), nullptr}});
     return *this;
   }
   /// Gives a rule its form for another kind of device; CUDA's come from cuda/. Errors:

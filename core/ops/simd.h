@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 // What the host loops of core/ops share. Loops are plain C++ that gcc and clang vectorise.
@@ -14,22 +15,26 @@
 #define SHOAL_SIMD_LOOP _Pragma("GCC ivdep")
 #endif
 
-// AVX2 without FMA: a fused multiply-add rounds once where two instructions round twice, and
-// servers with and without it would hold different bits. Out of cache the memory is the limit
-// anyway.
+// Without FMA: a fused multiply-add rounds once where two instructions round twice, and servers
+// with and without it would hold different bits. (AVX-512 brings it along: -ffp-contract=off.) Out
+// of cache the memory is the limit anyway.
 #if defined(__x86_64__) && defined(__GNUC__)
-#define SHOAL_HAS_AVX2_TARGET 1
+#define SHOAL_HAS_X86_TARGETS 1
 #define SHOAL_TARGET_AVX2 __attribute__((target("avx2")))
+#define SHOAL_TARGET_AVX512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl")))
 #else
-#define SHOAL_HAS_AVX2_TARGET 0
+#define SHOAL_HAS_X86_TARGETS 0
 #define SHOAL_TARGET_AVX2
+#define SHOAL_TARGET_AVX512
 #endif
 
 namespace shoal::host {
 
-/// Values of an inner loop: four AVX2 vectors of floats.
-inline constexpr std::size_t kBlock = 32;
-/// For rows narrower than a block (embeddings) and tails.
+/// Values of an inner loop over a run of rows: four AVX-512 vectors of floats.
+inline constexpr std::size_t kBlock = 64;
+/// The same for one row (embeddings).
+inline constexpr std::size_t kRowBlock = 32;
+/// For tails.
 inline constexpr std::size_t kSmallBlock = 8;
 inline constexpr std::size_t kCacheLine = 64;
 /// Rows ahead whose lines are fetched: enough to cover a miss to memory.
@@ -49,14 +54,26 @@ SHOAL_ALWAYS_INLINE void prefetch_for_write(const void* address) {
   __builtin_prefetch(address, 1, 3);
 }
 
-/// Whether this CPU (and its system) runs the AVX2 forms.
-inline bool cpu_has_avx2() {
-#if SHOAL_HAS_AVX2_TARGET
+/// The instruction sets that hot loops are compiled for; each runs on CPUs of those after it.
+enum class Simd : std::uint8_t { baseline, avx2, avx512 };
+inline constexpr Simd kSimds[] = {Simd::baseline, Simd::avx2, Simd::avx512};
+
+/// The last one that compiler, CPU and system have.
+inline Simd widest_simd() {
+#if SHOAL_HAS_X86_TARGETS
   __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") != 0;
-#else
-  return false;
+  if (__builtin_cpu_supports("avx512f") != 0 && __builtin_cpu_supports("avx512dq") != 0 &&
+      __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512vl") != 0)
+    return Simd::avx512;
+  if (__builtin_cpu_supports("avx2") != 0) return Simd::avx2;
 #endif
+  return Simd::baseline;
+}
+
+/// The one of a function's forms that is for `simd`.
+template <class Function>
+constexpr Function* form_for(Simd simd, Function* baseline, Function* avx2, Function* avx512) {
+  return simd == Simd::avx512 ? avx512 : simd == Simd::avx2 ? avx2 : baseline;
 }
 
 }  // namespace shoal::host

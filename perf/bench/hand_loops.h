@@ -56,15 +56,14 @@ struct HandLoops {
     });
   }
   static void proximal_diagonal(const HandRows& rows, const float* p) {
-    const Vec step = V::set(p[0]), l1 = V::set(p[1]), l2 = V::set(p[2]);
-    const Vec one = V::set(1), zero = V::set(0);
+    const Vec rate = V::set(p[0]), l1 = V::mul(rate, V::set(p[1])), l2 = V::mul(rate, V::set(p[2]));
     each_vector<V>(rows.count, [=](std::size_t i) {
       Vec gradient, bound;
       V::load_pairs(rows.inputs + 2 * i, gradient, bound);
-      const Vec u = V::if_positive(bound, bound, one), rate = V::if_positive(bound, step, zero);
-      const Vec moved = V::sub(V::mul(u, V::load(rows.weights + i)), V::mul(rate, gradient));
+      const Vec w = V::load(rows.weights + i);
+      const Vec moved = V::sub(V::mul(bound, w), V::mul(rate, gradient));
       V::store(rows.weights + i,
-               V::div(V::soft(moved, V::mul(rate, l1)), V::add(u, V::mul(rate, l2))));
+               V::if_positive(bound, V::div(V::soft(moved, l1), V::add(bound, l2)), w));
     });
   }
   static void momentum(const HandRows& rows, const float* p) {

@@ -4,7 +4,6 @@
 #if defined(__AVX2__)
 #include <immintrin.h>
 
-
 namespace shoal::perf {
 
 namespace {

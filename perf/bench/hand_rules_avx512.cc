@@ -4,7 +4,6 @@
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
 #include <immintrin.h>
 
-
 namespace shoal::perf {
 
 namespace {

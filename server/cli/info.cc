@@ -33,6 +33,19 @@ int fail(std::string_view command, const Error& error) {
   return 1;
 }
 
+/// What update rules run with.
+std::string_view instruction_set() {
+  switch (host::widest_simd()) {
+    case host::Simd::avx512:
+      return "AVX-512";
+    case host::Simd::avx2:
+      return "AVX2";
+    case host::Simd::baseline:
+      break;
+  }
+  return "no AVX2: update rules use the base instruction set";
+}
+
 int show_info(const Config& config, const RuleSet& rules, bool show_config) {
   if (show_config) {
     print_config(config);
@@ -44,7 +57,7 @@ int show_info(const Config& config, const RuleSet& rules, bool show_config) {
   fmt::print("  verbs  no: this version has no RDMA transport\n");
   fmt::print("devices\n");
   fmt::print("  host   {} hardware threads, {}\n", std::thread::hardware_concurrency(),
-             host::cpu_has_avx2() ? "AVX2" : "no AVX2: update rules use the base instruction set");
+             instruction_set());
   fmt::print("  cuda   no: this version has no CUDA device\n");
   fmt::print("update rules\n ");
   for (const auto name : rules.names()) fmt::print(" {}", name);

@@ -51,7 +51,7 @@ SparseIndex::SparseIndex(Device& host, MemoryBudget& budget, unsigned slot_bits,
       slot_bits_(slot_bits),
       slot_(slot),
       slot_prefix_(slot_bits == 0 ? 0 : std::uint64_t{slot} << (64 - slot_bits)),
-      avx2_(host::cpu_has_avx2()) {}
+      avx2_(host::widest_simd() >= host::Simd::avx2) {}
 
 SparseIndex::SparseIndex(SparseIndex&& other) noexcept
     : host_(other.host_),

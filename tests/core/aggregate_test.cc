@@ -54,9 +54,9 @@ TYPED_TEST_SUITE(Aggregates, Types);
 TYPED_TEST(Aggregates, CombineDenseRunsOfEveryLength) {
   Random random(1);
   for (const auto aggregate : kAll)
-    for (const auto* kernels : {&aggregate_kernels(aggregate, dtype_of<TypeParam>()),
-                                &aggregate_kernels_baseline(aggregate, dtype_of<TypeParam>())})
+    for (const auto simd : test::simds_here())
       for (const std::size_t n : {0, 1, 7, 8, 31, 33, 100}) {
+        const auto* kernels = &aggregate_kernels(aggregate, dtype_of<TypeParam>(), simd);
         std::vector<TypeParam> sums(n + 1, TypeParam{42});
         kernels->clear(bytes(sums), n);
         std::vector<TypeParam> expect;
@@ -107,9 +107,9 @@ TYPED_TEST(Aggregates, CombineListedRowsRepeatedOnesToo) {
 TEST(Aggregates, PassNanThrough) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
   for (const auto aggregate : kAll)
-    for (const auto* kernels : {&aggregate_kernels(aggregate, DType::f32),
-                                &aggregate_kernels_baseline(aggregate, DType::f32)})
+    for (const auto simd : test::simds_here())
       for (const std::size_t at : {0, 9, 32, 40}) {
+        const auto* kernels = &aggregate_kernels(aggregate, DType::f32, simd);
         std::vector<float> sums(41, 1.0f);
         std::vector<float> pushed(41, 2.0f);
         pushed[at] = kNan;

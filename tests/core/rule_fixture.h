@@ -12,11 +12,16 @@
 
 namespace shoal::test {
 
+/// The forms that this CPU runs, the baseline first.
+inline std::span<const host::Simd> simds_here() {
+  return std::span(host::kSimds).first(static_cast<std::size_t>(host::widest_simd()) + 1);
+}
+
 /// A functor with its parameters, and one of its kernel tables.
 class RawRule {
  public:
-  RawRule(const RuleKind& kind, const Reference& reference, DType dtype, bool avx2)
-      : kind_(kind), kernels_(&(*kind.host_kernels(avx2))[static_cast<std::size_t>(dtype)]) {
+  RawRule(const RuleKind& kind, const Reference& reference, DType dtype, host::Simd simd)
+      : kind_(kind), kernels_(&kind.host_kernels(simd)[static_cast<std::size_t>(dtype)]) {
     kind.construct(functor_);
     for (const auto& [name, value] : reference.parameters)
       for (const auto& info : kind.parameters)

@@ -13,6 +13,7 @@ namespace {
 using test::Pages;
 using test::random_inputs;
 using test::RawRule;
+using test::simds_here;
 using test::Reference;
 using test::UnalignedBytes;
 
@@ -55,9 +56,9 @@ class UpdateRules : public ::testing::TestWithParam<Reference> {
   }
 
   template <class T>
-  void matches_the_reference(std::size_t rows, std::uint32_t width, bool avx2) {
+  void matches_the_reference(std::size_t rows, std::uint32_t width, host::Simd simd) {
     Random random(rows * 1000 + width);
-    RawRule rule(kind_, reference_, dtype_of<T>(), avx2);
+    RawRule rule(kind_, reference_, dtype_of<T>(), simd);
     Pages<T> pages(kind_, 1, rows, width, false);
     std::vector<double> weights;
     auto states = start(random, rule, pages, weights);
@@ -90,39 +91,37 @@ class UpdateRules : public ::testing::TestWithParam<Reference> {
   static bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
     return std::ranges::equal(std::as_bytes(std::span(a)), std::as_bytes(std::span(b)));
   }
-
-  bool avx2_here() const { return kind_.host_avx2 != nullptr && host::cpu_has_avx2(); }
 };
 
 TEST_P(UpdateRules, MatchTheirPapersAtEveryLength) {
   for_each_dtype([this]<class T>() {
-    for (const std::size_t rows : {1, 2, 7, 8, 9, 31, 32, 33, 41, 103})
-      for (const std::uint32_t width : {1, 3, 40}) matches_the_reference<T>(rows, width, false);
-    if (!avx2_here()) return;
-    for (const std::size_t rows : {1, 7, 9, 33, 103})
-      for (const std::uint32_t width : {1, 3, 40}) matches_the_reference<T>(rows, width, true);
+    for (const auto simd : simds_here())
+      for (const std::size_t rows : {1, 2, 7, 8, 9, 31, 32, 33, 41, 63, 64, 65, 103})
+        for (const std::uint32_t width : {1, 3, 40}) matches_the_reference<T>(rows, width, simd);
   });
 }
 
-TEST_P(UpdateRules, GiveTheSameBitsWithAndWithoutAvx2) {
-  if (!avx2_here()) GTEST_SKIP() << "this CPU or compiler has no AVX2";
+TEST_P(UpdateRules, GiveTheSameBitsInAllForms) {
+  if (simds_here().size() == 1) GTEST_SKIP() << "this CPU or compiler has no AVX2";
   for_each_dtype([this]<class T>() {
     constexpr std::size_t kRows = 1003;
-    Random random(7);
-    RawRule baseline(kind_, reference_, dtype_of<T>(), false);
-    RawRule avx2(kind_, reference_, dtype_of<T>(), true);
-    Pages<T> a(kind_, 1, kRows, 1, false);
-    Pages<T> b(kind_, 1, kRows, 1, false);
-    for (auto* pages : {&a, &b})
-      baseline.kernels().reset_dense(baseline.functor(), pages->dense(0), nullptr);
-    for (std::uint32_t t = 1; t <= 20; ++t) {
-      a.step(0) = b.step(0) = t;
-      const auto pushed = inputs<T>(random, kRows, 1);
-      const auto* bytes = reinterpret_cast<const std::byte*>(pushed.data());
-      baseline.kernels().apply_dense(baseline.functor(), a.dense(0), bytes, nullptr);
-      avx2.kernels().apply_dense(avx2.functor(), b.dense(0), bytes, nullptr);
-      ASSERT_TRUE(same_bits(a.weights(0), b.weights(0)));
-      ASSERT_TRUE(same_bits(a.all_states(0), b.all_states(0)));
+    for (const auto simd : simds_here().subspan(1)) {
+      Random random(7);
+      RawRule baseline(kind_, reference_, dtype_of<T>(), host::Simd::baseline);
+      RawRule wide(kind_, reference_, dtype_of<T>(), simd);
+      Pages<T> a(kind_, 1, kRows, 1, false);
+      Pages<T> b(kind_, 1, kRows, 1, false);
+      for (auto* pages : {&a, &b})
+        baseline.kernels().reset_dense(baseline.functor(), pages->dense(0), nullptr);
+      for (std::uint32_t t = 1; t <= 20; ++t) {
+        a.step(0) = b.step(0) = t;
+        const auto pushed = inputs<T>(random, kRows, 1);
+        const auto* bytes = reinterpret_cast<const std::byte*>(pushed.data());
+        baseline.kernels().apply_dense(baseline.functor(), a.dense(0), bytes, nullptr);
+        wide.kernels().apply_dense(wide.functor(), b.dense(0), bytes, nullptr);
+        ASSERT_TRUE(same_bits(a.weights(0), b.weights(0)));
+        ASSERT_TRUE(same_bits(a.all_states(0), b.all_states(0)));
+      }
     }
   });
 }
@@ -131,7 +130,7 @@ TEST_P(UpdateRules, GiveTheSameBitsWithAndWithoutAvx2) {
 TEST_P(UpdateRules, DenseRunsWorkOnRowWiseStates) {
   constexpr std::size_t kRows = 37;
   for (const std::uint32_t width : {1, 9}) {
-    RawRule rule(kind_, reference_, DType::f32, avx2_here());
+    RawRule rule(kind_, reference_, DType::f32, host::widest_simd());
     Pages<float> arrays(kind_, 1, kRows, width, false);
     Pages<float> by_row(kind_, 1, kRows, width, true);
     Random random(width);
@@ -157,7 +156,7 @@ TEST_P(UpdateRules, DenseRunsWorkOnRowWiseStates) {
 
 /// A run in the middle of a segment touches nothing else.
 TEST_P(UpdateRules, TouchOnlyTheirRows) {
-  RawRule rule(kind_, reference_, DType::f32, false);
+  RawRule rule(kind_, reference_, DType::f32, host::Simd::baseline);
   Pages<float> pages(kind_, 1, 50, 3, false);
   for (auto& w : pages.weights(0)) w = 0.5f;
   rule.kernels().reset_dense(rule.functor(), pages.dense(0), nullptr);
@@ -184,13 +183,12 @@ TEST_P(UpdateRules, TouchOnlyTheirRows) {
 /// Listed rows over several pages, in any order, get what the same rows get in a dense run.
 TEST_P(UpdateRules, ListedRowsEqualDenseRows) {
   for_each_dtype([this]<class T>() {
-    for (const bool avx2 : {false, true})
+    for (const auto simd : simds_here())
       for (const std::uint32_t width : {1, 5, 8, 35}) {
-        if (avx2 && !avx2_here()) continue;
         constexpr std::size_t kPages = 3;
         constexpr std::size_t kRows = 21;  // no power of two: positions have holes
         Random random(width);
-        RawRule rule(kind_, reference_, dtype_of<T>(), avx2);
+        RawRule rule(kind_, reference_, dtype_of<T>(), simd);
         Pages<T> listed(kind_, kPages, kRows, width, true);
         Pages<T> dense(kind_, kPages, kRows, width, false);
         std::vector<std::uint32_t> positions;
@@ -231,7 +229,7 @@ TEST_P(UpdateRules, ListedRowsEqualDenseRows) {
 
 /// Repeated rows in a list are applied one after another.
 TEST_P(UpdateRules, RepeatedRowsAreAppliedInOrder) {
-  RawRule rule(kind_, reference_, DType::f64, false);
+  RawRule rule(kind_, reference_, DType::f64, host::Simd::baseline);
   Pages<double> together(kind_, 1, 4, 1, true);
   Pages<double> apart(kind_, 1, 4, 1, true);
   const std::vector<std::uint32_t> all{0, 1, 2, 3};
@@ -255,7 +253,7 @@ TEST_P(UpdateRules, RepeatedRowsAreAppliedInOrder) {
 /// Where a rule says that repeats compose, rows one after another give what their aggregate gives;
 /// where it does not, they would give something else.
 TEST_P(UpdateRules, RepeatsComposeExactlyWhereTheRuleSaysSo) {
-  RawRule rule(kind_, reference_, DType::f64, false);
+  RawRule rule(kind_, reference_, DType::f64, host::Simd::baseline);
   Pages<double> repeated(kind_, 1, 1, 1, true);
   Pages<double> merged(kind_, 1, 1, 1, true);
   const std::size_t inputs = kind_.traits.inputs;
@@ -292,11 +290,10 @@ TEST_P(UpdateRules, RepeatsComposeExactlyWhereTheRuleSaysSo) {
 /// neighbours stay what they are.
 TEST_P(UpdateRules, PassNanThrough) {
   constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-  for (const bool avx2 : {false, true}) {
-    if (avx2 && !avx2_here()) continue;
+  for (const auto simd : simds_here()) {
     for (std::size_t input = 0; input < kind_.traits.inputs; ++input)
       for (const std::size_t at : {0, 5, 31, 38, 42}) {
-        RawRule rule(kind_, reference_, DType::f32, avx2);
+        RawRule rule(kind_, reference_, DType::f32, simd);
         Pages<float> pages(kind_, 1, 43, 1, false);
         rule.kernels().reset_dense(rule.functor(), pages.dense(0), nullptr);
         pages.step(0) = 1;
@@ -320,10 +317,10 @@ TEST_P(UpdateRules, PassNanThrough) {
 /// Catching up k rounds equals k rounds with a gradient of 0.
 TEST_P(UpdateRules, CatchUpEqualsRoundsWithoutGradient) {
   if (!kind_.has_decay) {
-    EXPECT_EQ(nullptr, (*kind_.host_baseline)[0].catch_up_dense);
+    EXPECT_EQ(nullptr, kind_.host_kernels(host::Simd::baseline)[0].catch_up_dense);
     return;
   }
-  RawRule rule(kind_, reference_, DType::f64, false);
+  RawRule rule(kind_, reference_, DType::f64, host::Simd::baseline);
   for (const std::uint64_t missed : {0, 1, 2, 3, 8, 25}) {
     Pages<double> skipped(kind_, 1, 9, 2, true);
     Pages<double> listed(kind_, 1, 9, 2, true);

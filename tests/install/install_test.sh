@@ -33,7 +33,7 @@ cmake -S "$work/package" -B "$work/package/build" -G Ninja -DCMAKE_PREFIX_PATH="
 "$work/package/build/user"
 "$work/root/bin/shoal" info --plugin "$work/package/build/lion.so" >"$work/log"
 grep -q lion "$work/log" || { echo "the plugin's rule is not known:"; cat "$work/log"; exit 1; }
-for option in -ffp-contract=off -fno-math-errno; do
+for option in -ffp-contract=off -fno-math-errno -fno-trapping-math; do
   grep -q -e "FLAGS.*$option" "$work/package/build/build.ninja" ||
     { echo "shoal::rules lacks $option"; exit 1; }
 done
