@@ -13,8 +13,8 @@ namespace {
 using test::Pages;
 using test::random_inputs;
 using test::RawRule;
-using test::simds_here;
 using test::Reference;
+using test::simds_here;
 using test::UnalignedBytes;
 
 class UpdateRules : public ::testing::TestWithParam<Reference> {

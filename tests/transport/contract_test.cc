@@ -509,6 +509,30 @@ TEST_P(TransportContract, WaitsForTraffic) {
   }
 }
 
+TEST_P(TransportContract, WaitsAfterLongSpinning) {
+  std::tie(at_a, at_b) = connect();
+  auto& transport = b.transport();
+  if (transport.wait_fd() < 0) GTEST_SKIP() << "simulated: its clock waits for nobody";
+  std::uint64_t sent = 0;
+  const auto tell = [&] {
+    ASSERT_TRUE(send(a, at_a, ++sent, {}, {}).ok());
+    a.transport().flush();
+  };
+  for (int round = 0; round < 2; ++round) {
+    for (int i = 0; i < 200; ++i) {
+      tell();
+      while (b.count(Kind::message) < sent) b.poll();
+    }
+    while (!transport.arm()) b.poll();
+    tell();
+    transport.wait(nullptr, Duration::max());
+    while (b.count(Kind::message) < sent) b.poll();
+  }
+  // The end is found by spinning alone, too.
+  a.transport().close(at_a);
+  while (b.find_closed(at_b) == nullptr) b.poll();
+}
+
 TEST_P(TransportContract, WaitsForAWaker) {
   std::tie(at_a, at_b) = connect();
   settle();

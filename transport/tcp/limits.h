@@ -94,6 +94,9 @@ inline constexpr int kMessageSocketsPerTurn = 128;
 inline constexpr std::size_t kHotSockets = 2;
 /// Messages of one hot socket after which another that has brought none is one no longer.
 inline constexpr std::uint32_t kHotSilence = 16;
+/// Messages in a row that spinning polls find on a hot socket, before epoll stops to watch it: what
+/// the kernel does for epoll takes 4 % of a round trip of 8 bytes on the loopback interface.
+inline constexpr std::uint32_t kHotStreak = 64;
 /// How often a poll tries them if the last one found nothing: the next message will come there.
 inline constexpr int kIdleTries = 4;
 /// How long a spinning poll that finds nothing on its hot sockets goes without looking at the

@@ -203,6 +203,8 @@ void TcpTransport::flush_bulk(Endpoint& endpoint) {
 void TcpTransport::block_messages(Endpoint& endpoint, bool blocked) {
   if (endpoint.message_blocked == blocked) return;
   endpoint.message_blocked = blocked;
+  for (auto& hot : hot_)
+    if (hot.endpoint == endpoint.id) watch_again(hot);
   watch(epoll_, endpoint.message.get(), EPOLL_CTL_MOD, blocked ? EPOLLIN | EPOLLOUT : EPOLLIN,
         Tag::message, endpoint.id.value);
 }
@@ -257,6 +259,7 @@ bool TcpTransport::try_hot(Out& out) {
     for (auto& hot : hot_) {
       auto* endpoint = find(hot.endpoint);
       if (endpoint == nullptr || hot.overheard > kHotSilence) {
+        watch_again(hot);
         hot = {};
         continue;
       }
@@ -316,6 +319,8 @@ void TcpTransport::serve(TimePoint now, std::size_t count, Out& out) {
     }
   }
   crowded_ = speakers > kHotSockets;
+  if (crowded_)
+    for (auto& hot : hot_) watch_again(hot);
   if (bulk_ready) serve_bulk(out);
 }
 
@@ -338,7 +343,6 @@ void TcpTransport::serve_bulk(Out& out) {
 // True if anything came. One recv a turn: what is left, epoll tells again.
 bool TcpTransport::receive_messages(Endpoint& endpoint, Out& out) {
   if (out.full()) return false;
-  const auto id = endpoint.id;
   endpoint.in.begin_turn(turn_);
   const auto space = endpoint.in.space();
   if (space.empty()) return false;
@@ -346,7 +350,7 @@ bool TcpTransport::receive_messages(Endpoint& endpoint, Out& out) {
   const auto n = receive_some(endpoint.message.get(), std::span(&to, 1));
   if (n > 0) {
     endpoint.in.received(static_cast<std::size_t>(n));
-    remember_hot(id);
+    remember_hot(endpoint);
     deliver_messages(endpoint, out);
     return true;
   }
@@ -454,15 +458,32 @@ void TcpTransport::drain_failing(Out& out) {
   failing_.resize(kept);
 }
 
-// `id` has brought something.
-void TcpTransport::remember_hot(EndpointId id) {
+// `endpoint` has brought something.
+void TcpTransport::remember_hot(const Endpoint& endpoint) {
   HotSocket* place = nullptr;
   for (auto& hot : hot_) {
     ++hot.overheard;
-    if (hot.endpoint == id || (place == nullptr && hot.endpoint == EndpointId{})) place = &hot;
+    if (hot.endpoint == endpoint.id || (place == nullptr && hot.endpoint == EndpointId{}))
+      place = &hot;
   }
   if (place == nullptr) place = &hot_[next_hot_++ % kHotSockets];
-  *place = {id, 0};
+  if (place->endpoint != endpoint.id) {
+    watch_again(*place);
+    *place = {.endpoint = endpoint.id};
+  }
+  place->overheard = 0;
+  if (!place->watched || ++place->streak < kHotStreak || crowded_ || endpoint.message_blocked)
+    return;
+  place->watched = false;
+  watch(epoll_, endpoint.message.get(), EPOLL_CTL_DEL, 0, Tag::message, endpoint.id.value);
+}
+
+void TcpTransport::watch_again(HotSocket& hot) {
+  hot.streak = 0;
+  if (std::exchange(hot.watched, true)) return;
+  if (const auto* endpoint = find(hot.endpoint))
+    watch(epoll_, endpoint->message.get(), EPOLL_CTL_ADD, EPOLLIN, Tag::message,
+          endpoint->id.value);
 }
 
 }  // namespace shoal::tcp

@@ -278,8 +278,11 @@ Status TcpTransport::write(EndpointId id, ConstMemoryView from, const RemoteSpan
 
 bool TcpTransport::arm() {
   owner_.check();
+  if (!completed_.empty() || !dirty_.empty() || !backlog_.empty() || !failing_.empty())
+    return false;
   // What waits in a socket makes the descriptor readable by itself (level triggered).
-  return completed_.empty() && dirty_.empty() && backlog_.empty() && failing_.empty();
+  for (auto& hot : hot_) watch_again(hot);
+  return true;
 }
 
 }  // namespace shoal::tcp
