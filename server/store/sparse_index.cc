@@ -7,7 +7,7 @@
 
 #include "core/ops/simd.h"
 
-#if SHOAL_HAS_AVX2_TARGET
+#if SHOAL_HAS_X86_TARGETS
 #include <immintrin.h>
 #endif
 
@@ -32,7 +32,7 @@ struct SparseIndex::PlainMatches {
   }
 };
 
-#if SHOAL_HAS_AVX2_TARGET
+#if SHOAL_HAS_X86_TARGETS
 struct SparseIndex::Avx2Matches {
   SHOAL_TARGET_AVX2 unsigned operator()(const Bucket& bucket, std::uint64_t key) const {
     static_assert(kBucketEntries == 5, "four in a vector, and one");
@@ -161,7 +161,7 @@ bool SparseIndex::find(std::span<const std::uint64_t> keys,
   return avx2_ ? find_avx2(keys, positions) : find_all(keys, positions, PlainMatches());
 }
 
-#if SHOAL_HAS_AVX2_TARGET
+#if SHOAL_HAS_X86_TARGETS
 SHOAL_TARGET_AVX2 __attribute__((flatten)) bool SparseIndex::find_avx2(
     std::span<const std::uint64_t> keys, std::span<std::uint32_t> positions) const {
   return find_all(keys, positions, Avx2Matches());

@@ -33,6 +33,9 @@ void for_each_row(std::size_t count, std::size_t row_bytes, Copy&& copy) {
 constexpr std::size_t kStreamKeys = 2048;
 /// More streams than this, and their last lines and pages do not stay at hand.
 constexpr unsigned kStreamBitsMax = 9;
+/// While keys and rows go to their streams, the lines that so many will be written to are under
+/// way: stores leave a core in order, and each that misses holds up all others.
+constexpr std::size_t kPlaceAhead = 32;
 
 /// Into how many streams, as a power of two, the keys of one slot go.
 unsigned bits_within_slot(std::size_t keys, std::uint32_t slots) {
@@ -79,6 +82,8 @@ void KeyPlan::group(std::span<const Key> keys, const Geometry& geometry,
   grouped_.resize(keys.size());
   place_.resize(keys.size());
   for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (i + kPlaceAhead < keys.size())
+      __builtin_prefetch(&grouped_[ends[streams[i + kPlaceAhead]]], 1, 3);
     const auto at = ends[streams[i]]++;
     grouped_[at] = keys[i];
     place_[i] = at;
@@ -155,7 +160,9 @@ void KeyPlan::gather(ConstMemoryView rows, DType dtype, std::uint32_t values_per
   const auto* from = rows.data;
   auto* to = values_.data();
   if (!repeats_) {
-    for_each_row(place_.size(), row_bytes, [&](std::size_t i, std::size_t n) {
+    const auto count = place_.size();
+    for_each_row(count, row_bytes, [&](std::size_t i, std::size_t n) {
+      if (i + kPlaceAhead < count) __builtin_prefetch(to + place_[i + kPlaceAhead] * n, 1, 3);
       std::memcpy(to + place_[i] * n, from + i * n, n);
     });
     return;
