@@ -94,32 +94,32 @@ SHOAL_TARGET_AVX512 void dense_avx512(std::byte* sums, const std::byte* pushed, 
 }
 
 template <Aggregate A, class T>
-void rows(std::byte* const* pages, std::uint32_t page_shift, std::size_t row_values,
-          std::span<const std::uint32_t> positions, const std::byte* pushed) {
+SHOAL_ALWAYS_INLINE void combine_listed(std::byte* const* pages, std::uint32_t page_shift,
+                                        std::size_t row_values,
+                                        std::span<const std::uint32_t> positions,
+                                        const std::byte* pushed) {
   if (row_values == 1)
     combine_rows<A, T, true>(pages, page_shift, 1, positions, pushed);
   else
     combine_rows<A, T, false>(pages, page_shift, row_values, positions, pushed);
+}
+template <Aggregate A, class T>
+void rows(std::byte* const* pages, std::uint32_t page_shift, std::size_t row_values,
+          std::span<const std::uint32_t> positions, const std::byte* pushed) {
+  combine_listed<A, T>(pages, page_shift, row_values, positions, pushed);
 }
 template <Aggregate A, class T>
 SHOAL_TARGET_AVX2 void rows_avx2(std::byte* const* pages, std::uint32_t page_shift,
                                  std::size_t row_values, std::span<const std::uint32_t> positions,
                                  const std::byte* pushed) {
-  if (row_values == 1)
-    combine_rows<A, T, true>(pages, page_shift, 1, positions, pushed);
-  else
-    combine_rows<A, T, false>(pages, page_shift, row_values, positions, pushed);
+  combine_listed<A, T>(pages, page_shift, row_values, positions, pushed);
 }
-
 template <Aggregate A, class T>
 SHOAL_TARGET_AVX512 void rows_avx512(std::byte* const* pages, std::uint32_t page_shift,
                                      std::size_t row_values,
                                      std::span<const std::uint32_t> positions,
                                      const std::byte* pushed) {
-  if (row_values == 1)
-    combine_rows<A, T, true>(pages, page_shift, 1, positions, pushed);
-  else
-    combine_rows<A, T, false>(pages, page_shift, row_values, positions, pushed);
+  combine_listed<A, T>(pages, page_shift, row_values, positions, pushed);
 }
 
 template <Aggregate A, class T>
