@@ -1,5 +1,6 @@
-// What people write, on any bytes: configuration files, durations, sizes, addresses. What is
-// accepted is told back in words that are accepted as the same; what is refused, in one line.
+// What people write, on any bytes: configuration files, durations, sizes, addresses, lists of
+// names. What is accepted is told back in words that are accepted as the same; what is refused, in
+// one line.
 
 #include <cstddef>
 #include <cstdint>
@@ -8,6 +9,7 @@
 
 #include "core/base/assert.h"
 #include "core/base/config.h"
+#include "core/base/name_filter.h"
 #include "transport/transport.h"
 
 namespace {
@@ -38,6 +40,16 @@ void try_words(std::string_view text) {
   if (const auto address = Address::parse(text); address.ok())
     SHOAL_ASSERT(Address::parse(address->to_string()).value() == *address,
                  "an address is told back");
+  for (const auto kind : {NameFilter::Kind::interfaces, NameFilter::Kind::devices}) {
+    const auto filter = NameFilter::parse(kind, text);
+    if (!filter.ok()) {
+      check_line(filter.error());
+      continue;
+    }
+    SHOAL_ASSERT(NameFilter::parse(kind, filter->text()).value() == *filter, "a list is told back");
+    SHOAL_ASSERT(filter->takes(text, 1) == filter->why_not(text, 1).empty(),
+                 "what is not taken has a reason");
+  }
   const auto option = Config::parse({}, {}, {{"SHOAL_" + std::string(text), "1"}}, {});
   if (!option.ok()) check_line(option.error());
 }
