@@ -9,8 +9,6 @@ namespace shoal::verbs {
 
 namespace {
 
-constexpr const char* kLibrary = "libibverbs.so.1";
-
 // What the header makes calls of its own from, beside the library's functions: a port's attributes
 // through the provider's table where it has an entry for the whole structure, completions and work
 // requests always through it.
@@ -53,12 +51,12 @@ Error unavailable(const std::string& why) {
 
 }  // namespace
 
-Result<Api> load() {
-  void* library = ::dlopen(kLibrary, RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) return unavailable(::dlerror());
+Result<Api> load(const char* library) {
+  void* handle = ::dlopen(library, RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) return unavailable(::dlerror());
   std::string missing;
   const auto find = [&]<class Function>(Function*& function, const char* name) {
-    function = reinterpret_cast<Function*>(::dlsym(library, name));
+    function = reinterpret_cast<Function*>(::dlsym(handle, name));
     if (function == nullptr && missing.empty()) missing = name;
   };
   Api api{.query_port = &query_port,
@@ -67,8 +65,10 @@ Result<Api> load() {
           .req_notify_cq = &req_notify_cq,
           .post_srq_recv = &post_srq_recv,
           .post_send = &post_send};
-  find(query_port_compatibly, "ibv_query_port");
-  find(query_gid_entry, "_ibv_query_gid_ex");
+  decltype(query_port_compatibly) found_query_port = nullptr;
+  decltype(query_gid_entry) found_query_gid = nullptr;
+  find(found_query_port, "ibv_query_port");
+  find(found_query_gid, "_ibv_query_gid_ex");
   find(api.get_device_list, "ibv_get_device_list");
   find(api.free_device_list, "ibv_free_device_list");
   find(api.get_device_name, "ibv_get_device_name");
@@ -94,8 +94,11 @@ Result<Api> load() {
   find(api.query_qp, "ibv_query_qp");
   find(api.destroy_qp, "ibv_destroy_qp");
   find(api.wc_status_str, "ibv_wc_status_str");
-  if (!missing.empty()) return unavailable(fmt::format("{} has no {}", kLibrary, missing));
+  if (!missing.empty()) return unavailable(fmt::format("{} has no {}", library, missing));
   find(api.reg_dmabuf_mr, "ibv_reg_dmabuf_mr");
+  // Not before all is there: an earlier table may be in use.
+  query_port_compatibly = found_query_port;
+  query_gid_entry = found_query_gid;
   return api;
 }
 

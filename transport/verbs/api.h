@@ -60,9 +60,9 @@ struct Api {
   const char* (*wc_status_str)(ibv_wc_status status) = nullptr;
 };
 
-/// The library of this machine; it stays loaded until the process ends, since providers keep
-/// threads and handlers. Errors: unavailable (not installed, or too old: what is missing, and the
-/// Debian package that has it).
-Result<Api> load();
+/// The library of this machine, or a file of the same ABI; it stays loaded until the process ends,
+/// since providers keep threads and handlers. Errors: unavailable (not installed, or too old: what
+/// is missing, and the Debian package that has it).
+Result<Api> load(const char* library = "libibverbs.so.1");
 
 }  // namespace shoal::verbs
