@@ -68,8 +68,13 @@ Status parse_into(Config::Progress& field, std::string_view text) {
   field = text == "thread" ? Config::Progress::thread : Config::Progress::caller;
   return {};
 }
+Status parse_into(NameFilter& field, std::string_view text) {
+  SHOAL_ASSIGN(field, NameFilter::parse(field.kind(), text));
+  return {};
+}
 
 std::string shown(const std::string& field) { return field; }
+std::string shown(const NameFilter& field) { return field.text(); }
 std::string shown(std::uint32_t field) { return std::to_string(field); }
 std::string shown(std::int64_t field) { return std::to_string(field); }
 std::string shown(std::size_t field) { return bytes_to_string(field); }
@@ -99,13 +104,17 @@ Status parse_within(T& field, const Bounds& bounds, std::string_view text) {
     return Error{Errc::invalid_argument,
                  fmt::format("{} ({} to {})", parsed.error().what, bounds.least, bounds.most)};
   }
-  if constexpr (std::is_class_v<T> && !std::is_same_v<T, Duration>) return {};  // a text
-  if (bounds.least.empty()) return {};
-  T least{}, most{};
-  SHOAL_TRY(parse_into(least, bounds.least));
-  SHOAL_TRY(parse_into(most, bounds.most));
-  if (least <= field && field <= most) return {};
-  return Error{Errc::invalid_argument, fmt::format("expected {} to {}", bounds.least, bounds.most)};
+  if constexpr (std::is_class_v<T> && !std::is_same_v<T, Duration>) {
+    return {};  // a text
+  } else {
+    if (bounds.least.empty()) return {};
+    T least{}, most{};
+    SHOAL_TRY(parse_into(least, bounds.least));
+    SHOAL_TRY(parse_into(most, bounds.most));
+    if (least <= field && field <= most) return {};
+    return Error{Errc::invalid_argument,
+                 fmt::format("expected {} to {}", bounds.least, bounds.most)};
+  }
 }
 
 template <auto Field>
@@ -138,6 +147,11 @@ constexpr Option kOptions[] = {
                              {"0", "8192"}),
     option<&Config::transports>("transports", "LIST",
                                 "transports to use, best first; this build has tcp"),
+    option<&Config::devices>("devices", "LIST",
+                             "RDMA devices to use, as NAME or NAME:PORT: beginnings of names, = "
+                             "exact ones, ^ none of these; empty: all; see docs/tuning.md"),
+    option<&Config::interfaces>("interfaces", "LIST",
+                                "network interfaces whose addresses RoCE devices use; as devices"),
     option<&Config::bulk_turn_bytes>(
         "bulk_turn_bytes", "SIZE",
         "moved by one connection before small operations get their turn; see docs/tuning.md",

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/base/clock.h"
+#include "core/base/name_filter.h"
 #include "core/base/result.h"
 
 namespace shoal {
@@ -29,6 +30,8 @@ struct Config {
   std::uint32_t servers = 1;           ///< that the cluster waits for at its start; 0 to 8192
   std::uint32_t workers = 1;           ///< that the first roster waits for; 0 to 8192
   std::string transports = "tcp";      ///< separated by commas, best first
+  NameFilter devices{NameFilter::Kind::devices};        ///< of RDMA, to use; empty: all
+  NameFilter interfaces{NameFilter::Kind::interfaces};  ///< under RoCE devices; empty: all
   std::size_t bulk_turn_bytes = 512u << 10;  ///< moved before messages are served; 4 KiB to 16 MiB
 
   // Time: 1 ms to 720 h where nothing else is said.

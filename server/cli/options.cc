@@ -41,6 +41,8 @@ constexpr Use kUses[] = {
     {"servers", kRun | kScheduler},
     {"workers", kRun | kScheduler},
     {"transports", kEvery},
+    {"devices", kEvery},
+    {"interfaces", kEvery},
     {"bulk_turn_bytes", kRun | kServer | kPerf},
     {"join_timeout", kRun | kScheduler | kServer | kPerf},
     {"operation_timeout", kRun | kScheduler | kPerf},

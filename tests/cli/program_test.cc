@@ -40,13 +40,13 @@ bool contains(const std::string& text, const std::string& part) {
 TEST(Program, InfoShowsWhatThereIs) {
   const auto info = call({"info"});
   EXPECT_EQ(info.code, 0);
-  for (const auto* part : {"shoal 0.", "tcp    yes", "verbs  no: ", "cuda   no: ", "ftrl"})
+  for (const auto* part : {"shoal 0.", "tcp    yes", "verbs  no", "cuda   no: ", "ftrl"})
     EXPECT_TRUE(contains(info.out, part)) << info.out;
 }
 
 TEST(Program, ConfigurationIsShownWithItsOrigin) {
   ::setenv("SHOAL_CREDITS", "7", 1);
-  const auto info = call({"info", "--config", "--lost-after", "4s"});
+  const auto info = call({"info", "--config", "--lost-after", "4s", "--devices", "^mlx5_0:1"});
   ::unsetenv("SHOAL_CREDITS");
   EXPECT_EQ(info.code, 0) << info.err;
   const auto line = [&](const std::string& name) {
@@ -58,6 +58,8 @@ TEST(Program, ConfigurationIsShownWithItsOrigin) {
   EXPECT_TRUE(contains(line("lost_after"), " 4s "));
   EXPECT_TRUE(contains(line("lost_after"), "command line"));
   EXPECT_TRUE(contains(line("spin"), "default"));
+  EXPECT_TRUE(contains(line("devices"), " ^mlx5_0:1 "));
+  EXPECT_TRUE(contains(line("interfaces"), " \"\" "));
 }
 
 TEST(Program, WrongNamesAreAnsweredWithTheNearest) {
@@ -102,6 +104,8 @@ TEST(Program, WrongUseSaysWhatWasExpected) {
         {{"run", "--grace", "10", "--", "true"}, "expected a duration with a unit"},
         {{"run", "--workers"}, "--workers"},
         {{"info", "--log-level", "loud"}, "expected trace, debug"},
+        {{"info", "--devices", "a,,b"}, "devices = 'a,,b': expected a name as number 2"},
+        {{"server", "--interfaces=^"}, "interfaces = '^': expected a name behind the marker"},
         {{"info", "--plugin", "/nonexistent/x.so"}, "/nonexistent/x.so"},
         {{"perf"}, "one of three: --listen"},
         {{"perf", "--local", "10.0.0.1:1"}, "one of three: --listen"},

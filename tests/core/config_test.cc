@@ -87,11 +87,24 @@ TEST_F(ConfigTest, WrongValuesSayWhatWasExpected) {
                                               {"bulk_turn_bytes", "17MiB", "4KiB to 16MiB"},
                                               {"name", "two\nlines", "control characters"},
                                               {"progress", "gpu", "thread or caller"},
+                                              {"devices", "mlx5_0:0", "NAME:PORT (1 to 255)"},
+                                              {"interfaces", "eth0:1", "without a port"},
                                               {"spin", "99999999999999h", "unit"}}) {
     const auto config = Config::load({}, {}, {{name, value}});
     ASSERT_FALSE(config.ok()) << name << "=" << value;
     EXPECT_NE(config.error().what.find(expected), std::string::npos) << config.error().what;
   }
+}
+
+TEST_F(ConfigTest, ListsOfNamesAreFilters) {
+  EXPECT_TRUE(Config{}.devices.takes("mlx5_0", 1));
+  const auto config = Config::load(file("devices = \"^=mlx5_0:1\"\n"),
+                                   {{"SHOAL_INTERFACES", "eth0,=ens5,^docker"}}, {});
+  ASSERT_TRUE(config.ok()) << config.error().message();
+  EXPECT_FALSE(config->devices.takes("mlx5_0", 1));
+  EXPECT_TRUE(config->devices.takes("mlx5_0", 2));
+  EXPECT_TRUE(config->interfaces.takes("ens5"));
+  EXPECT_FALSE(config->interfaces.takes("ens5f1"));
 }
 
 TEST_F(ConfigTest, StringsAndCommentsAreInAnyLanguage) {
