@@ -6,6 +6,7 @@
 #include "core/base/version.h"
 #include "core/ops/host_device.h"
 #include "server/cli/commands.h"
+#include "transport/backends.h"
 
 namespace shoal::cli {
 
@@ -52,9 +53,9 @@ int show_info(const Config& config, const RuleSet& rules, bool show_config) {
     return 0;
   }
   fmt::print("shoal {}\n\ntransports\n", version());
-  fmt::print("  tcp    yes\n");
-  fmt::print("  ucx    no: this version has no UCX transport\n");
-  fmt::print("  verbs  no: this version has no RDMA transport\n");
+  for (const auto& backend : describe_backends(config))
+    for (const auto& line : backend.lines)
+      fmt::print("  {:5}  {}\n", &line == &backend.lines.front() ? backend.name : "", line);
   fmt::print("devices\n");
   fmt::print("  host   {} hardware threads, {}\n", std::thread::hardware_concurrency(),
              instruction_set());

@@ -1,0 +1,27 @@
+#include "transport/backends.h"
+
+#ifdef SHOAL_HAS_VERBS
+#include "transport/verbs/verbs.h"
+#endif
+
+namespace shoal {
+
+namespace {
+
+std::vector<std::string> describe_verbs([[maybe_unused]] const Config& config) {
+#ifdef SHOAL_HAS_VERBS
+  return verbs::describe(config);
+#else
+  return {"no: built without libibverbs-dev"};
+#endif
+}
+
+}  // namespace
+
+std::vector<Backend> describe_backends(const Config& config) {
+  return {{"tcp", {"yes"}},
+          {"ucx", {"no: this version has no UCX transport"}},
+          {"verbs", describe_verbs(config)}};
+}
+
+}  // namespace shoal

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/base/config.h"
+
+namespace shoal {
+
+/// A transport by its name in `Config::transports`, and what it finds on this machine.
+struct Backend {
+  std::string name;
+  /// For people, at least one: each is a "yes" or "no: why", with a device's port where it is about
+  /// one.
+  std::vector<std::string> lines;
+};
+
+/// All that this version knows, those that this build has not among them. Looks at the machine's
+/// devices as `config` allows them, which may take milliseconds; connects to nobody.
+std::vector<Backend> describe_backends(const Config& config);
+
+}  // namespace shoal
