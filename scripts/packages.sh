@@ -1,6 +1,6 @@
 #!/bin/sh
 # The one list of Debian 12 packages that Shoal needs, and a way to install what is missing.
-#   scripts/packages.sh build|demo|test|bench|ci ...
+#   scripts/packages.sh build|demo|test|bench|rdma|ci ...
 set -eu
 
 build="g++ cmake make ninja-build ccache pkg-config libfmt-dev libspdlog-dev libcli11-dev
@@ -9,6 +9,9 @@ build="g++ cmake make ninja-build ccache pkg-config libfmt-dev libspdlog-dev lib
 demo="bible-kjv python3-minimal libpython3-stdlib gnuplot-nox"
 test="libgtest-dev python3-minimal libpython3-stdlib liblinear-tools bible-kjv procps"
 bench="libbenchmark-dev valgrind"
+# Verbs and UCX to build against, and the guest that has a device: scripts/soft_roce_vm.sh.
+rdma="libibverbs-dev librdmacm-dev libucx-dev ibverbs-providers ibverbs-utils rdmacm-utils perftest
+      ucx-utils qemu-system-x86 busybox-static cpio kmod iproute2 xz-utils"
 ci="clang-14 clang-format-14 clang-tidy-14 clang-tools-14 libclang-rt-14-dev llvm-14 git"
 
 wanted=""
@@ -18,9 +21,10 @@ for group in "$@"; do
     demo) wanted="$wanted $demo" ;;
     test) wanted="$wanted $test" ;;
     bench) wanted="$wanted $bench" ;;
+    rdma) wanted="$wanted $rdma" ;;
     ci) wanted="$wanted $ci" ;;
     *)
-      echo "packages.sh: '$group' is not a group: expected build, demo, test, bench or ci" >&2
+      echo "packages.sh: '$group' is not a group: expected build, demo, test, bench, rdma or ci" >&2
       exit 2
       ;;
   esac
