@@ -156,6 +156,13 @@ class Transport {
   /// full).
   virtual Result<Region> register_memory(MemoryView memory, Access access) = 0;
 
+  /// Says that `memory` will be the source or target of read(), write() and send() again and again,
+  /// until detach() with the same view: backends that have to register it do so once, and move its
+  /// bytes without a copy. Memory that is not attached may be copied on its way. It must be mapped
+  /// until it is detached. Errors: registration.
+  virtual Status attach(MemoryView /*memory*/) { return {}; }
+  virtual void detach(MemoryView /*memory*/) {}
+
   /// Posts a frame. `header` needs kind and its own fields; lengths and checksum are filled in.
   /// `header` and `meta` are copied before return. `payload` (at most kPayloadViewsMax host views)
   /// is lent until `sent` if `context` is not 0, else until the endpoint is closed or the peer's

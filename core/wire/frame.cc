@@ -30,6 +30,14 @@ bool is_known(FrameKind kind) {
     case FrameKind::bulk_read:
     case FrameKind::bulk_data:
     case FrameKind::bulk_refused:
+    case FrameKind::path_offer:
+    case FrameKind::path_begin:
+    case FrameKind::path_answer:
+    case FrameKind::path_try:
+    case FrameKind::path_use:
+    case FrameKind::path_decline:
+    case FrameKind::region_key:
+    case FrameKind::region_gone:
     case FrameKind::hello:
     case FrameKind::welcome:
     case FrameKind::credit:

@@ -27,6 +27,14 @@ enum class FrameKind : std::uint16_t {
   bulk_read = 5,       ///< Asks for bytes of a region of the receiver.
   bulk_data = 6,       ///< Payload that answers a bulk_read.
   bulk_refused = 7,    ///< The region of a bulk_read or bulk_write is revoked or out of bounds.
+  path_offer = 8,      ///< Acceptor -> connector: which faster paths it has.
+  path_begin = 9,      ///< Connector -> acceptor: one of them, and the connector's end of it.
+  path_answer = 10,    ///< Acceptor -> connector: its end.
+  path_try = 11,       ///< Over the path, both ways and on both lanes: it carries bytes.
+  path_use = 12,      ///< Connector -> acceptor, over the path: from here on everything goes there.
+  path_decline = 13,  ///< Either: no faster path, and why; the connection stays as it is.
+  region_key = 14,    ///< Over a path: how to reach a region of the sender.
+  region_gone = 15,   ///< Over a path: the region is revoked.
   // Sessions.
   hello = 32,    ///< First frame of a session: who I am.
   welcome = 33,  ///< Its answer: who answers, and how many credits.

@@ -18,9 +18,9 @@ inline Bytes frame_bytes(FrameHeader header, std::span<const std::byte> meta,
                          std::span<const std::byte> payload) {
   header.payload_bytes = payload.size();
   seal(header, meta);
-  const bool pad = !tcp::is_transport_kind(header.kind);
-  const auto after_meta = pad ? tcp::padded(meta.size()) : meta.size();
-  Bytes bytes(sizeof header + after_meta + (pad ? tcp::padded(payload.size()) : payload.size()));
+  const bool pad = !is_transport_kind(header.kind);
+  const auto after_meta = pad ? padded(meta.size()) : meta.size();
+  Bytes bytes(sizeof header + after_meta + (pad ? padded(payload.size()) : payload.size()));
   std::memcpy(bytes.data(), &header, sizeof header);
   if (!meta.empty()) std::memcpy(bytes.data() + sizeof header, meta.data(), meta.size());
   if (!payload.empty())

@@ -57,6 +57,11 @@ struct Connecting {
   std::array<Half, 2> halves;  ///< by Lane
 };
 
+/// Endpoint ids begin with the index of a table: the same for no two endpoints at a time.
+inline std::size_t endpoint_index(EndpointId id) {
+  return static_cast<std::size_t>(id.value & ((1u << kEndpointIndexBits) - 1));
+}
+
 /// Both connections to one peer, and all that is under way on them.
 class Endpoint final : public BulkSink {
  public:
@@ -93,6 +98,7 @@ class Endpoint final : public BulkSink {
   MessageReceiver in;
   BulkReceiver bulk_in;
   ReadTable reads;
+  bool paths = false;            ///< both sides negotiate faster paths
   bool dirty = false;            ///< in the list of those with something to send
   bool in_backlog = false;       ///< in the list of those with frames not yet reported
   bool message_blocked = false;  ///< waits for EPOLLOUT

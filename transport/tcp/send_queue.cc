@@ -9,12 +9,6 @@ namespace {
 
 constexpr std::array<std::byte, 8> kZeros{};
 
-std::size_t total(std::span<const ConstMemoryView> views) {
-  std::size_t bytes = 0;
-  for (const auto& view : views) bytes += view.bytes;
-  return bytes;
-}
-
 /// Appends runs to iovecs, joining those that follow each other in memory: many small frames in the
 /// staging ring become one entry.
 class Gatherer {
@@ -63,20 +57,6 @@ void write_bulk_head(std::byte* to, FrameKind kind, const BulkMeta& meta,
   std::memcpy(to + sizeof header, &meta, sizeof meta);
 }
 
-void stage_frame(std::byte* to, const FrameHeader& header, std::span<const std::byte> meta,
-                 std::span<const ConstMemoryView> payload) {
-  const auto append = [&to](const void* from, std::size_t bytes) {
-    if (bytes != 0) std::memcpy(to, from, bytes);
-    to += bytes;
-  };
-  append(&header, sizeof header);
-  append(meta.data(), meta.size());
-  append(kZeros.data(), padded(meta.size()) - meta.size());
-  for (const auto& view : payload) append(view.data, view.bytes);
-  const auto payload_bytes = total(payload);
-  append(kZeros.data(), padded(payload_bytes) - payload_bytes);
-}
-
 SendQueue::Frame& SendQueue::add(std::size_t staged_bytes, std::span<const ConstMemoryView> payload,
                                  std::size_t tail_pad, const Completion& completion) {
   SHOAL_ASSERT(payload.size() <= Transport::kPayloadViewsMax, "too many payload views");
@@ -87,7 +67,7 @@ SendQueue::Frame& SendQueue::add(std::size_t staged_bytes, std::span<const Const
   frame.tail_pad = static_cast<std::uint8_t>(tail_pad);
   frame.completion = completion;
   std::copy(payload.begin(), payload.end(), frame.payload.begin());
-  frame.bytes = staged_bytes + total(payload) + tail_pad;
+  frame.bytes = staged_bytes + total_bytes(payload) + tail_pad;
   bytes_ += frame.bytes;
   return frame;
 }

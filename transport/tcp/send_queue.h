@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <span>
 
+#include "transport/ring.h"
 #include "transport/tcp/region_table.h"
-#include "transport/tcp/ring.h"
 #include "transport/tcp/wire.h"
 
 namespace shoal::tcp {
@@ -125,9 +125,5 @@ class SendQueue {
 /// Seals and writes a bulk_* frame's head.
 void write_bulk_head(std::byte* to, FrameKind kind, const BulkMeta& meta,
                      std::uint64_t payload_bytes);
-
-/// Writes a session's frame as it stands on the wire, with `payload` (all of it, or none).
-void stage_frame(std::byte* to, const FrameHeader& header, std::span<const std::byte> meta,
-                 std::span<const ConstMemoryView> payload);
 
 }  // namespace shoal::tcp

@@ -36,6 +36,9 @@ struct TcpOptions {
   Duration user_timeout = std::chrono::seconds(30);
   /// Idle time after which the peer's kernel is asked whether it still lives.
   Duration keepalive_idle = std::chrono::seconds(10);
+  /// Whoever owns the transport negotiates faster paths: path_* frames of peers that do so too are
+  /// messages.
+  bool paths = false;
   /// Optional; must outlive the transport.
   TcpCounters* counters = nullptr;
 };

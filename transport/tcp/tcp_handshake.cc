@@ -113,6 +113,7 @@ void TcpTransport::accept_all(std::size_t index, TimePoint now) {
     const auto at = static_cast<std::size_t>(slot - handshakes_.begin());
     const auto id = (++handshake_number_ << kEndpointIndexBits) | at;
     LaneBinding own;
+    own.features = features();
     *slot = std::make_unique<Handshake>(Handshake{
         std::move(fd), now, id, false,
         Authenticator(Authenticator::Role::acceptor, token_, fresh_nonce(), own.bytes())});
@@ -227,6 +228,7 @@ void TcpTransport::join_lanes(std::size_t index) {
   ++counters_.accepted_endpoints;
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, message.fd.get(), nullptr);
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, bulk.fd.get(), nullptr);
+  endpoint.paths = (binding.features & features()) != 0;
   open_lanes(endpoint, std::move(message.fd), std::move(bulk.fd), Event::Kind::accepted);
   drop_handshake(index);
   drop_handshake(other);
@@ -272,6 +274,7 @@ Status TcpTransport::start_attempt(Endpoint& endpoint) {
     half.fd.reset();
     half.up = half.proved = false;
     connecting.binding.lane = lane;
+    connecting.binding.features = features();
     half.auth.emplace(Authenticator::Role::connector, token_, fresh_nonce(),
                       connecting.binding.bytes());
     SHOAL_ASSIGN(half.fd, start_connect(to, options_));
@@ -307,6 +310,7 @@ void TcpTransport::connected(Endpoint& endpoint) {
   auto& halves = endpoint.connecting->halves;
   if (!halves[0].proved || !halves[1].proved) return;
   std::erase(connecting_, endpoint.id);
+  endpoint.paths = (LaneBinding::from(halves[0].auth->peer_binding()).features & features()) != 0;
   open_lanes(endpoint, std::move(halves[0].fd), std::move(halves[1].fd), Event::Kind::connected);
 }
 

@@ -373,7 +373,8 @@ bool TcpTransport::deliver_messages(Endpoint& endpoint, Out& out) {
       finish(endpoint, endpoint.in.error().code);
       return false;
     }
-    if (!is_transport_kind(frame.header.kind)) {
+    const auto kind = frame.header.kind;
+    if (!is_transport_kind(kind) || (endpoint.paths && is_path_kind(kind))) {
       out.next() = {.kind = Event::Kind::message,
                     .status = Errc::ok,
                     .endpoint = endpoint.id,

@@ -11,33 +11,9 @@ namespace shoal::tcp {
 
 namespace {
 
-constexpr FrameLimits kLimits{};
 static_assert(kEndpointsMax <= std::size_t{1} << kEndpointIndexBits);
 static_assert(std::has_single_bit(kStagedMax), "the staging ring wraps by masking");
 static_assert(kBulkHeadBytes <= kAheadBytes);
-
-std::uint64_t index_of(EndpointId id) { return id.value & ((1u << kEndpointIndexBits) - 1); }
-
-/// Total bytes. Errors: out_of_range (too many views or bytes), invalid_argument (device memory).
-Result<std::uint64_t> check_payload(std::span<const std::byte> meta,
-                                    std::span<const ConstMemoryView> payload, bool copied) {
-  if (payload.size() > Transport::kPayloadViewsMax)
-    return Error{Errc::out_of_range,
-                 fmt::format("a frame's payload has {} views, at most {} are possible",
-                             payload.size(), Transport::kPayloadViewsMax)};
-  std::uint64_t bytes = 0;
-  for (const auto& view : payload) {
-    if (view.space == MemorySpace::cuda)
-      return Error{Errc::invalid_argument, "TCP sends host memory only"};
-    bytes += view.bytes;
-  }
-  const auto bytes_max = copied ? std::uint64_t{Transport::kCopyMax} : kLimits.payload_bytes_max;
-  if (bytes > bytes_max || meta.size() > kLimits.meta_bytes_max)
-    return Error{Errc::out_of_range,
-                 fmt::format("a frame of {} + {} bytes is larger than {} + {}", meta.size(), bytes,
-                             kLimits.meta_bytes_max, bytes_max)};
-  return bytes;
-}
 
 Error unknown_endpoint() { return {Errc::closed, "the connection is closed, or not up yet"}; }
 
@@ -49,6 +25,12 @@ Error queue_full(const Endpoint& endpoint) {
 }  // namespace
 
 Result<std::unique_ptr<Transport>> create_tcp(const TcpOptions& options, const Clock& clock) {
+  SHOAL_ASSIGN(auto transport, TcpTransport::create(options, clock));
+  return std::unique_ptr<Transport>(std::move(transport));
+}
+
+Result<std::unique_ptr<TcpTransport>> TcpTransport::create(const TcpOptions& options,
+                                                           const Clock& clock) {
   SHOAL_ASSIGN(auto token, Token::create(options.token));
   if (options.bulk_turn_bytes < kBulkTurnBytesMin || options.bulk_turn_bytes > kBulkTurnBytesMax)
     return Error{Errc::invalid_argument,
@@ -59,8 +41,8 @@ Result<std::unique_ptr<Transport>> create_tcp(const TcpOptions& options, const C
   if (!outer || !inner) return Error{Errc::io, "epoll_create1 for the TCP transport", errno};
   std::uint64_t salt = 0;
   fill_random(std::as_writable_bytes(std::span(&salt, 1)));
-  return std::unique_ptr<Transport>(std::make_unique<TcpTransport>(
-      std::move(token), options, clock, std::move(outer), std::move(inner), salt));
+  return std::make_unique<TcpTransport>(std::move(token), options, clock, std::move(outer),
+                                        std::move(inner), salt);
 }
 
 TcpTransport::TcpTransport(Token token, TcpOptions options, const Clock& clock, Fd epoll,
@@ -95,7 +77,7 @@ void TcpTransport::watch(const Fd& in, int fd, int operation, std::uint32_t even
 }
 
 Endpoint* TcpTransport::find(EndpointId id) const {
-  const auto index = index_of(id);
+  const auto index = endpoint_index(id);
   if (index >= endpoints_.size()) return nullptr;
   auto* endpoint = endpoints_[index].endpoint.get();
   return endpoint != nullptr && endpoint->id == id ? endpoint : nullptr;
@@ -141,7 +123,7 @@ void TcpTransport::finish(Endpoint& endpoint, Errc why, bool by_owner) {
                           .endpoint = endpoint.id,
                           .context = 0,
                           .frame = {}});
-  const auto index = index_of(endpoint.id);
+  const auto index = endpoint_index(endpoint.id);
   closed_.push_back(std::move(endpoints_[index].endpoint));
   free_endpoints_.push_back(static_cast<std::uint32_t>(index));
   --open_endpoints_;
@@ -224,10 +206,11 @@ void TcpTransport::revoke(std::uint64_t region) {
 Status TcpTransport::send(EndpointId id, const FrameHeader& header, std::span<const std::byte> meta,
                           std::span<const ConstMemoryView> payload, const SendOptions& options) {
   owner_.check();
-  SHOAL_ASSERT(!is_transport_kind(header.kind), "this frame kind is the transport's own");
   auto* endpoint = find_usable(id);
   if (endpoint == nullptr) return unknown_endpoint();
-  SHOAL_ASSIGN(const auto payload_bytes, check_payload(meta, payload, options.copy_payload));
+  SHOAL_ASSERT(!is_transport_kind(header.kind) || (endpoint->paths && is_path_kind(header.kind)),
+               "this frame kind is the transport's own");
+  SHOAL_ASSIGN(const auto payload_bytes, check_frame(meta, payload, options.copy_payload));
   const auto copied = SendQueue::copied_bytes(meta.size(), payload_bytes, options.copy_payload);
   const bool bulk = options.lane == Lane::bulk;
   if (!(bulk ? endpoint->bulk_out.has_room(copied) : endpoint->out.has_room(copied)))
@@ -274,6 +257,15 @@ Status TcpTransport::write(EndpointId id, ConstMemoryView from, const RemoteSpan
   endpoint->bulk_out.post_write(from, to, context);
   mark_dirty(*endpoint);
   return {};
+}
+
+bool TcpTransport::has_paths(EndpointId id) const {
+  const auto* endpoint = find(id);
+  return endpoint != nullptr && endpoint->paths;
+}
+
+void TcpTransport::watch_also(int fd) const {
+  watch(epoll_, fd, EPOLL_CTL_ADD, EPOLLIN, Tag::waker, 0);
 }
 
 bool TcpTransport::arm() {

@@ -24,6 +24,9 @@ namespace shoal::tcp {
 /// poll() reads top to bottom in tcp_poll.cc; strangers are dealt with in tcp_handshake.cc.
 class TcpTransport final : public Transport {
  public:
+  /// As create_tcp().
+  static Result<std::unique_ptr<TcpTransport>> create(const TcpOptions& options,
+                                                      const Clock& clock);
   TcpTransport(Token token, TcpOptions options, const Clock& clock, Fd epoll, Fd bulk_epoll,
                std::uint64_t region_salt);
   ~TcpTransport() override;
@@ -48,6 +51,12 @@ class TcpTransport final : public Transport {
   void wait(const Waker* waker, Duration at_most) override;
   TimePoint next_timer() const override { return timer_; }
   void release_owner() override { owner_.release(); }
+
+  /// Whether both sides of an endpoint that is up negotiate faster paths (TcpOptions::paths).
+  bool has_paths(EndpointId endpoint) const;
+  /// wait() returns, too, when `fd` is readable, until it is closed. What it has to say is its
+  /// owner's affair.
+  void watch_also(int fd) const;
 
  private:
   /// What an epoll event is about.
@@ -98,6 +107,8 @@ class TcpTransport final : public Transport {
   RemoteSpan remote_span(std::uint64_t region, std::size_t offset,
                          std::size_t length) const override;
   void revoke(std::uint64_t region) override;
+
+  std::uint64_t features() const { return options_.paths ? kFeaturePaths : 0; }
 
   // tcp_transport.cc
   Endpoint* find(EndpointId id) const;

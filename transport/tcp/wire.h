@@ -8,12 +8,12 @@
 
 #include "core/wire/frame.h"
 #include "transport/auth.h"
+#include "transport/frames.h"
 
 // What the TCP backend adds to the common frames. See docs/design/wire_format.md.
 //
-// Frames of sessions are padded with zeros to a multiple of 8 bytes after meta and after payload,
-// on both lanes, so that in a receive buffer every payload is aligned and values can be read in
-// place. bulk_* frames have a fixed meta and no padding.
+// Frames of sessions are padded (transport/frames.h) on both lanes; bulk_* frames have a fixed meta
+// and no padding.
 
 namespace shoal::tcp {
 
@@ -30,18 +30,15 @@ static_assert(offsetof(BulkMeta, address) == 8 && offsetof(BulkMeta, op) == 24);
 
 inline constexpr std::size_t kBulkHeadBytes = kFrameHeaderBytes + sizeof(BulkMeta);
 
-constexpr std::size_t padded(std::size_t bytes) { return (bytes + 7) & ~std::size_t{7}; }
-
-/// True for the transport's own kinds, which never go up to a session.
-constexpr bool is_transport_kind(FrameKind kind) {
-  return static_cast<std::uint16_t>(kind) < static_cast<std::uint16_t>(FrameKind::hello);
-}
+/// The process can negotiate faster paths (path_* frames).
+inline constexpr std::uint64_t kFeaturePaths = 1;
 
 /// What a connector binds to its proof: which endpoint the connection is half of, and which half.
+/// An acceptor's has only its features.
 struct LaneBinding {
   std::array<std::byte, 16> join{};  ///< Random, the same on both lanes of one endpoint.
   std::uint64_t lane = 0;            ///< Lane as a number.
-  std::uint64_t reserved = 0;
+  std::uint64_t features = 0;  ///< kFeature*, of who says it; bits that are not known are ignored.
 
   AuthBinding bytes() const {
     AuthBinding out;

@@ -11,7 +11,7 @@
 
 #include "core/base/assert.h"
 
-namespace shoal::tcp {
+namespace shoal {
 
 /// A FIFO that grows to its high-water mark and then allocates no more.
 template <class T>
@@ -101,4 +101,4 @@ class ByteRing {
   std::uint64_t tail_ = 0;
 };
 
-}  // namespace shoal::tcp
+}  // namespace shoal
