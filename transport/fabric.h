@@ -1,0 +1,103 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/memory/memory_view.h"
+#include "transport/transport.h"
+
+// The seam below transport/paths: what RDMA and shared memory have in common. See
+// docs/design/selection.md. Private to transport/.
+
+namespace shoal {
+
+/// What a process tells another about itself or its memory; opaque to everybody but the two
+/// fabrics.
+using Card = std::vector<std::byte>;
+
+/// How one process reaches a region of another: made from the card of the region's owner.
+struct RegionKey {
+  std::array<std::uint64_t, 4> words{};
+};
+
+/// A faster way than TCP to move bytes between two processes that are connected already, and that
+/// tell each other over that connection what they have to know. A link stands beside an endpoint of
+/// that connection and goes by its id.
+///
+/// The contract of a link's send, read, write, and of the events that poll() reports, is that of
+/// Transport; whatever comes from the peer is untrusted. All methods belong to one loop. Nothing
+/// blocks but registering memory and making or destroying links, which may take milliseconds.
+class Fabric {
+ public:
+  virtual ~Fabric() = default;
+
+  /// "verbs", "ucx": names travel to peers, and never change.
+  virtual std::string_view name() const = 0;
+
+  // --- Links: the acceptor offers, the connector begins, the acceptor answers, the connector
+  // finishes. Then frames of either side arrive at the other.
+
+  /// What a connector needs to choose among our devices.
+  virtual Card offer() const = 0;
+  /// The connector's half of a link. Errors: unavailable (nothing in common: what was missing),
+  /// registration, no_memory, protocol.
+  virtual Result<Card> begin(EndpointId endpoint, std::span<const std::byte> offer) = 0;
+  /// The acceptor's half, ready. Errors: as begin().
+  virtual Result<Card> answer(EndpointId endpoint, std::span<const std::byte> begun) = 0;
+  /// The connector's half is ready, too. Errors: as begin().
+  virtual Status finish(EndpointId endpoint, std::span<const std::byte> answer) = 0;
+  /// Of a frame that tries all that may be wrong between the two: full packets, and more than one.
+  virtual std::size_t try_bytes(EndpointId endpoint) const = 0;
+  /// Ends every loan before it returns, and the link, but for messages posted before, which have
+  /// until drop() to leave. What was posted completes with `closed`.
+  virtual void close(EndpointId endpoint) = 0;
+  /// Whether a closed link has nothing left to send.
+  virtual bool drained(EndpointId endpoint) = 0;
+  /// The end of a link, at once and without a word. Idempotent.
+  virtual void drop(EndpointId endpoint) = 0;
+  /// The peer is lost (`why`): once what has arrived is reported, the link ends with `closed`.
+  virtual void lose(EndpointId endpoint, Errc why) = 0;
+  /// A sentence for `explain`.
+  virtual std::string explain(EndpointId endpoint) const = 0;
+
+  // --- Memory.
+
+  /// Lets peers reach `memory` by the card, under the name `region`, until conceal(), which returns
+  /// when nobody can any more. Errors: registration (with what to do about it).
+  virtual Result<Card> expose(std::uint64_t region, MemoryView memory, Access access) = 0;
+  virtual void conceal(std::uint64_t region) = 0;
+  /// Takes the card of a peer's region. Errors: protocol.
+  virtual Result<RegionKey> import_key(EndpointId endpoint, std::span<const std::byte> card) = 0;
+  virtual void forget_key(EndpointId endpoint, const RegionKey& key) = 0;
+  /// `memory` will be the source or target of transfers until detach(): they move its bytes without
+  /// a copy. Memory that is not attached works, too. Errors: registration.
+  virtual Status attach(MemoryView memory) = 0;
+  virtual void detach(MemoryView memory) = 0;
+
+  // --- Moving bytes. `key` and `offset` are inside the region: the caller has checked.
+
+  virtual Status send(EndpointId endpoint, const FrameHeader& header,
+                      std::span<const std::byte> meta, std::span<const ConstMemoryView> payload,
+                      const Transport::SendOptions& options) = 0;
+  virtual Status read(EndpointId endpoint, MemoryView to, const RegionKey& key,
+                      std::uint64_t offset, std::uint64_t context) = 0;
+  virtual Status write(EndpointId endpoint, ConstMemoryView from, const RegionKey& key,
+                       std::uint64_t offset, std::uint64_t context) = 0;
+
+  virtual std::size_t poll(std::span<Event> events) = 0;
+  virtual void flush() = 0;
+  /// Descriptors, one of which becomes readable when poll() has something to do, once arm() has
+  /// returned true. They stay the same.
+  virtual std::vector<int> wait_fds() const = 0;
+  virtual bool arm() = 0;
+  /// The next thread that calls is the owner.
+  virtual void release_owner() = 0;
+};
+
+}  // namespace shoal

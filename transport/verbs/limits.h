@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "core/base/clock.h"
+
+// Every depth and threshold of the verbs backend: why this value, and what breaks beyond it.
+
+namespace shoal::verbs {
+
+// --- Receiving -----------------------------------------------------------------------------------
+
+/// A receive buffer. Frames up to this are used where they arrived, larger ones arrive in as many
+/// pieces and are put together by a copy. Twice the largest packet: a frame with a small eager
+/// payload fits.
+inline constexpr std::size_t kReceiveBytes = 8u << 10;
+/// Receive buffers made at a time, in one registration (1 MiB).
+inline constexpr std::size_t kReceivesPerSlab = 128;
+/// Receive buffers that a link adds to a device's shared receive queue: all that a session's
+/// credits let a peer send at once, twice. Fewer, and a burst is held back by the network's
+/// receiver-not-ready timer.
+inline constexpr std::size_t kReceivesPerLink = 128;
+/// Of a device: 4096 hold 32 MiB. With more peers than 32 that send all they may at the same
+/// moment, the receiver-not-ready timer holds some back.
+inline constexpr std::size_t kReceivesMax = 4096;
+/// Completions taken from a queue at a time.
+inline constexpr int kCompletionsPerPoll = 16;
+
+// --- Sending -------------------------------------------------------------------------------------
+
+/// Work requests on a pair: of messages, a burst of a session's credits with answers of several
+/// pieces; of bulk, some 256 MiB under way.
+inline constexpr std::uint32_t kMessageDepth = 256;
+inline constexpr std::uint32_t kBulkDepth = 256;
+inline constexpr std::uint32_t kReadDepth = 128;
+inline constexpr std::uint32_t kLinkDepth = kMessageDepth + kBulkDepth + kReadDepth;
+/// Links that share a completion queue: so that one has room for all that can come at once
+/// (kReceivesMax + kLinksPerQueue * kLinkDepth entries), which soft-RoCE's 32 767 allow.
+inline constexpr std::size_t kLinksPerQueue = 32;
+/// One work request in so many asks for a completion, if nobody waits for one before: a completion
+/// costs both the device and the CPU about as much as a small message.
+inline constexpr std::uint32_t kSignalEvery = 32;
+/// Work requests posted with one doorbell.
+inline constexpr std::size_t kBatchMax = 32;
+/// Asked for as inline data, halved until the device grants it. More than a cache line or four
+/// costs more to copy than the device's own fetch takes.
+inline constexpr std::uint32_t kInlineBytes = 256;
+/// Copied frames, of one lane, not yet acknowledged: as TCP's queue. Grows from the first to the
+/// second by doubling.
+inline constexpr std::size_t kStagedMin = 64u << 10;
+inline constexpr std::size_t kStagedMax = 4u << 20;
+/// Operations queued beyond those that the device has: as TCP's queue.
+inline constexpr std::size_t kQueuedMax = 4096;
+/// One READ or WRITE: what is under way to memory that goes, or to a peer that does, is at most
+/// this much each. Larger ones save nothing.
+inline constexpr std::size_t kPieceBytes = 1u << 20;
+/// The same of memory that is not registered, and so goes through memory that is.
+inline constexpr std::size_t kBounceBytes = 128u << 10;
+inline constexpr std::size_t kBounceMax = 1u << 20;
+
+// --- Reliability ---------------------------------------------------------------------------------
+
+/// InfiniBand Architecture Specification, volume 1, 9.7.6.1.3: 4.096 us * 2^this without an
+/// acknowledgement, then again, kRetries times: 0.5 s and 4 s. Who dies is noticed sooner, by the
+/// connection that the link stands beside. 7 retries never end on soft-RoCE.
+inline constexpr std::uint8_t kAckTimeout = 17;
+inline constexpr std::uint8_t kRetries = 6;
+/// Wait for receive buffers as long as it takes: only deadlines of messages know how long that is.
+inline constexpr std::uint8_t kRetriesNotReady = 7;
+/// 0.06 ms (the encoding of 9.7.5.2.8): receive buffers come back at the next poll.
+inline constexpr std::uint8_t kNotReadyTimer = 5;
+inline constexpr std::uint8_t kHopLimit = 64;
+
+/// How often a device is asked for news (a port that went down, a pair in error) while nobody
+/// waits.
+inline constexpr Duration kDeviceNews = std::chrono::milliseconds(10);
+
+}  // namespace shoal::verbs

@@ -1,0 +1,302 @@
+#include "transport/verbs/rail.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "core/wire/frame.h"
+
+namespace shoal::verbs {
+
+namespace {
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+Error failed(const Port& port, std::string_view what, int error) {
+  return {Errc::unavailable, fmt::format("{} port {}: {}", port.device, port.number, what), error};
+}
+
+/// Why the device did not take memory, and what to do about it.
+Error not_registered(const Port& port, MemoryView memory, int error) {
+  auto what = fmt::format("registering {} bytes with {}", memory.bytes, port.device);
+  rlimit limit{};
+  const bool limited = ::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  if (error == ENOMEM && limited)
+    what += fmt::format(
+        ": this process may lock {} KiB of memory: raise that with 'ulimit -l unlimited', "
+        "LimitMEMLOCK=infinity in a systemd unit, or 'memlock' in /etc/security/limits.conf",
+        limit.rlim_cur >> 10);
+  if (error == EFAULT) what += ": not all of it is mapped, or writable";
+  return {Errc::registration, std::move(what), error};
+}
+
+}  // namespace
+
+Slab::~Slab() {
+  region_.reset();
+  if (memory_.data != nullptr) ::munmap(memory_.data, memory_.bytes);
+}
+
+Result<std::unique_ptr<Rail>> Rail::open(const Api& api, const Port& port) {
+  std::unique_ptr<Rail> rail(new Rail(api, port));
+  int count = 0;
+  errno = 0;
+  ibv_device** devices = api.get_device_list(&count);
+  if (devices == nullptr) return failed(port, "the devices cannot be listed", errno);
+  for (int i = 0; i < count && !rail->context_; ++i)
+    if (port.device == api.get_device_name(devices[i]))
+      rail->context_ = Context(api, api.open_device(devices[i]));
+  api.free_device_list(devices);
+  if (!rail->context_) return failed(port, "the device cannot be opened", errno);
+  SHOAL_TRY(rail->ask_device());
+  return rail;
+}
+
+Status Rail::ask_device() {
+  ibv_device_attr device{};
+  if (const int error = api_.query_device(context_.get(), &device))
+    return failed(port_, "the device cannot be asked what it is", error);
+  ibv_port_attr port{};
+  if (const int error = api_.query_port(context_.get(), port_.number, &port))
+    return failed(port_, "the port cannot be asked for its state", error);
+  const auto reads = [](int count) { return static_cast<std::uint8_t>(std::clamp(count, 0, 128)); };
+  reads_max_ = reads(device.max_qp_init_rd_atom);
+  std::copy(std::begin(port_.gid.raw), std::end(port_.gid.raw), card_.gid.begin());
+  card_.lid = port.lid;
+  card_.link_layer = static_cast<std::uint8_t>(port_.link_layer);
+  card_.mtu = static_cast<std::uint8_t>(port.active_mtu);
+  card_.reads = reads(device.max_qp_rd_atom);
+  message_bytes_max_ = port.max_msg_sz;
+  completions_max_ = device.max_cqe;
+  receives_max_ = static_cast<std::uint32_t>(
+      std::min<std::size_t>(kReceivesMax, static_cast<std::size_t>(device.max_srq_wr)));
+  for (const int fd : {context_->async_fd}) {
+    if (::fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
+      return failed(port_, "the device's events cannot be read without blocking", errno);
+  }
+  errno = 0;
+  pd_ = ProtectionDomain(api_, api_.alloc_pd(context_.get()));
+  if (!pd_) return failed(port_, "no protection domain could be made", errno);
+  channel_ = Channel(api_, api_.create_comp_channel(context_.get()));
+  if (!channel_) return failed(port_, "no completion channel could be made", errno);
+  if (::fcntl(channel_->fd, F_SETFL, O_NONBLOCK) != 0)
+    return failed(port_, "the completion channel cannot be read without blocking", errno);
+  return {};
+}
+
+Result<MemoryRegion> Rail::register_memory(MemoryView memory, int access) const {
+  errno = 0;
+  MemoryRegion region(api_, api_.reg_mr(pd_.get(), memory.data, memory.bytes, access));
+  if (!region) return not_registered(port_, memory, errno);
+  return region;
+}
+
+Result<Slab> Rail::allocate(std::size_t bytes) const {
+  const auto page = bytes >= kHugePage ? kHugePage : std::size_t{4096};
+  bytes = (bytes + page - 1) / page * page;
+  void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED)
+    return Error{Errc::no_memory, fmt::format("{} bytes of buffers for {}", bytes, port_.device),
+                 errno};
+  if (page == kHugePage) ::madvise(pages, bytes, MADV_HUGEPAGE);
+  const MemoryView memory{static_cast<std::byte*>(pages), bytes, MemorySpace::host, 0};
+  auto region = register_memory(memory, IBV_ACCESS_LOCAL_WRITE);
+  if (!region.ok()) {
+    ::munmap(pages, bytes);
+    return std::move(region).error();
+  }
+  return Slab(memory, std::move(region).value());
+}
+
+Result<std::size_t> Rail::join() {
+  SHOAL_TRY(start());
+  SHOAL_TRY(add_receives());
+  auto at = std::find_if(queues_.begin(), queues_.end(),
+                         [](const auto& queue) { return queue->links < kLinksPerQueue; });
+  if (at == queues_.end()) {
+    SHOAL_TRY(add_queue());
+    at = queues_.end() - 1;
+  }
+  ++(*at)->links;
+  ++links_;
+  return static_cast<std::size_t>(at - queues_.begin());
+}
+
+void Rail::leave(std::size_t queue) {
+  --queues_[queue]->links;
+  --links_;
+}
+
+Status Rail::start() {
+  if (srq_) return {};
+  ibv_srq_init_attr init{};
+  init.attr.max_wr = receives_max_;
+  init.attr.max_sge = 1;
+  errno = 0;
+  srq_ = SharedReceiveQueue(api_, api_.create_srq(pd_.get(), &init));
+  if (!srq_) return failed(port_, "no shared receive queue could be made", errno);
+  SHOAL_TRY(add_queue());
+  probe_inline();
+  return {};
+}
+
+// A device says what it can only when it is asked for a pair.
+void Rail::probe_inline() {
+  for (auto bytes = kInlineBytes; bytes >= kFrameHeaderBytes; bytes /= 2) {
+    inline_bytes_ = bytes;
+    if (create_pair(0, 1).ok()) return;
+  }
+  inline_bytes_ = 0;
+}
+
+Status Rail::add_queue() {
+  const auto wanted = static_cast<int>(receives_max_ + kLinksPerQueue * kLinkDepth);
+  if (completions_max_ < wanted)
+    return failed(port_,
+                  fmt::format("completion queues have {} entries, of which Shoal needs {}",
+                              completions_max_, wanted),
+                  0);
+  errno = 0;
+  CompletionQueue cq(api_, api_.create_cq(context_.get(), wanted, nullptr, channel_.get(), 0));
+  if (!cq) return failed(port_, "no completion queue could be made", errno);
+  queues_.push_back(std::make_unique<Queue>());
+  queues_.back()->cq = std::move(cq);
+  return {};
+}
+
+Status Rail::add_receives() {
+  const auto wanted = std::min<std::size_t>((links_ + 1) * kReceivesPerLink, receives_max_);
+  while ((receives_.size() + 1) * kReceivesPerSlab <= wanted) {
+    SHOAL_ASSIGN(auto slab, allocate(kReceivesPerSlab * kReceiveBytes));
+    const auto first = receives_.size() * kReceivesPerSlab;
+    receives_.push_back(std::move(slab));
+    for (std::size_t i = 0; i < kReceivesPerSlab; ++i) free_receives_.push_back(first + i);
+    SHOAL_TRY(post_receives());
+  }
+  return {};
+}
+
+Result<QueuePair> Rail::create_pair(std::size_t queue, std::uint32_t depth) {
+  ibv_qp_init_attr init{};
+  init.send_cq = init.recv_cq = queues_[queue]->cq.get();
+  init.srq = srq_.get();
+  init.cap.max_send_wr = depth;
+  init.cap.max_send_sge = 1;
+  init.cap.max_inline_data = inline_bytes_;
+  init.qp_type = IBV_QPT_RC;
+  // Numbers of pairs that are gone, but whose completions may still come, are passed over.
+  std::vector<QueuePair> passed_over;
+  for (;;) {
+    errno = 0;
+    QueuePair pair(api_, api_.create_qp(pd_.get(), &init));
+    if (!pair) return failed(port_, "no queue pair could be made", errno);
+    if (std::find(buried_.begin(), buried_.end(), pair->qp_num) == buried_.end()) return pair;
+    passed_over.push_back(std::move(pair));
+  }
+}
+
+int Rail::poll_device(Queue& queue, std::span<ibv_wc> completions) const {
+  return api_.poll_cq(queue.cq.get(), static_cast<int>(completions.size()), completions.data());
+}
+
+Result<std::size_t> Rail::poll(std::size_t index, std::span<ibv_wc> completions) {
+  auto& queue = *queues_[index];
+  std::size_t count = 0;
+  while (queue.early_begin < queue.early_end && count < completions.size())
+    completions[count++] = queue.early[queue.early_begin++];
+  if (count == completions.size()) return count;
+  const int polled = poll_device(queue, completions.subspan(count));
+  if (polled < 0) return failed(port_, "a completion queue cannot be polled", -polled);
+  return count + static_cast<std::size_t>(polled);
+}
+
+std::span<const std::byte> Rail::received(const ibv_wc& completion) const {
+  const auto& slab = receives_[completion.wr_id / kReceivesPerSlab];
+  return {slab.data() + completion.wr_id % kReceivesPerSlab * kReceiveBytes, completion.byte_len};
+}
+
+Status Rail::post_receives() {
+  std::array<ibv_recv_wr, kBatchMax> requests;
+  std::array<ibv_sge, kBatchMax> pieces;
+  while (!free_receives_.empty()) {
+    const auto count = std::min(free_receives_.size(), requests.size());
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto index = free_receives_[free_receives_.size() - 1 - i];
+      const auto& slab = receives_[index / kReceivesPerSlab];
+      const auto* at = slab.data() + index % kReceivesPerSlab * kReceiveBytes;
+      pieces[i] = {reinterpret_cast<std::uintptr_t>(at), kReceiveBytes, slab.lkey()};
+      requests[i] = {.wr_id = index,
+                     .next = i + 1 < count ? &requests[i + 1] : nullptr,
+                     .sg_list = &pieces[i],
+                     .num_sge = 1};
+    }
+    ibv_recv_wr* bad = nullptr;
+    if (const int error = api_.post_srq_recv(srq_.get(), requests.data(), &bad))
+      return failed(port_, "receive buffers cannot be posted", error);
+    free_receives_.resize(free_receives_.size() - count);
+  }
+  return {};
+}
+
+// What came before a queue was armed raises no event: it is looked for, and kept.
+bool Rail::arm() {
+  for (auto& queue : queues_) {
+    if (queue->early_begin < queue->early_end) return false;
+    if (api_.req_notify_cq(queue->cq.get(), 0) != 0) return false;
+    const int polled = poll_device(*queue, queue->early);
+    if (polled == 0) continue;
+    queue->early_begin = 0;
+    queue->early_end = polled > 0 ? static_cast<std::size_t>(polled) : 0;
+    return false;
+  }
+  return true;
+}
+
+void Rail::drain_channel() {
+  ibv_cq* cq = nullptr;
+  void* user = nullptr;
+  while (api_.get_cq_event(channel_.get(), &cq, &user) == 0) api_.ack_cq_events(cq, 1);
+}
+
+bool Rail::next_news(News& news) {
+  ibv_async_event event{};
+  while (api_.get_async_event(context_.get(), &event) == 0) {
+    bool bad = true;
+    news = {};
+    switch (event.event_type) {
+      case IBV_EVENT_QP_FATAL:
+      case IBV_EVENT_QP_REQ_ERR:
+      case IBV_EVENT_QP_ACCESS_ERR:
+        news = {event.element.qp->qp_num, "a queue pair is in error"};
+        break;
+      case IBV_EVENT_CQ_ERR:
+        news.what = "a completion queue has overflown";
+        break;
+      case IBV_EVENT_SRQ_ERR:
+        news.what = "the shared receive queue is in error";
+        break;
+      case IBV_EVENT_DEVICE_FATAL:
+        news.what = "the device has failed";
+        break;
+      case IBV_EVENT_PORT_ERR:
+        bad = event.element.port_num == port_.number;
+        news.what = "the port went down";
+        break;
+      case IBV_EVENT_GID_CHANGE:
+        bad = false;
+        break;
+      default:
+        bad = false;
+        break;
+    }
+    api_.ack_async_event(&event);
+    if (bad) return true;
+  }
+  return false;
+}
+
+}  // namespace shoal::verbs

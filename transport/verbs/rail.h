@@ -1,0 +1,145 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/base/result.h"
+#include "core/memory/memory_view.h"
+#include "transport/verbs/limits.h"
+#include "transport/verbs/objects.h"
+#include "transport/verbs/survey.h"
+
+namespace shoal::verbs {
+
+/// What a peer has to know of a port to connect to it, as it travels.
+struct PortCard {
+  std::array<std::uint8_t, 16> gid{};
+  std::uint16_t lid = 0;
+  std::uint8_t link_layer = 0;  ///< LinkLayer
+  std::uint8_t mtu = 0;         ///< ibv_mtu
+  std::uint8_t reads = 0;       ///< READs and atomics that a pair answers at a time
+  std::array<std::uint8_t, 3> reserved{};
+};
+static_assert(sizeof(PortCard) == 24 && std::has_unique_object_representations_v<PortCard>);
+
+/// Pages of our own, registered with a device. Move-only.
+class Slab {
+ public:
+  Slab() = default;
+  Slab(MemoryView memory, MemoryRegion region) : memory_(memory), region_(std::move(region)) {}
+  Slab(Slab&& other) noexcept
+      : memory_(std::exchange(other.memory_, {})), region_(std::move(other.region_)) {}
+  Slab& operator=(Slab&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    std::swap(region_, other.region_);
+    return *this;
+  }
+  ~Slab();
+
+  std::byte* data() const { return memory_.data; }
+  std::size_t bytes() const { return memory_.bytes; }
+  std::uint32_t lkey() const { return region_->lkey; }
+
+ private:
+  MemoryView memory_;
+  MemoryRegion region_;
+};
+
+/// A port of a device, open: what all links over it share. Its queues are made with the first link.
+class Rail {
+ public:
+  /// `api` outlives it. Errors: unavailable, io.
+  static Result<std::unique_ptr<Rail>> open(const Api& api, const Port& port);
+
+  const Api& api() const { return api_; }
+  const Port& port() const { return port_; }
+  const PortCard& card() const { return card_; }
+  /// READs that a pair of ours may have under way.
+  std::uint8_t reads_max() const { return reads_max_; }
+  std::uint32_t inline_bytes() const { return inline_bytes_; }
+  /// Of a message that a request may have.
+  std::size_t message_bytes_max() const { return message_bytes_max_; }
+
+  /// Errors: registration, which names the limit on locked memory if that is the cause.
+  Result<MemoryRegion> register_memory(MemoryView memory, int access) const;
+  /// Zeroed pages, registered for our own use; huge ones if that is worth it. Errors: as above,
+  /// no_memory.
+  Result<Slab> allocate(std::size_t bytes) const;
+
+  /// A place for a link's completions, and receive buffers for its peer's messages. The caller owes
+  /// a leave(). Errors: unavailable, registration, no_memory.
+  Result<std::size_t> join();
+  void leave(std::size_t queue);
+  /// A pair whose completions come to `queue`. Errors: unavailable.
+  Result<QueuePair> create_pair(std::size_t queue, std::uint32_t depth);
+  /// Call when a pair has been destroyed: completions that it left behind are nobody's, until
+  /// poll_dry().
+  void bury(std::uint32_t pair_number) { buried_.push_back(pair_number); }
+
+  std::size_t queues() const { return queues_.size(); }
+  /// Completions in the order in which they came; fewer than asked for: there are no more. Errors:
+  /// io (the queue is broken).
+  Result<std::size_t> poll(std::size_t queue, std::span<ibv_wc> completions);
+  /// All queues were found empty since the last bury().
+  void poll_dry() { buried_.clear(); }
+  std::span<const std::byte> received(const ibv_wc& completion) const;
+  /// The buffer of a receive may be used again.
+  void recycle(const ibv_wc& completion) { free_receives_.push_back(completion.wr_id); }
+  /// Posts all recycled ones with one doorbell.
+  Status post_receives();
+
+  /// False: there is something to poll.
+  bool arm();
+  int channel_fd() const { return channel_->fd; }
+  int async_fd() const { return context_->async_fd; }
+  /// Takes what the channel has told.
+  void drain_channel();
+  /// The next news of the device that ends links: of one pair (its number), or of all (0).
+  struct News {
+    std::uint32_t pair_number = 0;
+    std::string what;
+  };
+  bool next_news(News& news);
+
+ private:
+  struct Queue {
+    CompletionQueue cq;
+    std::size_t links = 0;
+    std::array<ibv_wc, kCompletionsPerPoll> early{};  ///< found by arm()
+    std::size_t early_begin = 0;
+    std::size_t early_end = 0;
+  };
+  Rail(const Api& api, Port port) : api_(api), port_(std::move(port)) {}
+  Status ask_device();
+  Status start();
+  void probe_inline();
+  Status add_queue();
+  Status add_receives();
+  int poll_device(Queue& queue, std::span<ibv_wc> completions) const;
+
+  const Api& api_;
+  const Port port_;
+  PortCard card_;
+  std::uint8_t reads_max_ = 0;
+  std::uint32_t inline_bytes_ = 0;
+  std::size_t message_bytes_max_ = 0;
+  int completions_max_ = 0;
+  std::uint32_t receives_max_ = 0;
+  // Destroyed from the last to the first.
+  Context context_;
+  ProtectionDomain pd_;
+  Channel channel_;
+  std::vector<Slab> receives_;
+  std::vector<std::unique_ptr<Queue>> queues_;
+  SharedReceiveQueue srq_;
+  std::vector<std::uint64_t> free_receives_;
+  std::vector<std::uint32_t> buried_;
+  std::size_t links_ = 0;
+};
+
+}  // namespace shoal::verbs

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/base/clock.h"
+#include "core/base/owner.h"
+#include "transport/fabric.h"
+#include "transport/verbs/link.h"
+
+namespace shoal::verbs {
+
+/// Links over reliable-connected queue pairs. poll() reads top to bottom in verbs_poll.cc.
+class VerbsFabric final : public Fabric {
+ public:
+  /// `rails`: at least one; `clock` and `counters` (optional) outlive it.
+  VerbsFabric(std::unique_ptr<Api> api, std::vector<std::unique_ptr<Rail>> rails,
+              const Clock& clock, Counters* counters);
+  ~VerbsFabric() override;
+
+  std::string_view name() const override { return "verbs"; }
+  Card offer() const override;
+  Result<Card> begin(EndpointId endpoint, std::span<const std::byte> offer) override;
+  Result<Card> answer(EndpointId endpoint, std::span<const std::byte> begun) override;
+  Status finish(EndpointId endpoint, std::span<const std::byte> answer) override;
+  std::size_t try_bytes(EndpointId endpoint) const override;
+  void close(EndpointId endpoint) override;
+  bool drained(EndpointId endpoint) override;
+  void drop(EndpointId endpoint) override;
+  void lose(EndpointId endpoint, Errc why) override;
+  std::string explain(EndpointId endpoint) const override;
+
+  Result<Card> expose(std::uint64_t region, MemoryView memory, Access access) override;
+  void conceal(std::uint64_t region) override;
+  Result<RegionKey> import_key(EndpointId endpoint, std::span<const std::byte> card) override;
+  void forget_key(EndpointId, const RegionKey&) override {}
+  Status attach(MemoryView memory) override;
+  void detach(MemoryView memory) override;
+
+  Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
+              std::span<const ConstMemoryView> payload,
+              const Transport::SendOptions& options) override;
+  Status read(EndpointId endpoint, MemoryView to, const RegionKey& key, std::uint64_t offset,
+              std::uint64_t context) override;
+  Status write(EndpointId endpoint, ConstMemoryView from, const RegionKey& key,
+               std::uint64_t offset, std::uint64_t context) override;
+  std::size_t poll(std::span<Event> events) override;
+  void flush() override;
+  std::vector<int> wait_fds() const override;
+  bool arm() override;
+  void release_owner() override { owner_.release(); }
+
+ private:
+  /// Memory that transfers use without a copy, and its registration with each rail.
+  struct Attached {
+    MemoryView memory;
+    std::vector<MemoryRegion> regions;
+  };
+  /// Which pair a receive came on.
+  struct Receiver {
+    Link* link = nullptr;
+    Lane lane = Lane::message;
+  };
+  /// The events of one poll.
+  struct Out {
+    std::span<Event> events;
+    std::size_t count = 0;
+    std::size_t room() const { return events.size() - count; }
+  };
+
+  // verbs_fabric.cc
+  Link* find(EndpointId endpoint) const;
+  Link* find_usable(EndpointId endpoint) const;  ///< null unless it can be sent on
+  Result<Link*> add_link(EndpointId endpoint, std::uint32_t rail);
+  void remove_link(Link& link);
+  void mark_dirty(Link& link);
+  void complete(const Link& link, const Completion& completion, Errc status);
+  std::uint32_t local_key(const Link& link, const std::byte* data, std::uint64_t bytes);
+
+  // verbs_poll.cc
+  void recycle();
+  void flush_dirty();
+  void report_completed(Out& out);
+  bool take_completions(Out& out);
+  bool take_of_queue(std::uint32_t rail, std::size_t queue, Out& out);
+  void on_received(const ibv_wc& completion, std::uint32_t rail, Out& out);
+  void on_posted(const ibv_wc& completion, std::uint32_t rail);
+  void hear_news(TimePoint now);
+  void lose_link(Link& link, Errc why, const std::string& what);
+  void end_lost();
+
+  const std::unique_ptr<Api> api_;
+  const Clock& clock_;
+  Counters own_counters_;
+  Counters& counters_;
+  Owner owner_;
+  // What links and memory are made of goes last.
+  std::vector<std::unique_ptr<Rail>> rails_;
+  std::vector<std::unordered_map<std::uint32_t, Receiver>> receivers_;  ///< by rail, pair number
+  std::unordered_map<std::uint64_t, Attached> exposed_;                 ///< by region
+  std::vector<Attached> attached_;                                      ///< by address
+  std::size_t last_attached_ = 0;                                       ///< found the last time
+  std::vector<std::unique_ptr<Link>> links_;                            ///< by index; null: free
+  std::unordered_map<EndpointId, Link*> by_endpoint_;
+  std::vector<EndpointId> dirty_;
+  std::vector<EndpointId> scratch_;
+  std::vector<EndpointId> lost_;
+  Ring<Event> completed_;
+  struct Used {
+    std::uint32_t rail = 0;
+    ibv_wc completion{};
+  };
+  std::vector<Used> used_;  ///< receives whose frames were reported by the last poll
+  std::vector<std::unique_ptr<Assembly>> spare_;
+  std::vector<std::unique_ptr<Assembly>> reported_;
+  TimePoint next_news_ = TimePoint::min();
+};
+
+}  // namespace shoal::verbs

@@ -1,0 +1,223 @@
+#include <algorithm>
+
+#include "core/base/log.h"
+#include "transport/verbs/verbs_fabric.h"
+
+// One turn of the fabric: the hot path.
+
+namespace shoal::verbs {
+
+std::size_t VerbsFabric::poll(std::span<Event> events) {
+  owner_.check();
+  recycle();
+  flush_dirty();
+  Out out{events};
+  report_completed(out);
+  const bool dry = take_completions(out);
+  hear_news(clock_.now());
+  if (dry) end_lost();
+  flush_dirty();
+  report_completed(out);
+  return out.count;
+}
+
+void VerbsFabric::flush() {
+  owner_.check();
+  flush_dirty();
+}
+
+// Frames of the last poll are no longer looked at.
+void VerbsFabric::recycle() {
+  for (auto& assembly : reported_) spare_.push_back(std::move(assembly));
+  reported_.clear();
+  if (used_.empty()) return;
+  for (const auto& used : used_) rails_[used.rail]->recycle(used.completion);
+  used_.clear();
+  for (const auto& rail : rails_) {
+    const auto status = rail->post_receives();
+    if (!status.ok()) log_error("verbs", "{}", status.error().message());
+  }
+}
+
+void VerbsFabric::flush_dirty() {
+  if (dirty_.empty()) return;
+  scratch_.clear();
+  scratch_.swap(dirty_);
+  for (const auto id : scratch_) {
+    auto* link = find(id);
+    if (link == nullptr) continue;
+    link->dirty = false;
+    if (!link->ready || link->lost != Errc::ok) continue;
+    for (auto& pair : link->pairs()) {
+      if (!pair.alive()) continue;
+      if (auto status = pair.post(); !status.ok()) {
+        lose_link(*link, Errc::io, status.error().message());
+        break;
+      }
+    }
+  }
+}
+
+void VerbsFabric::report_completed(Out& out) {
+  while (!completed_.empty() && out.room() > 0) {
+    const auto& event = completed_.front();
+    if (event.endpoint != EndpointId{}) out.events[out.count++] = event;
+    completed_.pop_front();
+  }
+}
+
+/// True: there is nothing more.
+bool VerbsFabric::take_completions(Out& out) {
+  bool dry = true;
+  for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
+    bool rail_dry = true;
+    for (std::size_t queue = 0; queue < rails_[rail]->queues(); ++queue)
+      rail_dry &= take_of_queue(rail, queue, out);
+    if (rail_dry) rails_[rail]->poll_dry();
+    dry &= rail_dry;
+  }
+  return dry;
+}
+
+// Each completion makes one event at most, or one to wait in completed_.
+bool VerbsFabric::take_of_queue(std::uint32_t rail, std::size_t queue, Out& out) {
+  std::array<ibv_wc, kCompletionsPerPoll> completions;
+  for (;;) {
+    const auto wanted = std::min(completions.size(), out.room());
+    if (wanted == 0) return false;
+    const auto polled = rails_[rail]->poll(queue, std::span(completions).first(wanted));
+    if (!polled.ok()) {
+      for (const auto& link : links_)
+        if (link != nullptr && link->rail_index == rail && link->queue == queue)
+          lose_link(*link, Errc::io, polled.error().message());
+      return true;
+    }
+    for (const auto& completion : std::span(completions).first(*polled)) {
+      // Of a failed one only wr_id, status and qp_num are told: requests have their high half set.
+      if (completion.wr_id >> 32 != 0)
+        on_posted(completion, rail);
+      else
+        on_received(completion, rail, out);
+    }
+    if (*polled < wanted) return true;
+  }
+}
+
+void VerbsFabric::on_received(const ibv_wc& completion, std::uint32_t rail, Out& out) {
+  const auto at = receivers_[rail].find(completion.qp_num);
+  auto* link = at != receivers_[rail].end() ? at->second.link : nullptr;
+  used_.push_back({rail, completion});
+  if (link == nullptr || link->closing) return;
+  if (completion.status != IBV_WC_SUCCESS)
+    return lose_link(*link, Errc::peer_lost, api_->wc_status_str(completion.status));
+  FrameView frame;
+  std::unique_ptr<Assembly> whole;
+  auto& assembler = link->incoming[static_cast<std::size_t>(at->second.lane)];
+  switch (assembler.add(rails_[rail]->received(completion), frame, whole, spare_)) {
+    case Assembler::Next::none:
+      return;
+    case Assembler::Next::failed:
+      return lose_link(*link, assembler.error(), "the peer sent what is no frame");
+    case Assembler::Next::frame:
+      break;
+  }
+  if (whole != nullptr) reported_.push_back(std::move(whole));
+  out.events[out.count++] = {.kind = Event::Kind::message,
+                             .status = Errc::ok,
+                             .endpoint = link->id,
+                             .context = 0,
+                             .frame = frame};
+}
+
+void VerbsFabric::on_posted(const ibv_wc& completion, std::uint32_t rail) {
+  const auto name = static_cast<std::uint32_t>(completion.wr_id >> 32) - 1;
+  const auto index = name / kPairsPerLink;
+  auto* link = index < links_.size() ? links_[index].get() : nullptr;
+  if (link == nullptr || link->rail_index != rail) return;
+  auto& pair = link->pair(static_cast<Use>(name % kPairsPerLink));
+  if (!pair.alive() || pair.number() != completion.qp_num) return;  // of a link that is gone
+  const auto ended = [&](const Completion& done) { complete(*link, done, Errc::ok); };
+  if (completion.status == IBV_WC_SUCCESS) {
+    pair.retire(completion.wr_id, ended);
+    if (pair.has_queued()) mark_dirty(*link);
+    return;
+  }
+  if (completion.status == IBV_WC_WR_FLUSH_ERR) {
+    lose_link(*link, Errc::peer_lost, "a queue pair is in error");
+    return;
+  }
+  const bool refused = completion.status == IBV_WC_REM_ACCESS_ERR;
+  pair.retire_failed(completion.wr_id, ended, [&](const Completion& done) {
+    complete(*link, done, refused ? Errc::revoked : Errc::peer_lost);
+  });
+  lose_link(*link, refused ? Errc::revoked : Errc::peer_lost,
+            api_->wc_status_str(completion.status));
+}
+
+void VerbsFabric::hear_news(TimePoint now) {
+  if (now < next_news_) return;
+  next_news_ = now + kDeviceNews;
+  for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
+    for (Rail::News news; rails_[rail]->next_news(news);) {
+      for (const auto& link : links_) {
+        if (link == nullptr || link->rail_index != rail) continue;
+        const bool hit =
+            news.pair_number == 0 ||
+            std::any_of(link->pairs().begin(), link->pairs().end(), [&](const Pair& pair) {
+              return pair.alive() && pair.number() == news.pair_number;
+            });
+        if (hit) lose_link(*link, Errc::peer_lost, news.what);
+      }
+    }
+  }
+}
+
+void VerbsFabric::lose_link(Link& link, Errc why, const std::string& what) {
+  if (link.lost != Errc::ok) return;
+  log_info("verbs", "the link to {} over {} ends: {}", link.peer_name, link.rail.port().device,
+           what);
+  link.lost = why;
+  lost_.push_back(link.id);
+}
+
+// All that had arrived has been reported.
+void VerbsFabric::end_lost() {
+  for (const auto id : lost_) {
+    auto* link = find(id);
+    if (link == nullptr) continue;
+    const auto ended = [&](const Completion& done) { complete(*link, done, Errc::peer_lost); };
+    link->end_bulk(ended);
+    link->end(Use::message, ended);
+    if (!link->closing)
+      completed_.push_back({.kind = Event::Kind::closed,
+                            .status = link->lost,
+                            .endpoint = id,
+                            .context = 0,
+                            .frame = {}});
+    remove_link(*link);
+  }
+  lost_.clear();
+}
+
+std::vector<int> VerbsFabric::wait_fds() const {
+  std::vector<int> fds;
+  for (const auto& rail : rails_) {
+    fds.push_back(rail->channel_fd());
+    fds.push_back(rail->async_fd());
+  }
+  return fds;
+}
+
+bool VerbsFabric::arm() {
+  owner_.check();
+  recycle();
+  if (!completed_.empty() || !dirty_.empty() || !lost_.empty()) return false;
+  next_news_ = TimePoint::min();
+  for (const auto& rail : rails_) {
+    rail->drain_channel();
+    if (!rail->arm()) return false;
+  }
+  return true;
+}
+
+}  // namespace shoal::verbs
