@@ -30,6 +30,8 @@ MODULES = {
     "server": ["core", "transport"],
     "worker": ["core", "transport"],
 }
+# Private folders that another one is made of.
+BUILT_ON = {"transport/paths/": "transport/tcp/"}
 # Programs, tests, and the one library that joins server and worker may include everything.
 ROOTS = ("server/main.cc", "server/cli/", "server/local_cluster", "worker/capi", "worker/python", "examples/",
          "tests/", "perf/")
@@ -70,6 +72,8 @@ def may_include(path, target):
         return None
     folder = "/".join(parts[:-1]) + "/"
     if path.startswith(folder):
+        return None
+    if BUILT_ON.get("/".join(path.split("/")[:-1]) + "/") == folder:
         return None
     factory = parts[0] == "transport" and parts[2] == parts[1] + ".h"
     if parts[0] != module:

@@ -66,6 +66,7 @@ std::vector<const Seen*> Peer::messages(EndpointId endpoint) const {
 
 void TransportContract::SetUp() {
   backend = GetParam().make();
+  if (backend == nullptr) GTEST_SKIP() << GetParam().missing;
   a.node = backend->make();
   b.node = backend->make();
   auto address = b.transport().listen(b.node.listen_at);
@@ -123,6 +124,23 @@ Status TransportContract::send(Peer& from, EndpointId to, std::uint64_t number,
   header.request = RequestId(number);
   const ConstMemoryView view(payload.data(), payload.size());
   return from.transport().send(to, header, {}, {&view, payload.empty() ? 0u : 1u}, options);
+}
+
+Region TransportContract::make_region(Peer& peer, MemoryView memory, Access access) {
+  auto region = peer.transport().register_memory(memory, access);
+  EXPECT_TRUE(region.ok());
+  hear_of_regions();
+  return region.ok() ? std::move(region).value() : Region();
+}
+
+void TransportContract::hear_of_regions(EndpointId from_a, EndpointId from_b) {
+  if (!backend->announces_regions()) return;
+  EXPECT_TRUE(ping(from_a, from_b));
+  const auto of_ping = [&](const Seen& what) {
+    return what.kind == Event::Kind::message && what.header.request.value == pings_;
+  };
+  std::erase_if(a.seen, of_ping);
+  std::erase_if(b.seen, of_ping);
 }
 
 bool TransportContract::ping(EndpointId from_a, EndpointId from_b) {

@@ -46,6 +46,15 @@ class Backend {
   /// Speaks garbage to a listening transport, as a port scanner would, and hangs up. False: there
   /// are no bytes to forge on this network.
   virtual bool send_garbage(const Address& /*to*/) { return false; }
+  /// Why nobody may wait for its descriptor; empty: everybody may.
+  virtual std::string blocks_never_because() const { return {}; }
+  /// Frames are copied when they are posted: `sent` comes at once.
+  virtual bool copies_frames() const { return false; }
+  /// A peer must hear of a region before it can use it: from the next message on that its owner
+  /// sends.
+  virtual bool announces_regions() const { return false; }
+  /// An operation that is under way when its region is revoked ends its connection.
+  virtual bool revoking_disconnects() const { return false; }
   /// Why allocations in steady state are not counted here; empty: they are.
   virtual std::string allocates_because() const { return {}; }
 };
@@ -53,7 +62,8 @@ class Backend {
 /// How a backend is handed to the suite.
 struct BackendFactory {
   std::string name;  ///< For the test's name: letters and digits only.
-  std::function<std::unique_ptr<Backend>()> make;
+  std::function<std::unique_ptr<Backend>()> make;  ///< Null: what it needs is `missing` here.
+  std::string missing = {};
 
   friend void PrintTo(const BackendFactory& factory, std::ostream* out) { *out << factory.name; }
 };
@@ -106,6 +116,11 @@ class TransportContract : public testing::TestWithParam<BackendFactory> {
   TimePoint soon() const {
     return deadline_after(backend->clock().now(), std::chrono::seconds(20));
   }
+  /// A region of which the other peer, connected by at_a and at_b, has heard.
+  Region make_region(Peer& peer, MemoryView memory, Access access = Access::read_write);
+  /// Both peers have heard of what became of the other's regions.
+  void hear_of_regions() { hear_of_regions(at_a, at_b); }
+  void hear_of_regions(EndpointId from_a, EndpointId from_b);
   Status send(Peer& from, EndpointId to, std::uint64_t number, std::span<const std::byte> payload,
               Transport::SendOptions options);
   /// The process dies.
@@ -123,13 +138,14 @@ class BulkContract : public TransportContract {
  protected:
   void SetUp() override {
     TransportContract::SetUp();
-    if (HasFatalFailure()) return;
+    if (HasFatalFailure() || IsSkipped()) return;
     std::tie(at_a, at_b) = connect();
   }
-  Region make_region(Peer& peer, MemoryView memory, Access access = Access::read_write) {
-    auto region = peer.transport().register_memory(memory, access);
-    EXPECT_TRUE(region.ok());
-    return region.ok() ? std::move(region).value() : Region();
+  /// After a connection that is lost on both sides.
+  void reconnect() {
+    ASSERT_TRUE(
+        until([&] { return a.find_closed(at_a) != nullptr && b.find_closed(at_b) != nullptr; }));
+    std::tie(at_a, at_b) = connect();
   }
   /// The status with which an operation ended.
   Errc ended(Peer& peer, Event::Kind kind, std::uint64_t context) {

@@ -123,6 +123,7 @@ TEST_P(BulkContract, RemoteSpansAreUsedByAnyEndpointOfTheOwner) {
   Bytes memory = pattern(5'000, 1), got(5'000);
   auto region = make_region(b, all(memory), Access::read);
   const auto [other_a, other_b] = connect();
+  hear_of_regions(other_a, other_b);
   const auto part = region.remote().sub(100, 50).sub(10, 20);
   ASSERT_TRUE(a.transport().read(other_a, all(got).sub(0, 20), part, 1).ok());
   EXPECT_EQ(ended(a, Kind::read_done, 1), Errc::ok);
@@ -150,6 +151,7 @@ TEST_P(BulkContract, WhatARegionDoesNotAllowTouchesNothing) {
   auto gone = make_region(b, all(former));
   const auto stale = gone.remote();
   gone.revoke();
+  hear_of_regions();
   auto beyond_read = source.remote();
   beyond_read.address += 1;
   auto beyond_write = target.remote();
@@ -215,7 +217,7 @@ TEST_P(BulkContract, ManyRegionsOrOverloaded) {
   for (std::size_t i = 0; i < 100'000; ++i) {
     auto region = b.transport().register_memory(all(memory), Access::read);
     if (!region.ok()) {
-      EXPECT_EQ(region.code(), Errc::overloaded);
+      EXPECT_TRUE(region.code() == Errc::overloaded || region.code() == Errc::registration);
       break;
     }
     regions.push_back(std::move(region).value());
@@ -240,8 +242,12 @@ TEST_P(BulkContract, NoByteLandsAfterRevoke) {
     }
     region.revoke();
     std::fill(target.begin(), target.end(), std::byte{7});
-    ASSERT_TRUE(until([&] { return a.find(Kind::write_done, round) != nullptr; }));
-    ASSERT_TRUE(ping(at_a, at_b)) << "a swallowed write leaves the connection as it was";
+    const auto status = ended(a, Kind::write_done, round);
+    if (status != Errc::ok && backend->revoking_disconnects()) {
+      reconnect();
+    } else {
+      ASSERT_TRUE(ping(at_a, at_b)) << "a swallowed write leaves the connection as it was";
+    }
     ASSERT_TRUE(only(target, std::byte{7})) << "late bytes, round " << round;
   }
 }
@@ -265,12 +271,9 @@ TEST_P(BulkContract, NoByteLeavesAfterRevoke) {
     } else {
       EXPECT_TRUE(status == Errc::revoked || status == Errc::peer_lost) << name_of(status);
     }
-    if (status != Errc::ok && status != Errc::revoked) {
-      // A frame was half out: its connection went with it, on both sides.
-      ASSERT_TRUE(
-          until([&] { return a.find_closed(at_a) != nullptr && b.find_closed(at_b) != nullptr; }));
-      std::tie(at_a, at_b) = connect();
-    }
+    // A frame was half out: its connection went with it, on both sides.
+    const bool half_out = status != Errc::ok && status != Errc::revoked;
+    if (half_out || (status == Errc::revoked && backend->revoking_disconnects())) reconnect();
   }
 }
 
@@ -312,7 +315,9 @@ TEST_P(BulkContract, APeerThatVanishesEndsTheLoans) {
   }
   kill(b);
   const auto read = ended(a, Kind::read_done, 1);
-  EXPECT_TRUE(read == Errc::peer_lost || read == Errc::revoked) << name_of(read);
+  // It may have been quick: an adapter answers without its process.
+  EXPECT_TRUE(read == Errc::peer_lost || read == Errc::revoked || read == Errc::ok)
+      << name_of(read);
   ended(a, Kind::write_done, 2);
   ASSERT_TRUE(until([&] { return a.find_closed(at_a) != nullptr; }));
   std::fill(into.begin(), into.end(), std::byte{7});

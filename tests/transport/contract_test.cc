@@ -356,10 +356,9 @@ TEST_P(TransportContract, AMessageDoesNotWaitBehindBulk) {
   std::tie(at_a, at_b) = connect();
   auto source = pattern(32u << 20, 1);
   std::vector<std::byte> target(source.size());
-  auto region = b.transport().register_memory(host_view(std::span(target)), Access::write);
-  ASSERT_TRUE(region.ok());
+  auto region = make_region(b, host_view(std::span(target)), Access::write);
   const auto source_view = host_view(std::span<const std::byte>(source));
-  ASSERT_TRUE(a.transport().write(at_a, source_view, region->remote(), 1).ok());
+  ASSERT_TRUE(a.transport().write(at_a, source_view, region.remote(), 1).ok());
   ASSERT_TRUE(send(a, at_a, 2, {}, {.lane = Lane::bulk}).ok());
   ASSERT_TRUE(send(a, at_a, 3, {}, {}).ok());
   ASSERT_TRUE(until([&] { return b.messages(at_b).size() == 2; }));
@@ -399,6 +398,7 @@ TEST_P(TransportContract, CloseCompletesWhatWasPostedWithClosed) {
     EXPECT_TRUE(status == Errc::ok || status == Errc::closed);
     closed += status == Errc::closed ? 1 : 0;
   }
+  if (backend->copies_frames()) return;
   EXPECT_GT(closed, 0u) << "a full queue cannot have left all at once";
 }
 
@@ -422,19 +422,18 @@ TEST_P(TransportContract, AKilledPeerIsNoticedAfterItsLastMessages) {
 TEST_P(TransportContract, ClosedComesAfterTheCompletions) {
   std::tie(at_a, at_b) = connect();
   std::vector<std::byte> memory(1 << 20);
-  auto region = b.transport().register_memory(host_view(std::span(memory)), Access::read_write);
-  ASSERT_TRUE(region.ok());
+  auto region = make_region(b, host_view(std::span(memory)));
   const auto bytes = pattern(50'000, 1);
   std::vector<std::byte> target(1 << 20);
   for (std::uint64_t i = 1; i <= 8; ++i) {
     ASSERT_TRUE(send(a, at_a, i, bytes, {.context = i}).ok());
-    ASSERT_TRUE(a.transport().read(at_a, host_view(std::span(target)), region->remote(), i).ok());
+    ASSERT_TRUE(a.transport().read(at_a, host_view(std::span(target)), region.remote(), i).ok());
     ASSERT_TRUE(a.transport()
                     .write(at_a, ConstMemoryView(bytes.data(), bytes.size()),
-                           region->remote(1, bytes.size()), i)
+                           region.remote(1, bytes.size()), i)
                     .ok());
   }
-  region->revoke();
+  region.revoke();
   kill(b);
   ASSERT_TRUE(until([&] { return a.find_closed(at_a) != nullptr; }));
   settle();
@@ -477,7 +476,7 @@ TEST_P(TransportContract, ReconnectsAgainAndAgain) {
 TEST_P(TransportContract, ArmsAndWakes) {
   std::tie(at_a, at_b) = connect();
   settle();
-  if (b.transport().wait_fd() < 0) GTEST_SKIP() << "simulated: its clock waits for nobody";
+  if (const auto why = backend->blocks_never_because(); !why.empty()) GTEST_SKIP() << why;
   while (!b.transport().arm()) b.poll();
   ASSERT_TRUE(send(a, at_a, 1, {}, {}).ok());
   a.transport().flush();
@@ -492,7 +491,7 @@ TEST_P(TransportContract, ArmsAndWakes) {
 TEST_P(TransportContract, WaitsForTraffic) {
   std::tie(at_a, at_b) = connect();
   auto& transport = b.transport();
-  if (transport.wait_fd() < 0) GTEST_SKIP() << "simulated: its clock waits for nobody";
+  if (const auto why = backend->blocks_never_because(); !why.empty()) GTEST_SKIP() << why;
   std::uint64_t sent = 0;
   const auto tell = [&](Lane lane) {
     ASSERT_TRUE(send(a, at_a, ++sent, {}, {.lane = lane}).ok());
@@ -512,11 +511,11 @@ TEST_P(TransportContract, WaitsForTraffic) {
 TEST_P(TransportContract, WaitsAfterLongSpinning) {
   std::tie(at_a, at_b) = connect();
   auto& transport = b.transport();
-  if (transport.wait_fd() < 0) GTEST_SKIP() << "simulated: its clock waits for nobody";
+  if (const auto why = backend->blocks_never_because(); !why.empty()) GTEST_SKIP() << why;
   std::uint64_t sent = 0;
   const auto tell = [&] {
     ASSERT_TRUE(send(a, at_a, ++sent, {}, {}).ok());
-    a.transport().flush();
+    a.poll();
   };
   for (int round = 0; round < 2; ++round) {
     for (int i = 0; i < 200; ++i) {
@@ -530,14 +529,17 @@ TEST_P(TransportContract, WaitsAfterLongSpinning) {
   }
   // The end is found by spinning alone, too.
   a.transport().close(at_a);
-  while (b.find_closed(at_b) == nullptr) b.poll();
+  while (b.find_closed(at_b) == nullptr) {
+    a.poll();
+    b.poll();
+  }
 }
 
 TEST_P(TransportContract, WaitsForAWaker) {
   std::tie(at_a, at_b) = connect();
   settle();
   auto& transport = b.transport();
-  if (transport.wait_fd() < 0) GTEST_SKIP() << "simulated: its clock waits for nobody";
+  if (const auto why = backend->blocks_never_because(); !why.empty()) GTEST_SKIP() << why;
   for (int i = 0; i < 3; ++i) {  // each has the number of the descriptor before it
     auto waker = Waker::create().value();
     for (int j = 0; j < 2; ++j) {
@@ -559,8 +561,7 @@ TEST_P(TransportContract, NothingIsAllocatedInSteadyState) {
   std::tie(at_a, at_b) = connect();
   auto source = pattern(100'000, 1);
   std::vector<std::byte> target(source.size());
-  auto region = b.transport().register_memory(host_view(std::span(target)), Access::read_write);
-  ASSERT_TRUE(region.ok());
+  auto region = make_region(b, host_view(std::span(target)));
   std::array<Event, 16> events;
   std::uint64_t of_backend = 0;  // that the test's own waiting allocates
   const auto turn = [&](std::uint64_t number) {
@@ -575,9 +576,9 @@ TEST_P(TransportContract, NothingIsAllocatedInSteadyState) {
               .ok();
     ok &= a.transport().send(at_a, header, {}, {&lent, 1}, {.context = 1}).ok();
     ok &= a.transport()
-              .write(at_a, host_view(std::span<const std::byte>(source)), region->remote(), 2)
+              .write(at_a, host_view(std::span<const std::byte>(source)), region.remote(), 2)
               .ok();
-    ok &= a.transport().read(at_a, host_view(std::span(source)), region->remote(), 3).ok();
+    ok &= a.transport().read(at_a, host_view(std::span(source)), region.remote(), 3).ok();
     ok &= b.transport().send(at_b, header, {}, {}, {.lane = Lane::bulk}).ok();
     for (int left = 6; ok && left > 0;) {
       const auto n = a.transport().poll(events) + b.transport().poll(events);

@@ -28,6 +28,9 @@ class SimBackend final : public Backend {
     network_.create_node("dead");
     return {"dead", 1};
   }
+  std::string blocks_never_because() const override {
+    return "simulated: its clock waits for nobody";
+  }
   std::string allocates_because() const override {
     return "the simulated network pools its memory, but a random run may reach a new peak";
   }

@@ -32,19 +32,16 @@ class TcpBackend : public Backend {
   const Clock& clock() const override { return clock_; }
   Node make(bool right_token = true) override {
     auto options = options_;
-    options.token = bytes_of(right_token ? "the cluster's token" : "another cluster's token");
-    auto transport = tcp::create_tcp(options, clock_).value();
-    // A descriptor of our own to wait on, which outlives a transport that the test kills.
-    watched_.emplace_back(::dup(transport->wait_fd()));
-    return {std::move(transport), {"127.0.0.1", 0}};
+    options.token = token(right_token);
+    return watch(tcp::create_tcp(options, clock_).value());
   }
   // Waits until a kernel event concerns one of the transports, or a timer's tick.
   bool advance() override {
     std::vector<pollfd> fds;
     for (const auto& fd : watched_) fds.push_back({fd.get(), POLLIN, 0});
-    const auto now = clock_.now();
-    if (::poll(fds.data(), fds.size(), 1) > 0 || !quiet_since_) quiet_since_ = now;
-    return now - *quiet_since_ < std::chrono::seconds(20);
+    if (::poll(fds.data(), fds.size(), 1) > 0) return still_alive();
+    if (!quiet_since_) quiet_since_ = clock_.now();
+    return clock_.now() - *quiet_since_ < std::chrono::seconds(20);
   }
   // The kernel takes connections into the backlog; nobody accepts them.
   Address silent_address() override { return bind_port(true); }
@@ -68,6 +65,21 @@ class TcpBackend : public Backend {
     if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
       fd.reset();
     return fd;
+  }
+
+ protected:
+  static std::vector<std::byte> token(bool right) {
+    return bytes_of(right ? "the cluster's token" : "another cluster's token");
+  }
+  Node watch(std::unique_ptr<Transport> transport) {
+    // A descriptor of our own to wait on, which outlives a transport that the test kills.
+    watched_.emplace_back(::dup(transport->wait_fd()));
+    return {std::move(transport), {"127.0.0.1", 0}};
+  }
+  /// Something happened.
+  bool still_alive() {
+    quiet_since_ = clock_.now();
+    return true;
   }
 
  private:

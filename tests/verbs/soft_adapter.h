@@ -115,6 +115,8 @@ struct FabricOptions {
   std::uint64_t seed = 1;
   /// Units of work done in each poll_cq, for code that polls and knows nothing of step().
   unsigned auto_step = 0;
+  /// post_send() moves all that can move, as if the network took no time.
+  bool instant = false;
   unsigned late_packets_max = 3;
   /// READs outstanding on one pair fetch their packets in any order, as NICs may (rxe does not).
   bool reads_out_of_order = false;

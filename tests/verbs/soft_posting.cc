@@ -69,6 +69,9 @@ int post_send(ibv_qp* qp, ibv_send_wr* first, ibv_send_wr** bad) {
     if (error != 0) return *bad = wr, error;
     enqueue(pair, *wr);
   }
+  auto& network = *pair.adapter().network;
+  while (network.options.instant && network.step()) {
+  }
   return 0;
 }
 

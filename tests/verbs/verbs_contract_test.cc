@@ -1,0 +1,113 @@
+#include <poll.h>
+
+#include "tests/transport/contract.h"
+#include "tests/transport/tcp_fixture.h"
+#include "tests/verbs/soft_adapter.h"
+#include "transport/paths/paths.h"
+#include "transport/verbs/verbs.h"
+
+namespace shoal::contract {
+namespace {
+
+using verbs::test::FabricOptions;
+using verbs::test::SoftFabric;
+
+/// Processes with a software adapter each, and sockets on 127.0.0.1 to meet over.
+class SoftVerbsBackend final : public TcpBackend {
+ public:
+  explicit SoftVerbsBackend(const FabricOptions& options)
+      : instant_(options.instant), network_(options) {}
+  ~SoftVerbsBackend() override {
+    for (const auto& what : network_.misuse()) ADD_FAILURE() << what;
+    EXPECT_EQ(network_.objects(), 0u) << "something was made and not destroyed";
+  }
+
+  Node make(bool right_token) override {
+    const auto host = std::to_string(++hosts_);
+    verbs::test::DeviceOptions device{.name = "soft" + host, .host = host};
+    device.attributes.max_mr = 4096;
+    network_.add_device(std::move(device));
+    const SoftFabric::Current current(network_, host);
+    paths::PathOptions options;
+    options.tcp.token = token(right_token);
+    options.fabrics.push_back(verbs::create_fabric(SoftFabric::api(), {}, clock()).value());
+    return watch(paths::create_paths(std::move(options), clock()).value());
+  }
+  bool advance() override {
+    bool moved = false;
+    for (int i = 0; i < 20 && network_.step(); ++i) moved = true;
+    if (moved) return still_alive();
+    network_.pass(std::chrono::milliseconds(1));
+    return TcpBackend::advance();
+  }
+  std::string blocks_never_because() const override {
+    return instant_ ? "" : "the network moves only while the test lets it";
+  }
+  bool copies_frames() const override { return true; }
+  bool announces_regions() const override { return true; }
+  bool revoking_disconnects() const override { return true; }
+
+ private:
+  const bool instant_;
+  SoftFabric network_;
+  int hosts_ = 0;
+};
+
+/// Processes with the real devices of this machine.
+class DeviceBackend final : public TcpBackend {
+ public:
+  explicit DeviceBackend(verbs::Api api) : api_(api) {}
+
+  Node make(bool right_token) override {
+    paths::PathOptions options;
+    options.tcp.token = token(right_token);
+    // An emulated machine takes its time.
+    options.try_timeout = std::chrono::seconds(30);
+    options.fabric_required = true;
+    options.fabrics.push_back(verbs::create_fabric(api_, {}, clock()).value());
+    return watch(paths::create_paths(std::move(options), clock()).value());
+  }
+  bool copies_frames() const override { return true; }
+  bool announces_regions() const override { return true; }
+  bool revoking_disconnects() const override { return true; }
+
+ private:
+  const verbs::Api api_;
+};
+
+std::vector<BackendFactory> devices() {
+  const auto make = []() -> std::unique_ptr<Backend> {
+    const auto api = verbs::load();
+    if (!api.ok()) return nullptr;
+    for (const auto& finding : verbs::survey(*api, {}))
+      if (finding.result.ok()) return std::make_unique<DeviceBackend>(*api);
+    return nullptr;
+  };
+  return {{"device", make, "this machine has no RDMA device that can be used"}};
+}
+
+std::vector<BackendFactory> adapters() {
+  std::vector<BackendFactory> factories;
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    FabricOptions options;
+    options.seed = seed;
+    options.reads_out_of_order = seed % 2 == 0;
+    factories.push_back({"soft" + std::to_string(seed),
+                         [options] { return std::make_unique<SoftVerbsBackend>(options); }});
+  }
+  FabricOptions instant;
+  instant.instant = true;
+  factories.push_back(
+      {"softInstant", [instant] { return std::make_unique<SoftVerbsBackend>(instant); }});
+  return factories;
+}
+
+INSTANTIATE_TEST_SUITE_P(Verbs, TransportContract, testing::ValuesIn(adapters()), name_of_backend);
+INSTANTIATE_TEST_SUITE_P(Verbs, BulkContract, testing::ValuesIn(adapters()), name_of_backend);
+
+INSTANTIATE_TEST_SUITE_P(RealVerbs, TransportContract, testing::ValuesIn(devices()),
+                         name_of_backend);
+INSTANTIATE_TEST_SUITE_P(RealVerbs, BulkContract, testing::ValuesIn(devices()), name_of_backend);
+
+}  // namespace
+}  // namespace shoal::contract

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/wire/codec.h"
+#include "transport/fabric.h"
+
+// The meta of path_* and region_* frames. See docs/design/selection.md.
+
+namespace shoal::paths {
+
+/// path_offer: what the acceptor has, the best first; path_begin, path_answer: one of them.
+struct NamedCard {
+  std::string fabric;
+  Card card;
+};
+inline constexpr std::size_t kNameMax = 16;
+inline constexpr std::size_t kCardMax = 4u << 10;
+inline constexpr std::size_t kCardsMax = 8;
+inline constexpr std::size_t kReasonMax = 512;
+
+inline void encode(Writer& out, const NamedCard& m) {
+  out.put_string(m.fabric);
+  out.put(static_cast<std::uint32_t>(m.card.size()));
+  out.put_bytes(m.card);
+}
+inline NamedCard read_named_card(Reader& in) {
+  NamedCard m;
+  m.fabric = in.get_string(kNameMax);
+  const auto bytes = in.get_count(1);
+  if (bytes > kCardMax) in.fail();
+  const auto card = in.get_bytes(in.ok() ? bytes : 0);
+  m.card.assign(card.begin(), card.end());
+  return m;
+}
+
+struct Offer {
+  std::vector<NamedCard> cards;
+};
+inline constexpr std::size_t kOfferMax = kCardsMax * (kCardMax + kNameMax + 8) + 4;
+
+inline void encode(Writer& out, const Offer& m) {
+  out.put(static_cast<std::uint32_t>(m.cards.size()));
+  for (const auto& card : m.cards) encode(out, card);
+}
+
+/// region_key: its card follows. region_gone: only the first field.
+struct RegionAnnouncement {
+  std::uint64_t region = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t access = 0;  ///< Access
+};
+static_assert(sizeof(RegionAnnouncement) == 24);
+
+}  // namespace shoal::paths

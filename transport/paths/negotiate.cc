@@ -1,0 +1,279 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "core/base/log.h"
+#include "transport/paths/path_transport.h"
+
+// How a pair of peers comes to use a link, or TCP. See docs/design/selection.md.
+
+namespace shoal::paths {
+
+namespace {
+
+/// Peers whose lack of a path has been told; beyond it they are told again.
+constexpr std::size_t kWarnedMax = 256;
+
+}  // namespace
+
+Fabric* PathTransport::find_fabric(std::string_view name) const {
+  for (const auto& fabric : fabrics_)
+    if (fabric->name() == name) return fabric.get();
+  return nullptr;
+}
+
+Status PathTransport::say(Path& path, FrameKind kind, std::span<const std::byte> meta) {
+  FrameHeader header;
+  header.kind = kind;
+  return tcp_->send(path.id, header, meta, {}, {});
+}
+
+void PathTransport::warn(const Path& path, const std::string& why) {
+  const auto peer = tcp_->peer_of(path.id);
+  if (std::find(warned_.begin(), warned_.end(), peer) != warned_.end()) return;
+  if (warned_.size() == kWarnedMax) warned_.clear();
+  warned_.push_back(peer);
+  log_warn("paths", "{} is reached over tcp: {}", peer, why);
+}
+
+// --- Both sides ----------------------------------------------------------------------------------
+
+/// A deadline for what the peer has to say next.
+bool PathTransport::on_connected(EndpointId endpoint, Event& event) {
+  auto* path = find(endpoint);
+  if (path == nullptr) return false;
+  if (!tcp_->has_paths(endpoint)) {
+    path->why = fabrics_.empty() ? missing_ : "the peer has none";
+    return use_tcp(*path, event);
+  }
+  path->stage = Stage::wanting;
+  path->deadline = std::min(path->connect_deadline, clock_.now() + try_timeout_);
+  timer_ = std::min(timer_, path->deadline);
+  unsettled_.push_back(endpoint);
+  return false;
+}
+
+bool PathTransport::on_accepted(EndpointId endpoint, Event& event) {
+  auto& path = add_path(endpoint, Stage::offered);
+  if (!tcp_->has_paths(endpoint)) {
+    path.why = fabrics_.empty() ? missing_ : "the peer has none";
+    return use_tcp(path, event);
+  }
+  // The connector decides, and its patience ends first.
+  path.deadline = clock_.now() + 3 * try_timeout_;
+  timer_ = std::min(timer_, path.deadline);
+  unsettled_.push_back(endpoint);
+  Offer offer;
+  for (const auto& fabric : fabrics_)
+    offer.cards.push_back({std::string(fabric->name()), fabric->offer()});
+  if (!say(path, FrameKind::path_offer, encoded(offer, kOfferMax)).ok())
+    return fail(path, event, Errc::peer_lost);
+  return false;
+}
+
+bool PathTransport::on_path_frame(Path& path, Event& event, const Fabric* from) {
+  const auto kind = event.frame.header.kind;
+  // What had crossed a decline.
+  const bool late =
+      path.stage == Stage::tcp &&
+      (kind == FrameKind::path_decline ||
+       (path.connector && (kind == FrameKind::path_offer || kind == FrameKind::path_answer)));
+  if (late && from == nullptr) return false;
+  const bool over_link = from != nullptr && from == path.fabric && path.stage == Stage::trying;
+  switch (kind) {
+    case FrameKind::path_offer:
+      if (from == nullptr && path.stage == Stage::wanting) return on_offer(path, event);
+      break;
+    case FrameKind::path_begin:
+      if (from == nullptr && path.stage == Stage::offered) return on_begin(path, event);
+      break;
+    case FrameKind::path_answer:
+      if (from == nullptr && path.stage == Stage::begun) return on_answer(path, event);
+      break;
+    case FrameKind::path_try:
+      if (over_link) return on_try(path, event);
+      break;
+    case FrameKind::path_use:
+      if (over_link && !path.connector && path.lanes_tried == 3) return up(path, event);
+      break;
+    case FrameKind::path_decline:
+      if (from == nullptr && path.stage != Stage::fabric) {
+        Reader in(event.frame.meta);
+        path.why = in.get_string(kReasonMax);
+        if (path.fabric != nullptr) path.fabric->drop(path.id);
+        path.fabric = nullptr;
+        if (!in.finish("decline").ok()) break;
+        warn(path, path.why);
+        return use_tcp(path, event);
+      }
+      break;
+    default:
+      break;
+  }
+  return fail(path, event, Errc::protocol);
+}
+
+/// The endpoint is up without a link; `event` says so.
+bool PathTransport::use_tcp(Path& path, Event& event) {
+  if (fabric_required_) {
+    log_error("paths", "{}: require = rdma, and there is no RDMA path: {}", tcp_->peer_of(path.id),
+              path.why);
+    return fail(path, event, Errc::unavailable);
+  }
+  path.stage = Stage::tcp;
+  event = {.kind = path.connector ? Event::Kind::connected : Event::Kind::accepted,
+           .status = Errc::ok,
+           .endpoint = path.id,
+           .context = 0,
+           .frame = {}};
+  return true;
+}
+
+/// No link: says so to the peer, and goes on without.
+bool PathTransport::decline(Path& path, Event& event, const std::string& why) {
+  path.why = why.substr(0, kReasonMax);
+  if (path.fabric != nullptr) {
+    path.why = fmt::format("{}: {}", path.fabric->name(), why).substr(0, kReasonMax);
+    path.fabric->drop(path.id);
+    path.fabric = nullptr;
+  }
+  warn(path, path.why);
+  std::vector<std::byte> meta(path.why.size() + sizeof(std::uint32_t));
+  Writer out(meta);
+  out.put_string(path.why);
+  if (!say(path, FrameKind::path_decline, meta).ok()) return fail(path, event, Errc::peer_lost);
+  return use_tcp(path, event);
+}
+
+/// The endpoint ends; whoever connected is told.
+bool PathTransport::fail(Path& path, Event& event, Errc why) {
+  const bool told = path.connector || path.stage == Stage::tcp || path.stage == Stage::fabric;
+  event = {
+      .kind = Event::Kind::closed, .status = why, .endpoint = path.id, .context = 0, .frame = {}};
+  if (path.stage == Stage::fabric) {
+    path.fabric->lose(path.id, why);  // tells
+    return false;
+  }
+  if (path.fabric != nullptr) path.fabric->drop(path.id);
+  tcp_->close(path.id);
+  forget(path);
+  return told;
+}
+
+/// The link carries frames both ways, as both sides know or are about to hear.
+bool PathTransport::up(Path& path, Event& event) {
+  path.stage = Stage::fabric;
+  ++on_fabric_;
+  for (const auto& [region, own] : regions_) path.untold.push_back(region);
+  if (!tell_regions(path)) unsettled_.push_back(path.id);
+  log_info("paths", "{} is reached over {}", tcp_->peer_of(path.id), path.fabric->explain(path.id));
+  event = {.kind = path.connector ? Event::Kind::connected : Event::Kind::accepted,
+           .status = Errc::ok,
+           .endpoint = path.id,
+           .context = 0,
+           .frame = {}};
+  return true;
+}
+
+// What is registered must be reachable by the time that the link is up.
+Status PathTransport::expose_all(Path& path) {
+  for (auto& [region, own] : regions_) SHOAL_TRY(expose(region, own, *path.fabric));
+  return {};
+}
+
+Status PathTransport::try_link(Path& path) {
+  const std::vector<std::byte> filler(path.fabric->try_bytes(path.id));
+  const ConstMemoryView payload(filler.data(), filler.size());
+  for (const auto lane : {Lane::message, Lane::bulk}) {
+    FrameHeader header;
+    header.kind = FrameKind::path_try;
+    header.flags = static_cast<std::uint16_t>(lane);
+    SHOAL_TRY(path.fabric->send(path.id, header, {}, {&payload, 1},
+                                {.lane = lane, .copy_payload = true}));
+  }
+  return {};
+}
+
+bool PathTransport::on_try(Path& path, Event& event) {
+  path.lanes_tried |= static_cast<std::uint8_t>(1u << (event.frame.header.flags & 1u));
+  if (path.lanes_tried != 3) return false;
+  if (!path.connector) {
+    if (auto status = try_link(path); !status.ok()) log_warn("paths", "{}", status.error().what);
+    return false;
+  }
+  FrameHeader header;
+  header.kind = FrameKind::path_use;
+  if (auto status = path.fabric->send(path.id, header, {}, {}, {}); !status.ok())
+    return decline(path, event, status.error().message());
+  return up(path, event);
+}
+
+// --- The connector -------------------------------------------------------------------------------
+
+bool PathTransport::on_offer(Path& path, Event& event) {
+  Reader in(event.frame.meta);
+  Offer offer;
+  const auto count = in.get_count(2 * sizeof(std::uint32_t));
+  for (std::uint32_t i = 0; in.ok() && i < std::min<std::uint32_t>(count, kCardsMax); ++i)
+    offer.cards.push_back(read_named_card(in));
+  if (!in.finish("offer of paths").ok()) return fail(path, event, Errc::protocol);
+  std::string why;
+  const auto add = [&](const Fabric& fabric, const std::string& reason) {
+    why += fmt::format("{}{}: {}", why.empty() ? "" : "; ", fabric.name(), reason);
+  };
+  for (const auto& fabric : fabrics_) {
+    const auto at = std::find_if(offer.cards.begin(), offer.cards.end(),
+                                 [&](const auto& card) { return card.fabric == fabric->name(); });
+    if (at == offer.cards.end()) {
+      add(*fabric, "the peer has none");
+      continue;
+    }
+    path.fabric = fabric.get();
+    auto ready = expose_all(path);
+    auto card = ready.ok() ? fabric->begin(path.id, at->card) : std::move(ready).error();
+    if (!card.ok()) {
+      path.fabric = nullptr;
+      add(*fabric, card.error().message());
+      continue;
+    }
+    path.stage = Stage::begun;
+    const NamedCard begun{std::string(fabric->name()), std::move(card).value()};
+    if (!say(path, FrameKind::path_begin, encoded(begun, kOfferMax)).ok())
+      return fail(path, event, Errc::peer_lost);
+    return false;
+  }
+  return decline(path, event, why);
+}
+
+bool PathTransport::on_answer(Path& path, Event& event) {
+  Reader in(event.frame.meta);
+  const auto answer = read_named_card(in);
+  if (!in.finish("answer of a path").ok() || answer.fabric != path.fabric->name())
+    return fail(path, event, Errc::protocol);
+  auto status = path.fabric->finish(path.id, answer.card);
+  if (status.ok()) status = try_link(path);
+  if (!status.ok()) return decline(path, event, status.error().message());
+  path.stage = Stage::trying;
+  return false;
+}
+
+// --- The acceptor --------------------------------------------------------------------------------
+
+bool PathTransport::on_begin(Path& path, Event& event) {
+  Reader in(event.frame.meta);
+  const auto begun = read_named_card(in);
+  auto* fabric = find_fabric(begun.fabric);
+  if (!in.finish("beginning of a path").ok() || fabric == nullptr)
+    return fail(path, event, Errc::protocol);
+  path.fabric = fabric;
+  auto ready = expose_all(path);
+  auto card = ready.ok() ? fabric->answer(path.id, begun.card) : std::move(ready).error();
+  if (!card.ok()) return decline(path, event, card.error().message());
+  path.stage = Stage::trying;
+  const NamedCard answer{begun.fabric, std::move(card).value()};
+  if (!say(path, FrameKind::path_answer, encoded(answer, kOfferMax)).ok())
+    return fail(path, event, Errc::peer_lost);
+  return false;
+}
+
+}  // namespace shoal::paths

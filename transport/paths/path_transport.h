@@ -1,0 +1,157 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "core/base/owner.h"
+#include "transport/paths/messages.h"
+#include "transport/paths/paths.h"
+#include "transport/ring.h"
+#include "transport/tcp/tcp_transport.h"
+
+namespace shoal::paths {
+
+/// Every endpoint is one of TCP, and goes by its id. One whose peers both have a fabric has a link
+/// beside it, once that has been tried: then all its frames and bytes go there. Until it is known
+/// which, neither side hears of the endpoint.
+///
+/// poll() reads top to bottom in paths_poll.cc; negotiation is in negotiate.cc.
+class PathTransport final : public Transport {
+ public:
+  PathTransport(PathOptions options, std::unique_ptr<tcp::TcpTransport> tcp, const Clock& clock);
+  ~PathTransport() override;
+
+  std::string_view name() const override { return name_; }
+  Result<Address> listen(const Address& at) override { return tcp_->listen(at); }
+  Result<EndpointId> connect(const Address& peer, TimePoint deadline) override;
+  void close(EndpointId endpoint) override;
+  std::string peer_of(EndpointId endpoint) const override { return tcp_->peer_of(endpoint); }
+  std::string explain(EndpointId endpoint) const override;
+  Result<Region> register_memory(MemoryView memory, Access access) override;
+  Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
+              std::span<const ConstMemoryView> payload, const SendOptions& options) override;
+  Status read(EndpointId endpoint, MemoryView to, const RemoteSpan& from,
+              std::uint64_t context) override;
+  Status write(EndpointId endpoint, ConstMemoryView from, const RemoteSpan& to,
+               std::uint64_t context) override;
+  Status attach(MemoryView memory) override;
+  void detach(MemoryView memory) override;
+  std::size_t poll(std::span<Event> events) override;
+  void flush() override;
+  int wait_fd() const override { return tcp_->wait_fd(); }
+  bool arm() override;
+  void wait(const Waker* waker, Duration at_most) override;
+  TimePoint next_timer() const override;
+  void release_owner() override;
+
+ private:
+  /// What an endpoint is on the way to.
+  enum class Stage : std::uint8_t {
+    connecting,  ///< TCP connects
+    offered,     ///< acceptor: has sent its offer
+    wanting,     ///< connector: waits for the offer
+    begun,       ///< connector: has sent its half
+    trying,      ///< both: frames are to arrive over the link
+    tcp,         ///< up, without a link
+    fabric,      ///< up, over the link
+    closing,     ///< closed by its owner; the link still sends
+  };
+  /// A region of the peer.
+  struct PeerRegion {
+    std::uint64_t bytes = 0;
+    Access access = Access::read;
+    RegionKey key;
+  };
+  struct Path {
+    EndpointId id;
+    Stage stage = Stage::connecting;
+    bool connector = false;
+    Fabric* fabric = nullptr;  ///< of the link, from `begun` on
+    std::uint8_t lanes_tried = 0;
+    TimePoint deadline = kNever;
+    TimePoint connect_deadline = kNever;  ///< of its owner
+    std::string why;                      ///< there is no link
+    std::unordered_map<std::uint64_t, PeerRegion> regions;
+    Ring<std::uint64_t>
+        untold;  ///< regions of ours that the peer has not heard of yet, or is to forget
+  };
+  /// A region of ours.
+  struct OwnRegion {
+    Region on_tcp;
+    Access access = Access::read;
+    std::vector<Card> cards;  ///< by fabric; empty: not exposed there
+  };
+  struct Out {
+    std::span<Event> events;
+    std::size_t count = 0;
+    std::size_t room() const { return events.size() - count; }
+  };
+
+  RemoteSpan remote_span(std::uint64_t region, std::size_t offset,
+                         std::size_t length) const override {
+    return {region, offset, length};
+  }
+  void revoke(std::uint64_t region) override;
+
+  // path_transport.cc
+  Path* find(EndpointId endpoint) const;
+  Path& add_path(EndpointId endpoint, Stage stage);
+  void forget(Path& path);
+  std::size_t index_of(const Fabric& fabric) const;
+  Status expose(std::uint64_t region, OwnRegion& own, const Fabric& fabric);
+  bool tell_regions(Path& path);
+  const PeerRegion* find_region(const Path& path, const RemoteSpan& span, Access access) const;
+  void refuse(EndpointId endpoint, Event::Kind kind, std::uint64_t context);
+
+  // paths_poll.cc
+  void poll_fabrics(Out& out);
+  void poll_tcp(TimePoint now, Out& out);
+  void expire(TimePoint now);
+  void expire(Path& path, TimePoint now);
+  void report(Out& out);
+  bool take(Event& event, const Fabric* from);
+  bool on_closed(Path& path, Event& event, const Fabric* from);
+  bool on_message(Path& path, Event& event, const Fabric* from);
+  bool on_region(Path& path, const FrameView& frame);
+
+  // negotiate.cc: each gives true if the event, changed, is to be reported
+  bool on_connected(EndpointId endpoint, Event& event);
+  bool on_accepted(EndpointId endpoint, Event& event);
+  bool on_path_frame(Path& path, Event& event, const Fabric* from);
+  bool on_offer(Path& path, Event& event);
+  bool on_begin(Path& path, Event& event);
+  bool on_answer(Path& path, Event& event);
+  bool on_try(Path& path, Event& event);
+  bool use_tcp(Path& path, Event& event);
+  bool decline(Path& path, Event& event, const std::string& why);
+  bool fail(Path& path, Event& event, Errc why);
+  bool up(Path& path, Event& event);
+  Status try_link(Path& path);
+  Status expose_all(Path& path);
+  Status say(Path& path, FrameKind kind, std::span<const std::byte> meta);
+  Fabric* find_fabric(std::string_view name) const;
+  void warn(const Path& path, const std::string& why);
+
+  const Clock& clock_;
+  const std::string name_;
+  const bool fabric_required_;
+  const std::string missing_;
+  const Duration try_timeout_;
+  Owner owner_;
+  std::unique_ptr<tcp::TcpTransport> tcp_;
+  std::vector<std::unique_ptr<Fabric>> fabrics_;
+  std::unordered_map<EndpointId, std::unique_ptr<Path>> paths_;
+  std::unordered_map<std::uint64_t, OwnRegion> regions_;
+  Ring<Event> reports_;                ///< wait for a poll with room
+  std::vector<EndpointId> unsettled_;  ///< paths with a deadline, or regions to tell
+  std::vector<std::string> warned_;    ///< peers whose lack of a path was told
+  std::size_t on_fabric_ = 0;          ///< paths that TCP has little to say of
+  TimePoint timer_ = kNever;
+  TimePoint next_tcp_ = TimePoint::min();
+  bool woken_ = false;  ///< wait() has been called: TCP may have something
+};
+
+}  // namespace shoal::paths
