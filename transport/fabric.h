@@ -79,6 +79,8 @@ class Fabric {
   /// a copy. Memory that is not attached works, too. Errors: registration.
   virtual Status attach(MemoryView memory) = 0;
   virtual void detach(MemoryView memory) = 0;
+  /// As Transport::pins().
+  virtual bool pins() const = 0;
 
   // --- Moving bytes. `key` and `offset` are inside the region: the caller has checked.
 

@@ -78,7 +78,7 @@ class Region {
   RemoteSpan remote() const { return remote(0, memory_.bytes); }
   /// From the return of this call on no byte of a peer lands in the memory and none leaves it: a
   /// WRITE under way is swallowed, a READ is refused. A frame that was half out when its source was
-  /// revoked takes its connection with it. Idempotent.
+  /// revoked takes its connection with it; over RDMA so does any that was under way. Idempotent.
   void revoke();
 
  private:
@@ -152,8 +152,8 @@ class Transport {
   /// A sentence for `explain`: which path this endpoint uses and why.
   virtual std::string explain(EndpointId endpoint) const = 0;
 
-  /// Lets peers use `memory` by the region's remote spans. Errors: registration, overloaded (table
-  /// full).
+  /// Lets peers use `memory` by the region's remote spans: each from the next message on that it is
+  /// sent. Errors: registration, overloaded (table full).
   virtual Result<Region> register_memory(MemoryView memory, Access access) = 0;
 
   /// Says that `memory` will be the source or target of read(), write() and send() again and again,
@@ -162,6 +162,9 @@ class Transport {
   /// until it is detached. Errors: registration.
   virtual Status attach(MemoryView /*memory*/) { return {}; }
   virtual void detach(MemoryView /*memory*/) {}
+  /// Whether attached memory is pinned: its pages, once given back to the kernel (madvise(2)),
+  /// would be others to the CPU than to a device.
+  virtual bool pins() const { return false; }
 
   /// Posts a frame. `header` needs kind and its own fields; lengths and checksum are filled in.
   /// `header` and `meta` are copied before return. `payload` (at most kPayloadViewsMax host views)

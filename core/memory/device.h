@@ -44,8 +44,9 @@ class Device {
   /// Gives back what `allocate` returned, once the work issued so far is done.
   virtual void deallocate(MemoryView memory) = 0;
   /// Gives back what stands behind `part` of an allocation, to be had again at the next touch; what
-  /// was in it is lost. Advice, in whole pages: memory that has none behind it stays as it is.
-  virtual void discard(MemoryView allocation, MemoryView part) = 0;
+  /// was in it is lost. In whole pages: memory that has none behind it stays as it is. False:
+  /// nothing of it can be given back while the allocation lives (a network device has pinned it).
+  virtual bool discard(MemoryView allocation, MemoryView part) = 0;
 
   /// Copies `from` to `to` (equal lengths, no overlap); one of them is this device's, the other its
   /// or the host's. Both must stay until the event is done. Errors: invalid_argument, io.
@@ -73,7 +74,7 @@ class HostDevice final : public Device {
 
   Result<MemoryView> allocate(std::size_t bytes, AllocateOptions options) override;
   void deallocate(MemoryView memory) override;
-  void discard(MemoryView allocation, MemoryView part) override;
+  bool discard(MemoryView allocation, MemoryView part) override;
   Result<DeviceEvent> copy(MemoryView to, ConstMemoryView from) override;
   Result<DeviceEvent> fill(MemoryView memory, std::byte value) override;
   Result<DeviceEvent> make_visible(MemoryView memory) override;

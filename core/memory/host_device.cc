@@ -62,14 +62,15 @@ void HostDevice::deallocate(MemoryView memory) {
   SHOAL_ASSERT(gone == 0, "memory that this device did not allocate");
 }
 
-void HostDevice::discard(MemoryView allocation, MemoryView part) {
-  if (allocation.bytes < kMapped) return;
+bool HostDevice::discard(MemoryView allocation, MemoryView part) {
+  if (allocation.bytes < kMapped) return true;
   const auto address = reinterpret_cast<std::uintptr_t>(part.data);
   const auto before = round_up(address, kPage) - address;
-  if (part.bytes < before + kPage) return;
+  if (part.bytes < before + kPage) return true;
   // The kernel would put the pages back when it makes huge ones of small ones.
   (void)::madvise(allocation.data, round_up(allocation.bytes, kPage), MADV_NOHUGEPAGE);
   (void)::madvise(part.data + before, (part.bytes - before) / kPage * kPage, MADV_DONTNEED);
+  return true;
 }
 
 Result<DeviceEvent> HostDevice::copy(MemoryView to, ConstMemoryView from) {

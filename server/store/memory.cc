@@ -170,18 +170,19 @@ void SegmentPool::drop_chunk(std::size_t index) {
 std::uint64_t SegmentPool::discard_free(SegmentChunk& chunk) {
   auto& c = classes_[chunk.size_class];
   if (c.bytes < kPage) return 0;
-  const auto bytes = chunk.real_free * c.bytes;
+  std::uint64_t bytes = 0;
   std::erase_if(c.real, [&](SegmentMemory* memory) {
     if (memory->chunk != &chunk) return false;
     auto part = chunk.buffer.view();
     part.data = memory->data;
     part.bytes = c.bytes;
-    device_.discard(chunk.buffer.view(), part);
+    if (!device_.discard(chunk.buffer.view(), part)) return false;
     memory->real = false;
     c.unreal.push_back(memory);
+    --chunk.real_free;
+    bytes += c.bytes;
     return true;
   });
-  chunk.real_free = 0;
   budget_.release(bytes);
   return bytes;
 }

@@ -95,7 +95,9 @@ class CountingDevice final : public Device {
     ++frees;
     host_.deallocate(memory);
   }
-  void discard(MemoryView allocation, MemoryView part) override { host_.discard(allocation, part); }
+  bool discard(MemoryView allocation, MemoryView part) override {
+    return host_.discard(allocation, part);
+  }
   Result<DeviceEvent> copy(MemoryView to, ConstMemoryView from) override {
     return host_.copy(to, from);
   }

@@ -213,6 +213,11 @@ void PathTransport::detach(MemoryView memory) {
   for (const auto& fabric : fabrics_) fabric->detach(memory);
 }
 
+bool PathTransport::pins() const {
+  return std::any_of(fabrics_.begin(), fabrics_.end(),
+                     [](const auto& fabric) { return fabric->pins(); });
+}
+
 // --- Moving bytes --------------------------------------------------------------------------------
 
 Status PathTransport::send(EndpointId endpoint, const FrameHeader& header,

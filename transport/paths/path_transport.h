@@ -39,6 +39,7 @@ class PathTransport final : public Transport {
                std::uint64_t context) override;
   Status attach(MemoryView memory) override;
   void detach(MemoryView memory) override;
+  bool pins() const override;
   std::size_t poll(std::span<Event> events) override;
   void flush() override;
   int wait_fd() const override { return tcp_->wait_fd(); }

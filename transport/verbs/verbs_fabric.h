@@ -38,6 +38,7 @@ class VerbsFabric final : public Fabric {
   void forget_key(EndpointId, const RegionKey&) override {}
   Status attach(MemoryView memory) override;
   void detach(MemoryView memory) override;
+  bool pins() const override { return true; }
 
   Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
               std::span<const ConstMemoryView> payload,
