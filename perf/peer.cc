@@ -11,6 +11,7 @@
 #include "perf/messages.h"
 #include "perf/ring.h"
 #include "server/host.h"
+#include "transport/attachment.h"
 #include "transport/loop.h"
 #include "transport/open_transport.h"
 
@@ -22,6 +23,7 @@ struct Visit {
   Begin begin;
   Ring source;  // what echoes carry, and READs find
   Ring target;  // where WRITEs land, and own READs
+  std::array<Attachment, 2> attached;
   Region region;
   std::uint64_t operations = 0;  // that have brought bytes here
   std::uint64_t wrong = 0;
@@ -137,9 +139,15 @@ class Peer::Parts final : public Pollable {
     visit.region.revoke();
     visit.begin = begin;
     visit.operations = visit.wrong = 0;
+    visit.attached = {};
     visit.source = visit.target = Ring();  // before there are others
     visit.source = Ring(begin.bytes, begin.inflight, true);
     visit.target = Ring(begin.bytes, begin.inflight, false);
+    for (std::size_t i = 0; i < visit.attached.size(); ++i) {
+      SHOAL_ASSIGN(
+          visit.attached[i],
+          Attachment::create(*transport_, (i == 0 ? visit.source : visit.target).memory()));
+    }
     const bool read = begin.op == Op::read;
     SHOAL_ASSIGN(visit.region,
                  transport_->register_memory((read ? visit.source : visit.target).memory(),

@@ -51,6 +51,7 @@ class Client {
     Line line;
     line.op = op;
     line.bytes = bytes;
+    line.path = link_->transport().explain(link_->endpoint());
     line.inflight = plan_.inflight != 0 ? plan_.inflight : default_inflight(bytes);
     // Half of there and back, as perftest has it, where the peer does to us what we do to it.
     const bool halved = op == Op::send || op == Op::write;

@@ -77,6 +77,7 @@ std::string report_json(const Settings& settings, const std::vector<Line>& lines
               {"results", Json::array()}};
   for (const auto& line : lines)
     all["results"].push_back({{"op", name_of(line.op)},
+                              {"path", line.path},
                               {"bytes", line.bytes},
                               {"inflight", line.inflight},
                               {"latency_us", json_of(line.latency)},

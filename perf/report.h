@@ -20,6 +20,7 @@ struct Line {
   double rate = 0;             ///< operations a second
   double bytes_rate = 0;       ///< bytes a second, both ways together
   double peak = 0;
+  std::string path;                ///< that the bytes took, as the transport explains it
   double cpu_seconds_per_gib = 0;  ///< both processes, all threads, of the bandwidth's run
 };
 

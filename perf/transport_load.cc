@@ -21,6 +21,8 @@ Result<std::unique_ptr<TransportLoad>> TransportLoad::create(PeerLink& link,
 Status TransportLoad::begin() {
   // What the peer reads from, or writes its echoes to.
   const bool read = pattern_.op == Op::read;
+  SHOAL_ASSIGN(source_attached_, Attachment::create(link_.transport(), source_.memory()));
+  SHOAL_ASSIGN(target_attached_, Attachment::create(link_.transport(), target_.memory()));
   SHOAL_ASSIGN(region_, link_.transport().register_memory((read ? source_ : target_).memory(),
                                                           read ? Access::read : Access::write));
   const Begin begin{pattern_.op,    pattern_.wait,     pattern_.both_ways, pattern_.check,

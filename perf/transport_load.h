@@ -8,6 +8,7 @@
 #include "perf/peer_link.h"
 #include "perf/ring.h"
 #include "perf/window.h"
+#include "transport/attachment.h"
 
 namespace shoal::perf {
 
@@ -52,6 +53,7 @@ class TransportLoad {
   PeerLink& link_;
   TransportPattern pattern_;
   Ring source_, target_;
+  Attachment source_attached_, target_attached_;
   Region region_;  // goes before its memory
   RemoteSpan remote_{};
   PeerLink::Handler handler_;

@@ -12,6 +12,7 @@
 #include "core/base/token.h"
 #include "core/memory/device.h"
 #include "core/trace/trace.h"
+#include "server/attached_device.h"
 #include "server/scheduler/scheduler.h"
 #include "server/scheduler/view_store.h"
 #include "server/server.h"
@@ -107,7 +108,7 @@ Result<std::unique_ptr<SchedulerHost>> SchedulerHost::start(const Config& config
     SHOAL_ASSIGN(auto store, FileViewStore::open(config.state_dir));
     parts->store = std::make_unique<FileViewStore>(std::move(store));
   }
-  SHOAL_ASSIGN(parts->transport, open_transport(config, parts->clock));
+  SHOAL_ASSIGN(parts->transport, open_control_transport(config, parts->clock));
   SHOAL_ASSIGN(parts->address, listen(*parts->transport, config, "scheduler"));
   Scheduler::Options options;
   auto& membership = options.membership;
@@ -137,11 +138,12 @@ Result<std::unique_ptr<SchedulerHost>> SchedulerHost::start(const Config& config
 /// when it cannot go on.
 struct ServerHost::Parts final : Pollable {
   SteadyClock clock;
-  HostDevice device;
+  HostDevice host;
   Config config;
   Address address;
   std::unique_ptr<Trace> trace;  ///< null: nobody traces
   std::unique_ptr<Transport> own_transport, heart_transport;
+  std::unique_ptr<AttachedDevice> device;
   std::unique_ptr<Server> server;
   std::unique_ptr<Heart> heart;
   std::unique_ptr<LoopThread> heart_loop, loop;
@@ -236,7 +238,8 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
         Trace::open(config.trace, config.name.empty() ? "server" : config.name, parts->clock));
   }
   SHOAL_ASSIGN(parts->own_transport, open_transport(config, parts->clock));
-  SHOAL_ASSIGN(parts->heart_transport, open_transport(config, parts->clock));
+  SHOAL_ASSIGN(parts->heart_transport, open_control_transport(config, parts->clock));
+  parts->device = std::make_unique<AttachedDevice>(parts->host, *parts->own_transport);
   SHOAL_ASSIGN(parts->address, listen(*parts->own_transport, config, "server"));
 
   Server::Options options;
@@ -266,7 +269,7 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   parts->tell_at = deadline_after(parts->clock.now(), kTellAfter);
   warn_of_loopback(parts->address, scheduler);
   SHOAL_ASSIGN(parts->server,
-               Server::create(*parts->own_transport, parts->device, rules, std::move(options)));
+               Server::create(*parts->own_transport, *parts->device, rules, std::move(options)));
   SHOAL_ASSIGN(parts->loop, LoopThread::start("shoal-server", *parts, parts->clock, config.spin));
   return std::unique_ptr<ServerHost>(new ServerHost(std::move(parts)));
 }

@@ -33,6 +33,8 @@ const char* reason(Errc status) noexcept {
       return "the peer is starting and cannot tell yet whether it is who we mean";
     case Errc::overloaded:
       return "the peer has no room for more connections";
+    case Errc::unavailable:
+      return "no RDMA path leads there, and require = rdma: see the log, or 'shoal info'";
     case Errc::protocol:
     case Errc::corrupt:
       return "the peer sent bytes that no correct peer sends";

@@ -62,6 +62,12 @@ Status parse_into(Duration& field, std::string_view text) {
   SHOAL_ASSIGN(field, parse_duration(text));
   return {};
 }
+Status parse_into(Config::Require& field, std::string_view text) {
+  if (text != "nothing" && text != "rdma")
+    return Error{Errc::invalid_argument, "expected 'nothing' or 'rdma'"};
+  field = text == "rdma" ? Config::Require::rdma : Config::Require::nothing;
+  return {};
+}
 Status parse_into(Config::Progress& field, std::string_view text) {
   if (text != "thread" && text != "caller")
     return Error{Errc::invalid_argument, "expected thread or caller"};
@@ -79,6 +85,9 @@ std::string shown(std::uint32_t field) { return std::to_string(field); }
 std::string shown(std::int64_t field) { return std::to_string(field); }
 std::string shown(std::size_t field) { return bytes_to_string(field); }
 std::string shown(Duration field) { return to_string(field); }
+std::string shown(Config::Require field) {
+  return field == Config::Require::rdma ? "rdma" : "nothing";
+}
 std::string shown(Config::Progress field) {
   return field == Config::Progress::thread ? "thread" : "caller";
 }
@@ -146,7 +155,9 @@ constexpr Option kOptions[] = {
     option<&Config::workers>("workers", "N", "workers that the first roster waits for",
                              {"0", "8192"}),
     option<&Config::transports>("transports", "LIST",
-                                "transports to use, best first; this build has tcp"),
+                                "ways for data to go, best first: verbs (RDMA), tcp"),
+    option<&Config::require>("require", "WHAT",
+                             "nothing; or rdma: data that cannot go over it is an error"),
     option<&Config::devices>("devices", "LIST",
                              "RDMA devices to use, as NAME or NAME:PORT: beginnings of names, = "
                              "exact ones, ^ none of these; empty: all; see docs/tuning.md"),

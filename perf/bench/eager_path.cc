@@ -30,6 +30,7 @@ Result<std::unique_ptr<EagerPath>> EagerPath::create(const EagerCase& wanted) {
   config.server_beat = config.worker_beat = kNeverHere;
   config.server_lease = config.worker_lease = 3 * kNeverHere;
   config.operation_timeout = kNeverHere;
+  config.transports = "tcp";
   config.progress = Config::Progress::caller;
   SHOAL_ASSIGN(path->token_file_, TokenFile::create());
   config.token_file = path->token_file_.path();

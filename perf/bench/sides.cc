@@ -28,6 +28,7 @@ std::unique_ptr<CoreSeat> seat_if(bool wanted, Seat seat) {
 Result<Config> tried_config() {
   SHOAL_ASSIGN(auto config, Config::from_env());
   config.name = config.trace = config.state_dir = {};
+  config.transports = "tcp";  // as the rows' names say
   return config;
 }
 

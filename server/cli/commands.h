@@ -44,6 +44,7 @@ struct PerfArguments {
   std::string peer;  ///< HOST:PORT to measure against
   bool local = false;
   std::vector<std::string> ops = {"pull"};
+  std::string transport;
   std::vector<std::string> sizes;
   bool all_sizes = false;
   std::uint32_t inflight = 0;

@@ -41,6 +41,7 @@ constexpr Use kUses[] = {
     {"servers", kRun | kScheduler},
     {"workers", kRun | kScheduler},
     {"transports", kEvery},
+    {"require", kRun | kServer | kPerf},
     {"devices", kEvery},
     {"interfaces", kEvery},
     {"bulk_turn_bytes", kRun | kServer | kPerf},

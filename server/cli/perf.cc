@@ -82,6 +82,7 @@ int run_perf(const Config& given, const PerfArguments& arguments) {
                   "that), or --local (both here). --json takes no file: it prints"});
     return kWrongUse;
   }
+  if (!arguments.transport.empty()) config.transports = arguments.transport;
   if (!config.origins.contains("log_level")) set_log_level(LogLevel::warn);
   if (listens) return listen(config, clock);
   if (!config.origins.contains("progress")) config.progress = Config::Progress::caller;
@@ -103,8 +104,10 @@ int run_perf(const Config& given, const PerfArguments& arguments) {
                "shoal perf: --trace shows push, pull and push_pull; send, read and write leave "
                "nothing in it\n");
   if (!arguments.json) fmt::print("{}\n", perf::report_head(settings));
+  std::string path;
   const auto show = [&](const perf::Line& line) {
     if (arguments.json) return;
+    if (line.path != path) fmt::print("# {}\n", path = line.path);
     fmt::print("{}\n", perf::report_line(line));
     std::fflush(stdout);
   };

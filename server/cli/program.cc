@@ -177,6 +177,11 @@ void add_perf_options(CLI::App& app, PerfArguments& perf) {
                  "pull, push_pull (a worker, with scheduler and server in the other process)")
       ->delimiter(',')
       ->type_name("[pull]");
+  app.add_option(
+         "--transport", perf.transport,
+         "Measure over this one, or fail and say why: verbs, tcp. The other side offers all "
+         "it has")
+      ->type_name("NAME");
   app.add_option("--size", perf.sizes, "Bytes of an operation, one or several: 8,64KiB,4MiB")
       ->delimiter(',')
       ->type_name("[8, 64, ... 64MiB]");

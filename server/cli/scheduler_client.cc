@@ -44,7 +44,7 @@ Result<SchedulerClient> SchedulerClient::create(const Config& config, const Cloc
   options.hello.incarnation = Incarnation(entropy());
   options.requests_max = 4;
   options.seed = entropy();
-  SHOAL_ASSIGN(auto transport, open_transport(config, clock));
+  SHOAL_ASSIGN(auto transport, open_control_transport(config, clock));
   return SchedulerClient(config, clock, std::move(transport), std::move(options));
 }
 

@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <string>
 #include <vector>
+
+#include "core/base/token_file.h"
+#include "transport/open_transport.h"
 
 namespace shoal {
 namespace {
@@ -28,6 +32,65 @@ TEST(Backends, VerbsFollowsTheFilterOfDevices) {
     if (backend.name != "verbs") continue;
     for (const auto& line : backend.lines) EXPECT_TRUE(line.starts_with("no: ")) << line;
   }
+}
+
+class OpenTransport : public testing::Test {
+ protected:
+  OpenTransport() : token_(TokenFile::create().value()) {
+    config_.token_file = token_.path();
+    // No device is called that.
+    config_.devices = NameFilter::parse(NameFilter::Kind::devices, "=-none-").value();
+  }
+  Error refused() {
+    const auto transport = open_transport(config_, clock_);
+    EXPECT_FALSE(transport.ok());
+    return transport.ok() ? Error{} : transport.error();
+  }
+
+  SteadyClock clock_;
+  TokenFile token_;
+  Config config_;
+};
+
+TEST_F(OpenTransport, ATransportThatIsNoneIsNamed) {
+  for (const auto* list : {"tcp,rdma", "", ",", "TCP"}) {
+    config_.transports = list;
+    const auto error = refused();
+    EXPECT_EQ(error.code, Errc::invalid_argument) << list;
+    EXPECT_NE(error.what.find("expected a list of verbs, tcp"), std::string::npos) << error.what;
+  }
+}
+
+TEST_F(OpenTransport, WhereThereIsNoDeviceTcpIsUsedAndSaysWhy) {
+  const auto transport = open_transport(config_, clock_);
+  ASSERT_TRUE(transport.ok()) << transport.error().message();
+  const auto address = (*transport)->listen({"127.0.0.1", 0}).value();
+  const auto endpoint =
+      (*transport)->connect(address, clock_.now() + std::chrono::seconds(20)).value();
+  std::array<Event, 8> events;
+  for (bool up = false; !up;)
+    for (std::size_t i = 0, n = (*transport)->poll(events); i < n; ++i)
+      up |= events[i].kind == Event::Kind::connected;
+  const auto text = (*transport)->explain(endpoint);
+  EXPECT_TRUE(text.starts_with("tcp 127.0.0.1:")) << text;
+  EXPECT_NE(text.find("no faster path: verbs: "), std::string::npos) << text;
+}
+
+TEST_F(OpenTransport, RequiredRdmaThatIsMissingSaysWhatIsMissing) {
+  config_.require = Config::Require::rdma;
+  auto error = refused();
+  EXPECT_EQ(error.code, Errc::unavailable);
+  EXPECT_NE(error.what.find("require = rdma, and this process has none: verbs: "),
+            std::string::npos)
+      << error.what;
+  config_.transports = "tcp";
+  EXPECT_NE(refused().what.find("transports = 'tcp'"), std::string::npos);
+  config_.require = Config::Require::nothing;
+  config_.transports = "verbs";
+  EXPECT_NE(refused().what.find("transports = 'verbs', and this process has none"),
+            std::string::npos);
+  // Who only coordinates needs none.
+  EXPECT_TRUE(open_control_transport(config_, clock_).ok());
 }
 
 }  // namespace

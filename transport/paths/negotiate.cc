@@ -33,7 +33,7 @@ void PathTransport::warn(const Path& path, const std::string& why) {
   if (std::find(warned_.begin(), warned_.end(), peer) != warned_.end()) return;
   if (warned_.size() == kWarnedMax) warned_.clear();
   warned_.push_back(peer);
-  log_warn("paths", "{} is reached over tcp: {}", peer, why);
+  log_warn("paths", "{}: {}", peer, why);
 }
 
 // --- Both sides ----------------------------------------------------------------------------------
@@ -43,7 +43,7 @@ bool PathTransport::on_connected(EndpointId endpoint, Event& event) {
   auto* path = find(endpoint);
   if (path == nullptr) return false;
   if (!tcp_->has_paths(endpoint)) {
-    path->why = fabrics_.empty() ? missing_ : "the peer has none";
+    path->why = missing_.empty() ? "the peer has none" : "the peer has none; " + missing_;
     return use_tcp(*path, event);
   }
   path->stage = Stage::wanting;
@@ -56,7 +56,7 @@ bool PathTransport::on_connected(EndpointId endpoint, Event& event) {
 bool PathTransport::on_accepted(EndpointId endpoint, Event& event) {
   auto& path = add_path(endpoint, Stage::offered);
   if (!tcp_->has_paths(endpoint)) {
-    path.why = fabrics_.empty() ? missing_ : "the peer has none";
+    path.why = missing_.empty() ? "the peer has none" : "the peer has none; " + missing_;
     return use_tcp(path, event);
   }
   // The connector decides, and its patience ends first.
@@ -103,7 +103,7 @@ bool PathTransport::on_path_frame(Path& path, Event& event, const Fabric* from) 
         if (path.fabric != nullptr) path.fabric->drop(path.id);
         path.fabric = nullptr;
         if (!in.finish("decline").ok()) break;
-        warn(path, path.why);
+        if (!fabric_required_) warn(path, "tcp is used: " + path.why);
         return use_tcp(path, event);
       }
       break;
@@ -115,9 +115,8 @@ bool PathTransport::on_path_frame(Path& path, Event& event, const Fabric* from) 
 
 /// The endpoint is up without a link; `event` says so.
 bool PathTransport::use_tcp(Path& path, Event& event) {
-  if (fabric_required_) {
-    log_error("paths", "{}: require = rdma, and there is no RDMA path: {}", tcp_->peer_of(path.id),
-              path.why);
+  if (fabric_required_ && !tcp_->is_control(path.id)) {
+    warn(path, "only tcp leads there, and RDMA is required: " + path.why);
     return fail(path, event, Errc::unavailable);
   }
   path.stage = Stage::tcp;
@@ -137,7 +136,7 @@ bool PathTransport::decline(Path& path, Event& event, const std::string& why) {
     path.fabric->drop(path.id);
     path.fabric = nullptr;
   }
-  warn(path, path.why);
+  if (!fabric_required_) warn(path, "tcp is used: " + path.why);
   std::vector<std::byte> meta(path.why.size() + sizeof(std::uint32_t));
   Writer out(meta);
   out.put_string(path.why);

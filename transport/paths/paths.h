@@ -19,7 +19,7 @@ struct PathOptions {
   /// A connection that no fabric can carry ends with Errc::unavailable: TCP only makes connections.
   bool fabric_required = false;
   /// Why there are not more fabrics, for `explain`: "verbs: this machine has no RDMA device".
-  std::string missing;
+  std::string missing = {};
   /// How long a path may take to be made and tried, before TCP is used instead.
   Duration try_timeout = std::chrono::seconds(5);
 };

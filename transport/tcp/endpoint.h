@@ -98,6 +98,7 @@ class Endpoint final : public BulkSink {
   MessageReceiver in;
   BulkReceiver bulk_in;
   ReadTable reads;
+  std::uint64_t features = 0;    ///< the peer's: kFeature*
   bool paths = false;            ///< both sides negotiate faster paths
   bool dirty = false;            ///< in the list of those with something to send
   bool in_backlog = false;       ///< in the list of those with frames not yet reported

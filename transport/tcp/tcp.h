@@ -39,6 +39,10 @@ struct TcpOptions {
   /// Whoever owns the transport negotiates faster paths: path_* frames of peers that do so too are
   /// messages.
   bool paths = false;
+  /// Only messages of coordination travel on these connections: peers may not ask for faster paths.
+  bool control = false;
+  /// What explain() adds: why there is no faster path.
+  std::string remark;
   /// Optional; must outlive the transport.
   TcpCounters* counters = nullptr;
 };

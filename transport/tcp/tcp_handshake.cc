@@ -228,7 +228,7 @@ void TcpTransport::join_lanes(std::size_t index) {
   ++counters_.accepted_endpoints;
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, message.fd.get(), nullptr);
   ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, bulk.fd.get(), nullptr);
-  endpoint.paths = (binding.features & features()) != 0;
+  set_features(endpoint, binding.features);
   open_lanes(endpoint, std::move(message.fd), std::move(bulk.fd), Event::Kind::accepted);
   drop_handshake(index);
   drop_handshake(other);
@@ -310,7 +310,7 @@ void TcpTransport::connected(Endpoint& endpoint) {
   auto& halves = endpoint.connecting->halves;
   if (!halves[0].proved || !halves[1].proved) return;
   std::erase(connecting_, endpoint.id);
-  endpoint.paths = (LaneBinding::from(halves[0].auth->peer_binding()).features & features()) != 0;
+  set_features(endpoint, LaneBinding::from(halves[0].auth->peer_binding()).features);
   open_lanes(endpoint, std::move(halves[0].fd), std::move(halves[1].fd), Event::Kind::connected);
 }
 

@@ -176,8 +176,9 @@ std::string TcpTransport::explain(EndpointId id) const {
   if (endpoint->connecting != nullptr) return fmt::format("tcp {}: connecting", endpoint->peer);
   const auto remote = remote_address(endpoint->message.get());
   const auto local = local_address(endpoint->message.get()).to_address();
-  if (remote.is_loopback()) return fmt::format("tcp {}: loopback, 2 sockets", endpoint->peer);
-  return fmt::format("tcp {}: from {}, 2 sockets", endpoint->peer, local.host);
+  const auto from = remote.is_loopback() ? "loopback" : "from " + local.host;
+  return fmt::format("tcp {}: {}, 2 sockets{}{}", endpoint->peer, from,
+                     options_.remark.empty() ? "" : "; ", options_.remark);
 }
 
 Result<Region> TcpTransport::register_memory(MemoryView memory, Access access) {
@@ -262,6 +263,11 @@ Status TcpTransport::write(EndpointId id, ConstMemoryView from, const RemoteSpan
 bool TcpTransport::has_paths(EndpointId id) const {
   const auto* endpoint = find(id);
   return endpoint != nullptr && endpoint->paths;
+}
+
+bool TcpTransport::is_control(EndpointId id) const {
+  const auto* endpoint = find(id);
+  return endpoint != nullptr && (endpoint->features & kFeatureControl) != 0;
 }
 
 void TcpTransport::watch_also(int fd) const {

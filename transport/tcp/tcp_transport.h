@@ -54,6 +54,8 @@ class TcpTransport final : public Transport {
 
   /// Whether both sides of an endpoint that is up negotiate faster paths (TcpOptions::paths).
   bool has_paths(EndpointId endpoint) const;
+  /// Whether the peer of such an endpoint only coordinates (TcpOptions::control).
+  bool is_control(EndpointId endpoint) const;
   /// wait() returns, too, when `fd` is readable, until it is closed. What it has to say is its
   /// owner's affair.
   void watch_also(int fd) const;
@@ -108,7 +110,13 @@ class TcpTransport final : public Transport {
                          std::size_t length) const override;
   void revoke(std::uint64_t region) override;
 
-  std::uint64_t features() const { return options_.paths ? kFeaturePaths : 0; }
+  std::uint64_t features() const {
+    return (options_.paths ? kFeaturePaths : 0) | (options_.control ? kFeatureControl : 0);
+  }
+  void set_features(Endpoint& endpoint, std::uint64_t of_peer) const {
+    endpoint.features = of_peer;
+    endpoint.paths = options_.paths && (of_peer & kFeaturePaths) != 0;
+  }
 
   // tcp_transport.cc
   Endpoint* find(EndpointId id) const;

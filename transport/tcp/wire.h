@@ -32,6 +32,8 @@ inline constexpr std::size_t kBulkHeadBytes = kFrameHeaderBytes + sizeof(BulkMet
 
 /// The process can negotiate faster paths (path_* frames).
 inline constexpr std::uint64_t kFeaturePaths = 1;
+/// The process only coordinates: no rows or gradients travel on its connections.
+inline constexpr std::uint64_t kFeatureControl = 2;
 
 /// What a connector binds to its proof: which endpoint the connection is half of, and which half.
 /// An acceptor's has only its features.

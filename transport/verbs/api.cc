@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fmt/core.h>
 
+#include <atomic>
 #include <string>
 
 namespace shoal::verbs {
@@ -13,20 +14,24 @@ namespace {
 // through the provider's table where it has an entry for the whole structure, completions and work
 // requests always through it.
 
-int (*query_port_compatibly)(ibv_context*, std::uint8_t, _compat_ibv_port_attr*) = nullptr;
-int (*query_gid_entry)(ibv_context*, std::uint32_t, std::uint32_t, ibv_gid_entry*, std::uint32_t,
-                       std::size_t) = nullptr;
+// The same for all that load the library; several threads may.
+using QueryPort = int(ibv_context*, std::uint8_t, _compat_ibv_port_attr*);
+using QueryGid = int(ibv_context*, std::uint32_t, std::uint32_t, ibv_gid_entry*, std::uint32_t,
+                     std::size_t);
+std::atomic<QueryPort*> query_port_compatibly = nullptr;
+std::atomic<QueryGid*> query_gid_entry = nullptr;
 
 int query_port(ibv_context* context, std::uint8_t port, ibv_port_attr* attributes) {
   *attributes = {};
   if (auto* provider = verbs_get_ctx_op(context, query_port))
     return provider->query_port(context, port, attributes, sizeof *attributes);
-  return query_port_compatibly(context, port, reinterpret_cast<_compat_ibv_port_attr*>(attributes));
+  return query_port_compatibly.load()(context, port,
+                                      reinterpret_cast<_compat_ibv_port_attr*>(attributes));
 }
 
 int query_gid_ex(ibv_context* context, std::uint32_t port, std::uint32_t index,
                  ibv_gid_entry* entry) {
-  return query_gid_entry(context, port, index, entry, 0, sizeof *entry);
+  return query_gid_entry.load()(context, port, index, entry, 0, sizeof *entry);
 }
 
 int poll_cq(ibv_cq* cq, int entries, ibv_wc* completions) {
@@ -65,8 +70,8 @@ Result<Api> load(const char* library) {
           .req_notify_cq = &req_notify_cq,
           .post_srq_recv = &post_srq_recv,
           .post_send = &post_send};
-  decltype(query_port_compatibly) found_query_port = nullptr;
-  decltype(query_gid_entry) found_query_gid = nullptr;
+  QueryPort* found_query_port = nullptr;
+  QueryGid* found_query_gid = nullptr;
   find(found_query_port, "ibv_query_port");
   find(found_query_gid, "_ibv_query_gid_ex");
   find(api.get_device_list, "ibv_get_device_list");

@@ -61,7 +61,7 @@ Result<std::shared_ptr<WorkerCore>> WorkerCore::create(const Config& config, Rol
   std::shared_ptr<WorkerCore> core(new WorkerCore);
   core->settings_ = {config.spin, config.operation_timeout, config.join_timeout};
   SHOAL_ASSIGN(core->transport_, open_transport(config, core->clock_));
-  SHOAL_ASSIGN(core->heart_transport_, open_transport(config, core->clock_));
+  SHOAL_ASSIGN(core->heart_transport_, open_control_transport(config, core->clock_));
   auto options = engine_options(config, scheduler, role);
   if (!config.trace.empty()) {
     const std::string who = role == Role::worker ? "worker" : "observer";

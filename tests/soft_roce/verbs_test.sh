@@ -1,0 +1,60 @@
+#!/bin/sh
+# Shoal over real verbs, in a guest: the contract suite, processes that crash and come back, checked
+# pushes and pulls, and a short training. Ends with 77 where there can be no guest, unless
+# RDMA_TESTS_REQUIRED is 1.
+#   verbs_test.sh VERBS_TEST E2E_TEST SHOAL SPARSE_LR
+set -u
+guest=$(cd "$(dirname "$0")" && pwd)/../../scripts/soft_roce_vm.sh
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+if ! "$guest" --prepare >reason 2>&1; then
+  cat reason
+  [ "${RDMA_TESTS_REQUIRED:-0}" != 1 ] || exit 1
+  exit 77
+fi
+
+# Two classes that features 1 and 2 tell apart, but for one example in ten.
+awk 'BEGIN { srand(7); for (i = 0; i < 2000; ++i) {
+  first = rand() < 0.5; label = (first != (rand() < 0.1)) ? 1 : -1
+  printf "%d %d:1 %d:0.5\n", label, first ? 1 : 2, 3 + int(rand() * 5000) } }' >train
+
+cat >in_guest <<'END'
+verbs_test=$1 e2e_test=$2 shoal=$3 sparse_lr=$4
+cd "$5"
+step() { echo "--- $* ($(cut -d. -f1 /proc/uptime) s)"; }
+packets() { cat /sys/class/infiniband/rxe0/ports/1/hw_counters/sent_pkts; }
+went_over_verbs() {  # went_over_verbs PACKETS: at least so many since `before`
+  [ $(($(packets) - before)) -ge "$1" ] || { echo "only $(($(packets) - before)) packets"; exit 1; }
+}
+
+step contract suite
+"$verbs_test" --gtest_brief=1 --gtest_filter='RealVerbs/*' || exit 1
+
+step what there is
+"$shoal" info | grep 'verbs *yes: rxe0 port 1 (RoCE v2 10.77.0.1' || { "$shoal" info; exit 1; }
+
+step processes
+before=$(packets)
+"$e2e_test" --gtest_brief=1 --gtest_filter='ServerFaults.*:WorkerFaults.*' || exit 1
+went_over_verbs 1000
+
+step pushes and pulls, checked
+export SHOAL_REQUIRE=rdma
+"$shoal" perf --local --check --duration 200ms --size 8,65536,1048576 \
+  --op push,pull,push_pull,send,read,write || exit 1
+
+step training
+for transports in verbs tcp,verbs; do
+  [ $transports = verbs ] || SHOAL_REQUIRE=nothing
+  SHOAL_TRANSPORTS=$transports "$shoal" run --servers 2 --workers 2 --log-level warn -- \
+    "$sparse_lr" --batch 100 --epochs 5 --staleness 1 --train train --model $transports || exit 1
+  "$sparse_lr" --train train --evaluate $transports | awk '$1 == "objective" { print $2 }'
+done >objectives || { cat objectives; exit 1; }
+cat objectives
+END
+"$guest" --timeout 800 --memory 3072 sh "$work/in_guest" "$1" "$2" "$3" "$4" "$work" >out 2>&1
+status=$?
+cat out
+exit $status
