@@ -46,10 +46,10 @@ inline constexpr std::size_t kBatchMax = 32;
 /// Asked for as inline data, halved until the device grants it. More than a cache line or four
 /// costs more to copy than the device's own fetch takes.
 inline constexpr std::uint32_t kInlineBytes = 256;
-/// Copied frames, of one lane, not yet acknowledged: as TCP's queue. Grows from the first to the
-/// second by doubling.
+/// Copied frames, of one lane, not yet acknowledged. Grows from the first to the second by doubling,
+/// so only who sends that much at once has it; 16 MiB hold eight of the largest frames (2 MiB).
 inline constexpr std::size_t kStagedMin = 64u << 10;
-inline constexpr std::size_t kStagedMax = 4u << 20;
+inline constexpr std::size_t kStagedMax = 16u << 20;
 /// Operations queued beyond those that the device has: as TCP's queue.
 inline constexpr std::size_t kQueuedMax = 4096;
 /// One READ or WRITE: what is under way to memory that goes, or to a peer that does, is at most
