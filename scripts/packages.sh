@@ -5,7 +5,7 @@ set -eu
 
 build="g++ cmake make ninja-build ccache pkg-config libfmt-dev libspdlog-dev libcli11-dev
        libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev libssl-dev zlib1g-dev
-       libibverbs-dev"
+       libibverbs-dev libucx-dev"
 demo="bible-kjv python3-minimal libpython3-stdlib gnuplot-nox"
 test="libgtest-dev python3-minimal libpython3-stdlib liblinear-tools bible-kjv procps"
 bench="libbenchmark-dev valgrind"

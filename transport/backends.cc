@@ -1,5 +1,8 @@
 #include "transport/backends.h"
 
+#ifdef SHOAL_HAS_UCX
+#include "transport/ucx/ucx.h"
+#endif
 #ifdef SHOAL_HAS_VERBS
 #include "transport/verbs/verbs.h"
 #endif
@@ -7,6 +10,14 @@
 namespace shoal {
 
 namespace {
+
+std::vector<std::string> describe_ucx([[maybe_unused]] const Config& config) {
+#ifdef SHOAL_HAS_UCX
+  return ucx::describe(config);
+#else
+  return {"no: built without libucx-dev"};
+#endif
+}
 
 std::vector<std::string> describe_verbs([[maybe_unused]] const Config& config) {
 #ifdef SHOAL_HAS_VERBS
@@ -19,9 +30,7 @@ std::vector<std::string> describe_verbs([[maybe_unused]] const Config& config) {
 }  // namespace
 
 std::vector<Backend> describe_backends(const Config& config) {
-  return {{"tcp", {"yes"}},
-          {"ucx", {"no: this version has no UCX transport"}},
-          {"verbs", describe_verbs(config)}};
+  return {{"tcp", {"yes"}}, {"ucx", describe_ucx(config)}, {"verbs", describe_verbs(config)}};
 }
 
 }  // namespace shoal

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "transport/ucx/api.h"
+
+namespace shoal::ucx {
+
+struct Options {
+  /// Which of UCX's transports may be used, as UCX_TLS; empty: the user's UCX_TLS, or else
+  /// kTransports of limits.h.
+  std::string transports;
+};
+
+/// UCX in this process: what links are made from.
+class Context {
+ public:
+  /// `api` outlives it. Errors: unavailable.
+  static Result<std::unique_ptr<Context>> create(const Api& api, const Options& options);
+  ~Context();
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  const Api& api() const { return api_; }
+  ucp_context_h get() const { return context_; }
+  /// The kinds of memory (bits of ucs_memory_type_t) that this UCX was built to move.
+  std::uint64_t memory_types() const;
+
+ private:
+  Context(const Api& api, ucp_context_h context) : api_(api), context_(context) {}
+
+  const Api& api_;
+  ucp_context_h context_;
+};
+
+}  // namespace shoal::ucx

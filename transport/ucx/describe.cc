@@ -1,0 +1,30 @@
+#include <fmt/core.h>
+
+#include "transport/ucx/ucx.h"
+
+namespace shoal::ucx {
+
+namespace {
+
+/// Becomes "yes" with the transport that uses it.
+constexpr const char* kUsable = "no transport over it yet";
+
+std::string devices_of(std::uint64_t types) {
+  const auto has = [&](ucs_memory_type_t type) { return (types >> type & 1) != 0; };
+  if (has(UCS_MEMORY_TYPE_CUDA)) return "this UCX knows memory of CUDA, too, which Shoal copies";
+  if (has(UCS_MEMORY_TYPE_ROCM)) return "this UCX knows memory of ROCm, too";
+  return "this UCX was built without CUDA";
+}
+
+}  // namespace
+
+std::vector<std::string> describe(const Config& /*config*/) {
+  const auto api = load();
+  if (!api.ok()) return {"no: " + api.error().what};
+  const auto context = Context::create(*api, {});
+  if (!context.ok()) return {"no: " + context.error().message()};
+  return {fmt::format("{}: UCX {}, moves host memory ({})", kUsable, version_of(*api),
+                      devices_of((*context)->memory_types()))};
+}
+
+}  // namespace shoal::ucx

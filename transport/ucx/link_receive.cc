@@ -1,0 +1,160 @@
+#include <algorithm>
+#include <cstring>
+
+#include "transport/ucx/link.h"
+
+// What comes from the peer, all of it untrusted.
+
+namespace shoal::ucx {
+
+// --- Called by UCX -------------------------------------------------------------------------------
+
+ucs_status_t Link::on_packet(void* user, const void* header, std::size_t header_bytes, void* data,
+                             std::size_t bytes, const ucp_am_recv_param_t* param) {
+  auto& link = *static_cast<Link*>(user);
+  Packet packet;
+  if (header_bytes != sizeof packet) return UCS_OK;
+  // The peer may be able to change what it sent: once it is looked at it must be ours.
+  std::memcpy(&packet, header, sizeof packet);
+  // Anybody may send to a worker; only the peer was told this.
+  if (packet.secret != link.own_secret_) return UCS_OK;
+  if ((param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) {
+    link.lose(Errc::protocol, "the peer sent a packet that has to be fetched");
+    return UCS_OK;
+  }
+  if (packet.sequence != link.next_in_++)
+    link.lose(Errc::peer_lost, "packets of the peer got lost or changed places");
+  else if (link.lost == Errc::ok || link.lost == Errc::peer_lost || link.lost == Errc::closed)
+    link.take(packet, {static_cast<const std::byte*>(data), bytes});
+  return UCS_OK;
+}
+
+void Link::on_failed(void* user, ucp_ep_h, ucs_status_t status) {
+  auto& link = *static_cast<Link*>(user);
+  link.lose(Errc::peer_lost, link.api().status_string(status));
+}
+
+// --- Packets -------------------------------------------------------------------------------------
+
+void Link::take(const Packet& packet, std::span<const std::byte> data) {
+  switch (packet.kind) {
+    case PacketKind::bye:
+      queues_[kMessages].push_back({.kind = PacketKind::bye_heard});
+      return;
+    case PacketKind::bye_heard:
+      bye_heard_ = true;
+      return;
+    default:
+      break;
+  }
+  if (closing) return;
+  switch (packet.kind) {
+    case PacketKind::nothing:
+      return;
+    case PacketKind::frame:
+      if (packet.lane > Lane::bulk) break;
+      return take_frame(packet.lane, data);
+    case PacketKind::write:
+      return take_write(packet, data);
+    case PacketKind::read:
+      return take_read(packet);
+    case PacketKind::data:
+      return take_data(packet, data);
+    case PacketKind::refuse:
+      if (auto* read = find_read(packet.read)) end_read(*read, Errc::revoked);
+      return;
+    default:
+      break;
+  }
+  lose(Errc::protocol, "the peer sent what is no packet");
+}
+
+void Link::take_frame(Lane lane, std::span<const std::byte> data) {
+  const auto index = static_cast<std::size_t>(lane);
+  auto& partial = partial_[index];
+  auto& header = headers_[index];
+  if (partial == nullptr) {
+    if (data.size() < kFrameHeaderBytes)
+      return lose(Errc::protocol, "the peer sent what is no frame");
+    if (shared_.spare.empty()) shared_.spare.push_back(std::make_unique<Assembly>());
+    partial = std::move(shared_.spare.back());
+    shared_.spare.pop_back();
+    partial->have = 0;
+    if (partial->bytes.size() < kFrameHeaderBytes) partial->bytes.resize(kFrameHeaderBytes);
+    std::memcpy(partial->bytes.data(), data.data(), kFrameHeaderBytes);
+    const auto parsed = parse_header(
+        std::span<const std::byte>(partial->bytes).first<kFrameHeaderBytes>(), FrameLimits{});
+    if (!parsed.ok()) return lose(parsed.code(), "the peer sent what is no frame");
+    header = *parsed;
+  }
+  const auto all = frame_bytes(header.meta_bytes, static_cast<std::size_t>(header.payload_bytes));
+  if (data.size() > all - partial->have || (data.empty() && all > 0))
+    return lose(Errc::protocol, "the peer sent more than a frame");
+  if (partial->bytes.size() < all) partial->bytes.resize(all);
+  // Not the header, which has been looked at.
+  const auto skip = partial->have == 0 ? kFrameHeaderBytes : 0;
+  std::memcpy(partial->bytes.data() + partial->have + skip, data.data() + skip, data.size() - skip);
+  partial->have += data.size();
+  if (partial->have < all) return;
+  auto view = view_frame(header, std::span<const std::byte>(partial->bytes).first(all));
+  if (!view.ok()) return lose(view.code(), "the peer sent a frame that is damaged");
+  ++unreported;
+  shared_.arrived.push_back({id, std::move(partial), *view});
+}
+
+// A region that is not there is one that was revoked.
+void Link::take_write(const Packet& packet, std::span<const std::byte> data) {
+  const auto at = shared_.exposed.find(packet.region);
+  if (at == shared_.exposed.end() || data.empty()) return;
+  const auto& [memory, access] = at->second;
+  if (access == Access::read || packet.offset > memory.bytes ||
+      data.size() > memory.bytes - packet.offset)
+    return lose(Errc::protocol, "the peer wrote where it may not");
+  std::memcpy(memory.data + packet.offset, data.data(), data.size());
+}
+
+void Link::take_read(const Packet& packet) {
+  auto& answers = queues_[kAnswers];
+  if (answers.size() >= kReadsMax) return lose(Errc::protocol, "the peer has too many READs");
+  const auto at = shared_.exposed.find(packet.region);
+  const bool right = at != shared_.exposed.end() && at->second.access != Access::write &&
+                     packet.offset <= at->second.memory.bytes &&
+                     packet.bytes <= at->second.memory.bytes - packet.offset;
+  if (!right) {
+    answers.push_back({.kind = PacketKind::refuse, .read = packet.read});
+    return;
+  }
+  answers.push_back({.kind = PacketKind::data,
+                     .lane = Lane::bulk,
+                     .from = at->second.memory.data + packet.offset,
+                     .bytes = packet.bytes,
+                     .region = packet.region,
+                     .read = packet.read});
+}
+
+// What comes for a READ that has ended is left lying.
+void Link::take_data(const Packet& packet, std::span<const std::byte> data) {
+  auto* read = find_read(packet.read);
+  if (read == nullptr) return;
+  if (packet.offset != read->have || data.size() > read->to.bytes - read->have ||
+      (data.empty() && read->to.bytes != 0))
+    return lose(Errc::protocol, "the peer answers a READ with what was not asked for");
+  if (!data.empty()) std::memcpy(read->to.data + read->have, data.data(), data.size());
+  read->have += data.size();
+  if (read->have == read->to.bytes) end_read(*read, Errc::ok);
+}
+
+Link::Read* Link::find_read(std::uint64_t name) {
+  const auto index = static_cast<std::uint32_t>(name);
+  if (index >= reads_.size()) return nullptr;
+  auto& read = reads_[index];
+  return read.live && read.generation == name >> 32 ? &read : nullptr;
+}
+
+void Link::end_read(Read& read, Errc status) {
+  read.live = false;
+  free_reads_.push_back(static_cast<std::uint32_t>(&read - reads_.data()));
+  complete(Event::Kind::read_done, read.context, status);
+}
+
+}  // namespace shoal::ucx

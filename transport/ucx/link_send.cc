@@ -1,0 +1,195 @@
+#include <algorithm>
+#include <cstring>
+
+#include "transport/ucx/link.h"
+#include "transport/ucx/packer.h"
+
+// From what is posted to packets in UCX's hands.
+
+namespace shoal::ucx {
+
+namespace {
+
+Error queue_full() {
+  return {Errc::overloaded, "the send queue over UCX is full: the peer does not keep up"};
+}
+
+}  // namespace
+
+// --- What UCX asks for when it takes a packet ----------------------------------------------------
+
+struct Packer {
+  static void* start_pack(void*, const void* slot, std::size_t) { return const_cast<void*>(slot); }
+  static void* start_unpack(void*, void*, std::size_t) { return nullptr; }
+  static std::size_t packed_size(void* state) { return static_cast<Link::Slot*>(state)->bytes; }
+  static std::size_t pack(void* state, std::size_t offset, void* to, std::size_t bytes_max) {
+    const auto& slot = *static_cast<Link::Slot*>(state);
+    const auto bytes = std::min<std::size_t>(bytes_max, slot.bytes - offset);
+    if (bytes == 0) return 0;
+    if (slot.packet.kind == PacketKind::frame) {
+      auto& frames = slot.link->frames_[static_cast<std::size_t>(slot.packet.lane)];
+      std::memcpy(to, frames.at(slot.staged) + offset, bytes);
+    } else if (slot.from != nullptr) {
+      std::memcpy(to, slot.from + offset, bytes);
+    } else {
+      std::memset(to, 0, bytes);
+    }
+    return bytes;
+  }
+  static ucs_status_t unpack(void*, std::size_t, const void*, std::size_t) {
+    return UCS_ERR_UNSUPPORTED;
+  }
+  static void finish(void*) {}
+};
+
+Result<ucp_datatype_t> create_packed_type(const Api& api) {
+  constexpr ucp_generic_dt_ops_t kOperations{&Packer::start_pack,  &Packer::start_unpack,
+                                             &Packer::packed_size, &Packer::pack,
+                                             &Packer::unpack,      &Packer::finish};
+  ucp_datatype_t type = 0;
+  const auto status = api.dt_create_generic(&kOperations, nullptr, &type);
+  if (status != UCS_OK)
+    return Error{Errc::unavailable,
+                 std::string("UCX cannot make a datatype: ") + api.status_string(status)};
+  return type;
+}
+
+// --- Posting -------------------------------------------------------------------------------------
+
+Status Link::send(const FrameHeader& sealed, std::span<const std::byte> meta,
+                  std::span<const ConstMemoryView> payload, Lane lane) {
+  auto& queue = queues_[lane == Lane::bulk ? kBulk : kMessages];
+  auto& frames = frames_[static_cast<std::size_t>(lane)];
+  const auto bytes = frame_bytes(meta.size(), static_cast<std::size_t>(sealed.payload_bytes));
+  if (queue.size() >= kQueuedMax || !frames.fits(bytes)) return queue_full();
+  const auto at = frames.reserve(bytes);
+  stage_frame(frames.at(at), sealed, meta, payload);
+  queue.push_back({.kind = PacketKind::frame, .lane = lane, .staged = at, .bytes = bytes});
+  return {};
+}
+
+Status Link::write(ConstMemoryView from, std::uint64_t region, std::uint64_t offset,
+                   std::uint64_t context) {
+  auto& queue = queues_[kBulk];
+  if (queue.size() >= kQueuedMax) return queue_full();
+  queue.push_back({.kind = PacketKind::write,
+                   .lane = Lane::bulk,
+                   .from = from.data,
+                   .bytes = from.bytes,
+                   .region = region,
+                   .offset = offset,
+                   .context = context});
+  return {};
+}
+
+Status Link::read(MemoryView to, std::uint64_t region, std::uint64_t offset,
+                  std::uint64_t context) {
+  if (free_reads_.empty()) {
+    if (reads_.size() >= kReadsMax) return queue_full();
+    free_reads_.push_back(static_cast<std::uint32_t>(reads_.size()));
+    reads_.emplace_back();
+  }
+  const auto index = free_reads_.back();
+  free_reads_.pop_back();
+  auto& read = reads_[index];
+  read = {.to = to, .context = context, .generation = read.generation + 1, .live = true};
+  queues_[kMessages].push_back({.kind = PacketKind::read,
+                                .bytes = to.bytes,
+                                .region = region,
+                                .offset = offset,
+                                .read = (std::uint64_t{read.generation} << 32) | index});
+  return {};
+}
+
+// --- Giving to UCX -------------------------------------------------------------------------------
+
+/// Messages first; bulk and the answers to READs by turns. Null: nothing is queued.
+Ring<Link::Operation>* Link::next_queue() {
+  if (!queues_[kMessages].empty()) return &queues_[kMessages];
+  answers_next_ = !answers_next_;
+  const auto first = answers_next_ ? kAnswers : kBulk;
+  const auto second = answers_next_ ? kBulk : kAnswers;
+  if (!queues_[first].empty()) return &queues_[first];
+  return queues_[second].empty() ? nullptr : &queues_[second];
+}
+
+bool Link::wants_push() const {
+  if (!ready || lost != Errc::ok || next_ - oldest_ == kWindow) return false;
+  return std::any_of(queues_.begin(), queues_.end(),
+                     [](const auto& queue) { return !queue.empty(); });
+}
+
+void Link::push() {
+  retire();
+  for (std::size_t left = kTurnBytes / kPacketBytes; left > 0 && wants_push(); --left)
+    send_packet(*next_queue());
+}
+
+void Link::send_packet(Ring<Operation>& queue) {
+  auto& operation = queue.front();
+  if (operation.kind == PacketKind::write && operation.bytes == 0) {
+    complete(Event::Kind::write_done, operation.context, Errc::ok);
+    return queue.pop_front();
+  }
+  const bool carries = operation.kind == PacketKind::frame || operation.kind == PacketKind::write ||
+                       operation.kind == PacketKind::data;
+  auto& slot = window_[next_ % kWindow];
+  slot.bytes =
+      carries ? std::min<std::uint64_t>(operation.bytes - operation.done, kPacketBytes) : 0;
+  slot.packet = {.secret = peer_secret_,
+                 .sequence = next_out_++,
+                 .kind = operation.kind,
+                 .lane = operation.lane,
+                 .region = operation.region,
+                 .offset = operation.offset + operation.done,
+                 .bytes = operation.bytes,
+                 .read = operation.read};
+  slot.from = operation.from != nullptr ? operation.from + operation.done : nullptr;
+  slot.staged = operation.staged + operation.done;
+  slot.context = operation.context;
+  operation.done += slot.bytes;
+  slot.last = !carries || operation.done == operation.bytes;
+  if (slot.last) queue.pop_front();
+  ++next_;
+  give(slot);
+  retire();
+}
+
+void Link::give(Slot& slot) {
+  ucp_request_param_t parameters{};
+  parameters.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
+                            UCP_OP_ATTR_FIELD_DATATYPE | UCP_OP_ATTR_FIELD_FLAGS;
+  parameters.cb.send = &Link::on_taken;
+  parameters.user_data = &slot;
+  parameters.datatype = shared_.packed;
+  parameters.flags = UCP_AM_SEND_FLAG_EAGER;
+  slot.taken = false;
+  auto* request =
+      api().am_send_nbx(ep_, kMessageId, &slot.packet, sizeof slot.packet, &slot, 1, &parameters);
+  if (UCS_PTR_IS_PTR(request)) return;  // on_taken() will be called
+  slot.taken = true;
+  if (UCS_PTR_IS_ERR(request)) lose(Errc::peer_lost, api().status_string(UCS_PTR_STATUS(request)));
+}
+
+void Link::on_taken(void* request, ucs_status_t status, void* user) {
+  auto& slot = *static_cast<Slot*>(user);
+  slot.taken = true;
+  slot.link->api().request_free(request);
+  if (status != UCS_OK && !slot.link->closing)
+    slot.link->lose(Errc::peer_lost, slot.link->api().status_string(status));
+}
+
+/// UCX need not take packets in order; operations end in it.
+void Link::retire() {
+  for (; oldest_ != next_ && window_[oldest_ % kWindow].taken; ++oldest_) {
+    const auto& slot = window_[oldest_ % kWindow];
+    if (slot.packet.kind == PacketKind::frame)
+      frames_[static_cast<std::size_t>(slot.packet.lane)].free_to(slot.staged + slot.bytes);
+    // After a failure nobody knows; end_loans() says so.
+    if (slot.packet.kind == PacketKind::write && slot.last)
+      complete(Event::Kind::write_done, slot.context,
+               lost == Errc::ok ? Errc::ok : Errc::peer_lost);
+  }
+}
+
+}  // namespace shoal::ucx

@@ -1,0 +1,230 @@
+#include "transport/ucx/ucx_fabric.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "core/base/log.h"
+#include "core/wire/codec.h"
+#include "transport/ucx/packer.h"
+#include "transport/ucx/ucx.h"
+
+namespace shoal::ucx {
+
+namespace {
+
+Error unknown_link() { return {Errc::closed, "the connection is closed, or not up yet"}; }
+
+}  // namespace
+
+Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Options& options,
+                                              const Clock& clock) {
+  auto table = std::make_unique<Api>(api);
+  SHOAL_ASSIGN(auto context, Context::create(*table, options));
+  SHOAL_ASSIGN(auto wait_set, WaitSet::create());
+  SHOAL_ASSIGN(const auto packed, create_packed_type(*table));
+  return std::unique_ptr<Fabric>(std::make_unique<UcxFabric>(std::move(table), std::move(context),
+                                                             packed, std::move(wait_set), clock));
+}
+
+UcxFabric::UcxFabric(std::unique_ptr<Api> api, std::unique_ptr<Context> context,
+                     ucp_datatype_t packed, WaitSet wait_set, const Clock& clock)
+    : api_(std::move(api)),
+      clock_(clock),
+      context_(std::move(context)),
+      wait_set_(std::move(wait_set)),
+      shared_(*context_, packed) {}
+
+// UCX aborts the process if it is to destroy a worker that still holds something.
+UcxFabric::~UcxFabric() {
+  SHOAL_ASSERT(shared_.exposed.empty(), "a Region outlives its transport");
+  while (!links_.empty()) remove_link(*links_.back());
+  const auto deadline = deadline_after(clock_.now(), kBurial);
+  while (!graves_.empty() && clock_.now() < deadline) tend_graves();
+  for (auto& grave : graves_) {
+    log_warn("ucx", "UCX does not let go of a worker: it is left behind");
+    (void)grave.release();
+  }
+  api_->dt_destroy(shared_.packed);
+}
+
+// --- Links ---------------------------------------------------------------------------------------
+
+Link* UcxFabric::find(EndpointId endpoint) const {
+  const auto at = by_endpoint_.find(endpoint);
+  return at != by_endpoint_.end() ? at->second : nullptr;
+}
+
+Link* UcxFabric::find_usable(EndpointId endpoint) const {
+  auto* link = find(endpoint);
+  const bool usable = link != nullptr && link->ready && !link->closing && link->lost == Errc::ok;
+  return usable ? link : nullptr;
+}
+
+Result<Link*> UcxFabric::add_link(EndpointId endpoint) {
+  if (links_.size() + graves_.size() >= kLinksMax)
+    return Error{Errc::unavailable,
+                 fmt::format("there are {} links already, as many as one process has", kLinksMax)};
+  SHOAL_ASSIGN(auto link, Link::create(endpoint, shared_));
+  SHOAL_TRY(wait_set_.add(link->fd()));
+  by_endpoint_[endpoint] = link.get();
+  links_.push_back(std::move(link));
+  return links_.back().get();
+}
+
+/// Its events are on their way; of what UCX still does for it nobody hears.
+void UcxFabric::remove_link(Link& link) {
+  by_endpoint_.erase(link.id);
+  const auto at = std::find_if(links_.begin(), links_.end(),
+                               [&](const auto& one) { return one.get() == &link; });
+  auto dying = std::move(*at);
+  links_.erase(at);
+  dying->bury();
+  graves_.push_back(std::move(dying));
+}
+
+void UcxFabric::destroy(std::unique_ptr<Link> link) {
+  wait_set_.remove(link->fd());
+  link.reset();
+}
+
+Card UcxFabric::offer() const {
+  Card card(sizeof(kWireVersion));
+  Writer out(card);
+  out.put(kWireVersion);
+  return card;
+}
+
+Result<Card> UcxFabric::begin(EndpointId endpoint, std::span<const std::byte> offer) {
+  owner_.check();
+  Reader in(offer);
+  const auto version = in.get<std::uint32_t>();
+  SHOAL_TRY(in.finish("offer of UCX"));
+  if (version != kWireVersion)
+    return Error{Errc::unavailable, fmt::format("the peer speaks version {} over UCX, we speak {}",
+                                                version, kWireVersion)};
+  SHOAL_ASSIGN(auto* link, add_link(endpoint));
+  auto card = link->card();
+  if (!card.ok()) remove_link(*link);
+  return card;
+}
+
+Result<Card> UcxFabric::answer(EndpointId endpoint, std::span<const std::byte> begun) {
+  owner_.check();
+  SHOAL_ASSIGN(auto* link, add_link(endpoint));
+  auto status = link->connect(begun);
+  auto card = status.ok() ? link->card() : std::move(status).error();
+  if (!card.ok()) remove_link(*link);
+  return card;
+}
+
+Status UcxFabric::finish(EndpointId endpoint, std::span<const std::byte> answer) {
+  owner_.check();
+  auto* link = find(endpoint);
+  if (link == nullptr || link->ready) return unknown_link();
+  return link->connect(answer);
+}
+
+void UcxFabric::close(EndpointId endpoint) {
+  owner_.check();
+  auto* link = find(endpoint);
+  if (link == nullptr || link->closing) return;
+  link->closing = true;
+  link->end_loans(Errc::closed);
+  if (link->ready && link->lost == Errc::ok) link->say_bye();
+}
+
+bool UcxFabric::drained(EndpointId endpoint) {
+  owner_.check();
+  const auto* link = find(endpoint);
+  return link == nullptr || link->drained();
+}
+
+void UcxFabric::drop(EndpointId endpoint) {
+  owner_.check();
+  if (auto* link = find(endpoint)) remove_link(*link);
+}
+
+void UcxFabric::lose(EndpointId endpoint, Errc why) {
+  owner_.check();
+  auto* link = find(endpoint);
+  if (link == nullptr || link->lost != Errc::ok) return;
+  link->lost = why;
+  shared_.lost.push_back(endpoint);
+}
+
+std::string UcxFabric::explain(EndpointId endpoint) const {
+  const auto* link = find(endpoint);
+  if (link == nullptr) return {};
+  return fmt::format("ucx {} over {}, packets of {} B", version_of(*api_), link->way(),
+                     kPacketBytes);
+}
+
+// --- Memory --------------------------------------------------------------------------------------
+
+Result<Card> UcxFabric::expose(std::uint64_t region, MemoryView memory, Access access) {
+  owner_.check();
+  if (memory.space == MemorySpace::cuda)
+    return Error{Errc::registration, "memory of a GPU cannot be reached over UCX yet"};
+  shared_.exposed.insert_or_assign(region, Exposed{memory, access});
+  Card card(sizeof region);
+  Writer out(card);
+  out.put(region);
+  return card;
+}
+
+void UcxFabric::conceal(std::uint64_t region) {
+  owner_.check();
+  if (shared_.exposed.erase(region) == 0) return;
+  for (const auto& link : links_) link->forget(region);
+}
+
+Result<RegionKey> UcxFabric::import_key(EndpointId endpoint, std::span<const std::byte> card) {
+  if (find(endpoint) == nullptr) return unknown_link();
+  Reader in(card);
+  RegionKey key;
+  key.words[0] = in.get<std::uint64_t>();
+  SHOAL_TRY(in.finish("key of a region"));
+  return key;
+}
+
+// --- Moving bytes --------------------------------------------------------------------------------
+
+// A frame is copied, so that its payload may be reused at once.
+Status UcxFabric::send(EndpointId endpoint, const FrameHeader& header,
+                       std::span<const std::byte> meta, std::span<const ConstMemoryView> payload,
+                       const Transport::SendOptions& options) {
+  owner_.check();
+  auto* link = find_usable(endpoint);
+  if (link == nullptr) return unknown_link();
+  SHOAL_ASSIGN(const auto payload_bytes, check_frame(meta, payload, options.copy_payload));
+  auto sealed = header;
+  sealed.payload_bytes = payload_bytes;
+  seal(sealed, meta);
+  SHOAL_TRY(link->send(sealed, meta, payload, options.lane));
+  if (options.context != 0)
+    shared_.completed.push_back({.kind = Event::Kind::sent,
+                                 .status = Errc::ok,
+                                 .endpoint = endpoint,
+                                 .context = options.context,
+                                 .frame = {}});
+  return {};
+}
+
+Status UcxFabric::read(EndpointId endpoint, MemoryView to, const RegionKey& key,
+                       std::uint64_t offset, std::uint64_t context) {
+  owner_.check();
+  auto* link = find_usable(endpoint);
+  if (link == nullptr) return unknown_link();
+  return link->read(to, key.words[0], offset, context);
+}
+
+Status UcxFabric::write(EndpointId endpoint, ConstMemoryView from, const RegionKey& key,
+                        std::uint64_t offset, std::uint64_t context) {
+  owner_.check();
+  auto* link = find_usable(endpoint);
+  if (link == nullptr) return unknown_link();
+  return link->write(from, key.words[0], offset, context);
+}
+
+}  // namespace shoal::ucx
