@@ -13,29 +13,35 @@ namespace shoal::ucx {
 
 // --- What UCX is told ----------------------------------------------------------------------------
 
-/// Of the two kinds of shared memory one is enough, and each takes a megabyte per link; nothing
-/// here uses the ones that read another process's memory.
-inline constexpr const char* kTransports = "^sysv,cma,knem,xpmem";
-/// One packet, with UCX's own header and ours, in UCX's buffers: a packet that does not fit is cut
-/// by UCX, put together again, and copied twice more on the way.
-inline constexpr std::size_t kSegmentBytes = 32u << 10;
-inline constexpr std::size_t kSegmentReserve = 256;
-inline constexpr std::size_t kPacketBytes = kSegmentBytes - kSegmentReserve;
-/// As options of UCX (`ucx_info -c -f`).
+/// As UCX_TLS, unless the user says otherwise. Over TCP Shoal itself is faster than UCX
+/// (docs/decisions/0008-ucx-by-active-messages.md); of the two kinds of shared memory one is
+/// enough, as each takes megabytes per link; and nothing here uses those that read another
+/// process's memory.
+inline constexpr const char* kTransports = "^tcp,sysv,cma,knem,xpmem";
+/// The data of one packet; with UCX's own header and ours it fills one of the buffers that
+/// kSettings ask for. One that does not fit is cut by UCX, put together again in memory that is
+/// allocated for it, and copied once more. 8 KiB moves half as much a second, 64 KiB no more.
+inline constexpr std::size_t kPacketBytes = (32u << 10) - 256;
+/// The same over what is neither shared memory nor TCP, whose buffers stay as they are: an
+/// adapter's have 8256 bytes, and thousands are made.
+inline constexpr std::size_t kSmallPacketBytes = 8000;
+/// As options of UCX (`ucx_info -c -f`), without the names of transports. What a version of UCX
+/// does not know it ignores: links are slower then, or none.
 inline constexpr std::array<std::pair<const char*, const char*>, 4> kSettings{{
     // Else an endpoint that has to survive its peer does not use shared memory.
     {"MM_ERROR_HANDLING", "y"},
     {"MM_SEG_SIZE", "32k"},
     // Buffers are made at so many a time: the 64 of a queue and some to spare, not 512.
     {"MM_RX_BUFS_GROW", "80"},
-    {"TCP_TX_SEG_SIZE", "32k"},
+    {"TX_SEG_SIZE", "32k"},
 }};
 
 // --- Links ---------------------------------------------------------------------------------------
 
-/// Each has a worker of its own: some ten descriptors and 3 MiB of shared memory.
-inline constexpr std::size_t kLinksMax = 128;
-/// Of one that is given to UCX's care to be closed, before its worker is left behind.
+/// Each has a worker of its own: 8 descriptors, 2.6 MB of shared memory, and 56 ns of each poll.
+/// Peers beyond it are reached over TCP, and half of the usual 1024 descriptors are left for that.
+inline constexpr std::size_t kLinksMax = 64;
+/// For UCX to let go of the last links when a fabric ends, before their workers are left behind.
 inline constexpr Duration kBurial = std::chrono::milliseconds(200);
 
 // --- Sending -------------------------------------------------------------------------------------
@@ -49,6 +55,9 @@ inline constexpr std::size_t kTurnBytes = 1u << 20;
 inline constexpr std::size_t kStagedMax = 4u << 20;
 /// Operations queued, by lane: as TCP's queue.
 inline constexpr std::size_t kQueuedMax = 4096;
+/// UCX cannot say when a queue in shared memory has room again. A peer that has taken nothing for
+/// so long has stopped, and is looked at so often: until then whoever waits for it is kept awake.
+inline constexpr Duration kStalled = std::chrono::milliseconds(1);
 /// READs of one link under way. A peer that asks for more loses its link.
 inline constexpr std::size_t kReadsMax = 1024;
 

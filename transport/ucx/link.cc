@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "core/base/log.h"
 #include "core/wire/codec.h"
@@ -32,7 +33,7 @@ Result<std::unique_ptr<Link>> Link::create(EndpointId id, Shared& shared) {
   if (status != UCS_OK) {
     link->worker_ = nullptr;
     return refused(api,
-                   "cannot make a worker (it takes some 6 MiB of shared memory: is /dev/shm full, "
+                   "cannot make a worker (it takes 3 MiB of shared memory: is /dev/shm full, "
                    "or too small, as in a container without --shm-size?)",
                    status);
   }
@@ -92,14 +93,16 @@ Status Link::connect(std::span<const std::byte> card) {
     ep_ = nullptr;
     return refused(api(), "finds no way to the peer (do both have the same UCX_TLS?)", status);
   }
-  connected_ = true;
+  way_ = find_way();
+  for (const auto* large : {"posix/", "sysv/", "tcp/"})
+    if (way_.starts_with(large)) packet_bytes_ = kPacketBytes;
   ready = true;
   return {};
 }
 
-// The line of the lane that active messages take: "#  lane[0]: 4:posix/memory.0 md[3] -> ... am".
-std::string Link::way() const {
-  if (ep_ == nullptr) return "nothing";
+// "#  lane[0]:  4:posix/memory.0 md[3]  -> md[3]/posix/... am am_bw#0": the lane of messages is the
+// first.
+std::string Link::find_way() const {
   char* text = nullptr;
   std::size_t bytes = 0;
   std::FILE* to = ::open_memstream(&text, &bytes);
@@ -108,12 +111,12 @@ std::string Link::way() const {
   (void)std::fclose(to);
   const std::string info(text, bytes);
   std::free(text);
-  const auto lane = info.find("lane[");
-  const auto begin = info.find_first_of("0123456789", info.find("]:", lane));
-  const auto end = info.find(' ', begin);
-  if (lane == std::string::npos || begin == std::string::npos || end == std::string::npos)
-    return "an unknown way";
-  return info.substr(begin, end - begin);
+  constexpr std::string_view kLane = "lane[0]:";
+  auto begin = info.find(kLane);
+  if (begin != std::string::npos) begin = info.find(':', begin + kLane.size());
+  if (begin == std::string::npos) return "an unknown way";
+  ++begin;
+  return info.substr(begin, info.find_first_of(". ", begin) - begin);
 }
 
 // --- The end -------------------------------------------------------------------------------------
@@ -125,7 +128,7 @@ void Link::complete(Event::Kind kind, std::uint64_t context, Errc status) {
 
 void Link::lose(Errc why, const std::string& what) {
   if (lost != Errc::ok) return;
-  log_info("ucx", "a link ends: {}", what);
+  log_info("ucx", "a link over {} ends: {}", way_.empty() ? "no way yet" : way_, what);
   lost = why;
   shared_.lost.push_back(id);
 }
@@ -178,6 +181,13 @@ bool Link::arm() {
     return false;
   }
   return true;
+}
+
+bool Link::stalled(TimePoint now) {
+  if (oldest_ == next_) return false;
+  if (std::exchange(stalled_at_, oldest_) != oldest_ || stalled_since_ == TimePoint{})
+    stalled_since_ = now;
+  return dry && now - stalled_since_ >= kStalled;
 }
 
 void Link::bury() {

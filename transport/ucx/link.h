@@ -70,8 +70,9 @@ class Link {
   /// Errors: unavailable, protocol.
   Status connect(std::span<const std::byte> card);
   int fd() const { return fd_; }
-  /// UCX's name for the way that packets take, for people.
-  std::string way() const;
+  /// UCX's name for the way that packets take: "posix/memory".
+  const std::string& way() const { return way_; }
+  std::size_t packet_bytes() const { return packet_bytes_; }
 
   // Posting; errors: overloaded.
   Status send(const FrameHeader& sealed, std::span<const std::byte> meta,
@@ -88,6 +89,9 @@ class Link {
   bool progress() { return api().worker_progress(worker_) != 0; }
   /// False: something has happened, progress() first.
   bool arm();
+
+  /// Whether UCX has got rid of no packet for kStalled. To be asked again and again.
+  bool stalled(TimePoint now);
 
   /// Ends every loan of this side: WRITEs and READs complete with `status`; nothing is read from or
   /// stored in their memory any more. What peers READ here ends, too.
@@ -148,6 +152,7 @@ class Link {
   const Api& api() const { return shared_.context.api(); }
   void complete(Event::Kind kind, std::uint64_t context, Errc status);
   void lose(Errc why, const std::string& what);
+  std::string find_way() const;
 
   // link_send.cc
   friend struct Packer;
@@ -173,7 +178,8 @@ class Link {
   ucp_worker_h worker_ = nullptr;
   ucp_ep_h ep_ = nullptr;
   int fd_ = -1;
-  bool connected_ = false;
+  std::string way_;
+  std::size_t packet_bytes_ = kSmallPacketBytes;
   void* closing_request_ = nullptr;
 
   std::uint64_t own_secret_ = 0;
@@ -188,6 +194,8 @@ class Link {
   std::array<Slot, kWindow> window_;
   std::uint64_t oldest_ = 0;  ///< slots between the two are in UCX's hands, in order
   std::uint64_t next_ = 0;
+  std::uint64_t stalled_at_ = 0;  ///< what was the oldest slot
+  TimePoint stalled_since_{};
 
   std::array<std::unique_ptr<Assembly>, 2> partial_;  ///< by Lane
   std::array<FrameHeader, 2> headers_;

@@ -121,7 +121,7 @@ bool Link::wants_push() const {
 
 void Link::push() {
   retire();
-  for (std::size_t left = kTurnBytes / kPacketBytes; left > 0 && wants_push(); --left)
+  for (std::size_t left = kTurnBytes / packet_bytes_; left > 0 && wants_push(); --left)
     send_packet(*next_queue());
 }
 
@@ -135,7 +135,7 @@ void Link::send_packet(Ring<Operation>& queue) {
                        operation.kind == PacketKind::data;
   auto& slot = window_[next_ % kWindow];
   slot.bytes =
-      carries ? std::min<std::uint64_t>(operation.bytes - operation.done, kPacketBytes) : 0;
+      carries ? std::min<std::uint64_t>(operation.bytes - operation.done, packet_bytes_) : 0;
   slot.packet = {.secret = peer_secret_,
                  .sequence = next_out_++,
                  .kind = operation.kind,

@@ -125,6 +125,12 @@ Status UcxFabric::finish(EndpointId endpoint, std::span<const std::byte> answer)
   return link->connect(answer);
 }
 
+// Two packets, the first of them full.
+std::size_t UcxFabric::try_bytes(EndpointId endpoint) const {
+  const auto* link = find(endpoint);
+  return link != nullptr ? link->packet_bytes() * 3 / 2 : 0;
+}
+
 void UcxFabric::close(EndpointId endpoint) {
   owner_.check();
   auto* link = find(endpoint);
@@ -157,7 +163,7 @@ std::string UcxFabric::explain(EndpointId endpoint) const {
   const auto* link = find(endpoint);
   if (link == nullptr) return {};
   return fmt::format("ucx {} over {}, packets of {} B", version_of(*api_), link->way(),
-                     kPacketBytes);
+                     link->packet_bytes());
 }
 
 // --- Memory --------------------------------------------------------------------------------------

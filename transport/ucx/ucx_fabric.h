@@ -27,7 +27,7 @@ class UcxFabric final : public Fabric {
   Result<Card> begin(EndpointId endpoint, std::span<const std::byte> offer) override;
   Result<Card> answer(EndpointId endpoint, std::span<const std::byte> begun) override;
   Status finish(EndpointId endpoint, std::span<const std::byte> answer) override;
-  std::size_t try_bytes(EndpointId) const override { return kPacketBytes + kPacketBytes / 2; }
+  std::size_t try_bytes(EndpointId endpoint) const override;
   void close(EndpointId endpoint) override;
   bool drained(EndpointId endpoint) override;
   void drop(EndpointId endpoint) override;

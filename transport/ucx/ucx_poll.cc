@@ -108,10 +108,16 @@ void UcxFabric::tend_graves() {
 bool UcxFabric::arm() {
   owner_.check();
   if (!shared_.completed.empty() || !shared_.arrived.empty() || !shared_.lost.empty()) return false;
-  for (const auto& link : links_)
-    if (link->wants_push() || !link->arm()) return false;
+  bool stalled = false;
+  for (const auto& link : links_) {
+    if (link->wants_push()) return false;
+    if (link->arm()) continue;
+    if (!link->stalled(clock_.now())) return false;
+    stalled = true;
+  }
   for (const auto& grave : graves_)
     if (!grave->arm()) return false;
+  wait_set_.wake_after(stalled ? kStalled : Duration::zero());
   return true;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "core/base/clock.h"
 #include "core/base/result.h"
 
 namespace shoal::ucx {
@@ -16,10 +17,14 @@ class WaitSet {
   /// Errors: io.
   Status add(int fd);
   void remove(int fd);
+  /// Is readable after this long, too. Zero: no more.
+  void wake_after(Duration delay);
 
  private:
-  explicit WaitSet(int fd) : fd_(fd) {}
-  int fd_;
+  WaitSet() = default;
+  int fd_ = -1;
+  int timer_ = -1;
+  bool timed_ = false;
 };
 
 }  // namespace shoal::ucx

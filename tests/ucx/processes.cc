@@ -1,0 +1,163 @@
+#include "tests/ucx/processes.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "transport/paths/paths.h"
+#include "transport/ucx/ucx.h"
+
+namespace shoal::ucx::test {
+
+namespace {
+
+constexpr const char* kRole = "SHOAL_TEST_UCX_ROLE";
+constexpr const char* kAddress = "SHOAL_TEST_UCX_ADDRESS";
+constexpr const char* kTransports = "SHOAL_TEST_UCX_TRANSPORTS";
+
+Status say(Transport& transport, EndpointId to, std::span<const std::byte> meta) {
+  FrameHeader header;
+  header.kind = FrameKind::push;
+  return transport.send(to, header, meta, {}, {});
+}
+
+}  // namespace
+
+std::unique_ptr<Transport> make_transport(const std::string& transports, const Clock& clock) {
+  const auto api = load();
+  if (!api.ok()) return nullptr;
+  paths::PathOptions options;
+  options.tcp.token = {std::byte{1}};
+  options.fabric_required = true;
+  options.fabrics.push_back(create_fabric(*api, {.transports = transports}, clock).value());
+  return paths::create_paths(std::move(options), clock).value();
+}
+
+Process::Process(Role role, const Address& at, const std::string& transports) {
+  // Whatever is made between fork and exec is made before: UCX has threads.
+  std::vector<std::string> own;
+  for (char** variable = environ; *variable != nullptr; ++variable) own.emplace_back(*variable);
+  own.push_back(std::string(kRole) + "=" + std::to_string(static_cast<int>(role)));
+  own.push_back(std::string(kAddress) + "=" + at.to_string());
+  own.push_back(std::string(kTransports) + "=" + transports);
+  std::vector<char*> environment;
+  for (auto& variable : own) environment.push_back(variable.data());
+  environment.push_back(nullptr);
+  std::array<std::string, 4> words{"ucx_test", "--gtest_filter=UcxPeer.*",
+                                   "--gtest_also_run_disabled_tests", "--gtest_brief=1"};
+  std::array<char*, 5> arguments{words[0].data(), words[1].data(), words[2].data(), words[3].data(),
+                                 nullptr};
+  pid_ = ::fork();
+  if (pid_ != 0) return;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  ::dup2(STDERR_FILENO, STDOUT_FILENO);
+  ::execve("/proc/self/exe", arguments.data(), environment.data());
+  ::_exit(127);
+}
+
+Process::~Process() { kill(); }
+
+void Process::stop() {
+  ::kill(pid_, SIGSTOP);
+  int status = 0;
+  ASSERT_EQ(::waitpid(pid_, &status, WUNTRACED), pid_);
+  ASSERT_TRUE(WIFSTOPPED(status)) << "the peer ended by itself";
+}
+
+void Process::resume() { ::kill(pid_, SIGCONT); }
+
+void Process::kill() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+  pid_ = -1;
+}
+
+// --- The peer ------------------------------------------------------------------------------------
+
+namespace {
+
+struct PeerState {
+  Transport& transport;
+  Role role;
+  EndpointId endpoint;
+  std::vector<std::byte> memory;
+  Region region;
+  RemoteSpan target;
+  int under_way = 0;
+  bool over = false;
+};
+
+void on_event(PeerState& peer, const Event& event) {
+  switch (event.kind) {
+    case Event::Kind::connected:
+      if (peer.role != Role::serves) return;
+      peer.region =
+          peer.transport
+              .register_memory({peer.memory.data(), peer.memory.size()}, Access::read_write)
+              .value();
+      peer.target = peer.region.remote();
+      (void)say(peer.transport, peer.endpoint, std::as_bytes(std::span(&peer.target, 1)));
+      return;
+    case Event::Kind::message:
+      if (peer.role == Role::writes && peer.target.bytes == 0)
+        std::memcpy(&peer.target, event.frame.meta.data(), sizeof peer.target);
+      else
+        (void)say(peer.transport, peer.endpoint, event.frame.meta);
+      return;
+    case Event::Kind::write_done:
+      --peer.under_way;
+      return;
+    case Event::Kind::closed:
+      peer.over = true;
+      return;
+    default:
+      return;
+  }
+}
+
+void run_peer(PeerState& peer) {
+  std::array<Event, 32> events;
+  while (!peer.over) {
+    const auto count = peer.transport.poll(events);
+    for (std::size_t i = 0; i < count; ++i) on_event(peer, events[i]);
+    while (peer.role == Role::writes && peer.target.bytes > 0 && peer.under_way < 3) {
+      const ConstMemoryView from(peer.memory.data(), peer.target.bytes);
+      if (!peer.transport.write(peer.endpoint, from, peer.target, 1).ok()) break;
+      ++peer.under_way;
+    }
+    if (count == 0 && peer.under_way == 0 && peer.transport.arm())
+      peer.transport.wait(nullptr, std::chrono::seconds(1));
+  }
+}
+
+/// Not a test: what Process runs.
+TEST(UcxPeer, DISABLED_Runs) {
+  const char* role = std::getenv(kRole);
+  if (role == nullptr) GTEST_SKIP() << "run by other tests";
+  SteadyClock clock;
+  const auto transport = make_transport(std::getenv(kTransports), clock);
+  ASSERT_NE(transport, nullptr);
+  const auto at = Address::parse(std::getenv(kAddress)).value();
+  const auto endpoint =
+      transport->connect(at, deadline_after(clock.now(), std::chrono::seconds(20)));
+  ASSERT_TRUE(endpoint.ok());
+  PeerState peer{.transport = *transport,
+                 .role = static_cast<Role>(std::atoi(role)),
+                 .endpoint = *endpoint,
+                 .memory = std::vector<std::byte>(kPeerBytes, kPeerByte),
+                 .region = {},
+                 .target = {}};
+  run_peer(peer);
+}
+
+}  // namespace
+
+}  // namespace shoal::ucx::test

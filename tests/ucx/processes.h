@@ -1,0 +1,45 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/base/clock.h"
+#include "transport/transport.h"
+
+// A peer in a process of its own, which a test stops or kills: this program again, running the
+// disabled test UcxPeer.
+
+namespace shoal::ucx::test {
+
+/// What a peer does once it is connected.
+enum class Role : std::uint8_t {
+  writes,  ///< into the region that the first message names, again and again
+  serves,  ///< sends a span of its own memory, of kPeerBytes bytes of kPeerByte
+};
+inline constexpr std::size_t kPeerBytes = 4u << 20;
+inline constexpr std::byte kPeerByte{2};
+
+/// A transport over UCX alone, with `transports` as its UCX_TLS; null: there is no UCX here.
+std::unique_ptr<Transport> make_transport(const std::string& transports, const Clock& clock);
+
+/// A peer's process; its end is the destructor's business.
+class Process {
+ public:
+  /// It connects to `at`, and echoes each message from the second on.
+  Process(Role role, const Address& at, const std::string& transports);
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+  /// Stops it, between two of its instructions: returns when it has.
+  void stop();
+  void resume();
+  void kill();
+
+ private:
+  pid_t pid_;
+};
+
+}  // namespace shoal::ucx::test
