@@ -23,7 +23,7 @@ ucs_status_t Link::on_packet(void* user, const void* header, std::size_t header_
     return UCS_OK;
   }
   if (packet.sequence != link.next_in_++)
-    link.lose(Errc::peer_lost, "packets of the peer got lost or changed places");
+    link.lose(Errc::corrupt, "packets of the peer got lost or changed places");
   else if (link.lost == Errc::ok || link.lost == Errc::peer_lost || link.lost == Errc::closed)
     link.take(packet, {static_cast<const std::byte*>(data), bytes});
   return UCS_OK;
