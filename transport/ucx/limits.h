@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/base/clock.h"
+#include "transport/transport.h"
 
 // Every depth and threshold of the UCX backend: why this value, and what breaks beyond it.
 
@@ -20,8 +21,9 @@ namespace shoal::ucx {
 inline constexpr const char* kTransports = "^tcp,sysv,cma,knem,xpmem";
 /// The data of one packet; with UCX's own header and ours it fills one of the buffers that
 /// kSettings ask for. One that does not fit is cut by UCX, put together again in memory that is
-/// allocated for it, and copied once more. 8 KiB moves half as much a second, 64 KiB no more.
+/// allocated for it, and copied once more. With 8 KiB half as much moves a second.
 inline constexpr std::size_t kPacketBytes = (32u << 10) - 256;
+static_assert(kPacketBytes * 3 / 2 <= Transport::kCopyMax, "the frame that tries a link is copied");
 /// The same over what is neither shared memory nor TCP, whose buffers stay as they are: an
 /// adapter's have 8256 bytes, and thousands are made.
 inline constexpr std::size_t kSmallPacketBytes = 8000;
