@@ -9,6 +9,7 @@ namespace shoal::verbs {
 Assembler::Next Assembler::add(std::span<const std::byte> bytes, FrameView& frame,
                                std::unique_ptr<Assembly>& whole,
                                std::vector<std::unique_ptr<Assembly>>& spare) {
+  if (error_ != Errc::ok) return Next::failed;
   if (partial_ == nullptr) {
     if (bytes.size() < kFrameHeaderBytes) return fail(Errc::protocol);
     const auto parsed = parse_header(bytes.first<kFrameHeaderBytes>(), FrameLimits{});

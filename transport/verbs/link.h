@@ -42,14 +42,15 @@ class Assembler {
   /// caller gets in `whole` and gives to `spare` when the frame has been used.
   Next add(std::span<const std::byte> bytes, FrameView& frame, std::unique_ptr<Assembly>& whole,
            std::vector<std::unique_ptr<Assembly>>& spare);
+  /// Nothing is added any more: a lane that misses something brings only what was before.
+  Next fail(Errc why) {
+    if (error_ == Errc::ok) error_ = why;
+    return Next::failed;
+  }
   /// Why, after `failed`.
   Errc error() const { return error_; }
 
  private:
-  Next fail(Errc why) {
-    error_ = why;
-    return Next::failed;
-  }
   FrameHeader header_;
   std::unique_ptr<Assembly> partial_;
   Errc error_ = Errc::ok;

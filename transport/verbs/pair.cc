@@ -11,8 +11,6 @@ namespace shoal::verbs {
 
 namespace {
 
-constexpr std::uint32_t kPacketMask = 0xff'ffff;
-
 std::uint32_t random_packet_number() {
   std::uint32_t number = 0;
   fill_random(std::as_writable_bytes(std::span(&number, 1)));
@@ -55,8 +53,8 @@ Status Pair::connect(const PortCard& peer, std::uint32_t peer_number,
   ibv_qp_attr wanted{};
   wanted.qp_state = IBV_QPS_RTR;
   wanted.path_mtu = static_cast<ibv_mtu>(std::min(own.mtu, peer.mtu));
-  wanted.dest_qp_num = peer_number & kPacketMask;
-  wanted.rq_psn = peer_first_packet & kPacketMask;
+  wanted.dest_qp_num = peer_number;
+  wanted.rq_psn = peer_first_packet;
   wanted.max_dest_rd_atomic = own.reads;
   wanted.min_rnr_timer = kNotReadyTimer;
   wanted.ah_attr.is_global = 1;

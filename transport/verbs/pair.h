@@ -13,11 +13,15 @@
 
 namespace shoal::verbs {
 
+/// Numbers of packets have 24 bits.
+inline constexpr std::uint32_t kPacketMask = 0xff'ffff;
+
 /// What poll() has to report of an operation once it is done.
 struct Completion {
   bool wanted = false;
   Event::Kind kind = Event::Kind::sent;
   std::uint64_t context = 0;
+  Errc failed = Errc::ok;  ///< why, if it is known before the pair ends
 };
 
 /// Counted by tests: what a device is asked to do.
@@ -38,7 +42,7 @@ class Pair {
 
   std::uint32_t number() const { return qp_->qp_num; }
   std::uint32_t first_packet() const { return first_packet_; }
-  /// Connects to a pair of a peer. Errors: unavailable.
+  /// Connects to a pair of a peer; both numbers have 24 bits. Errors: unavailable.
   Status connect(const PortCard& peer, std::uint32_t peer_number, std::uint32_t peer_first_packet);
 
   /// Queues a frame, whose header is sealed; its bytes are copied. False: no room.
@@ -73,18 +77,18 @@ class Pair {
     const auto count = static_cast<std::uint32_t>(wr_id) - retired_;
     for (std::uint32_t i = 0; i <= count && !flight_.empty(); ++i) retire_one(ended);
   }
-  /// A request failed: those before it are done, and its operation's completion is handed to
-  /// `failed`.
-  template <class Ended, class Failed>
-  void retire_failed(std::uint64_t wr_id, Ended&& ended, Failed&& failed) {
+  /// A request failed: those before it are done. Its operation will end with `why` when the pair is
+  /// destroyed, and not before: other requests of it may still move bytes.
+  template <class Ended>
+  void retire_failed(std::uint64_t wr_id, Ended&& ended, Errc why) {
     const auto count = static_cast<std::uint32_t>(wr_id) - retired_;
     for (std::uint32_t i = 0; i < count && !flight_.empty(); ++i) retire_one(ended);
     if (flight_.empty()) return;
     const auto operation = flight_.front().operation;
     for (std::size_t i = 0; i < flight_.size(); ++i)
-      if (flight_[i].operation == operation) fail_once(flight_[i].completion, failed);
+      if (flight_[i].operation == operation) flight_[i].completion.failed = why;
     for (std::size_t i = 0; i < queue_.size(); ++i)
-      if (queue_[i].number == operation) fail_once(queue_[i].completion, failed);
+      if (queue_[i].number == operation) queue_[i].completion.failed = why;
   }
   /// Destroys the pair: from here on no byte lands in, or leaves, memory that was lent to it. Then
   /// `ended(completion)` for each operation that is wanted.
@@ -140,10 +144,6 @@ class Pair {
     flight_.pop_front();
     ++retired_;
     if (completion.wanted) ended(completion);
-  }
-  template <class Failed>
-  static void fail_once(Completion& completion, Failed&& failed) {
-    if (std::exchange(completion.wanted, false)) failed(completion);
   }
 
   Rail& rail_;

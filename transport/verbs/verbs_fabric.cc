@@ -42,13 +42,31 @@ std::optional<int> affinity(const PortCard& a, const PortCard& b) {
   return bits;
 }
 
+/// Whether it can be true of a port that is to carry a link. Errors: protocol.
+Status check(const PortCard& card) {
+  if (card.mtu < IBV_MTU_256 || card.mtu > IBV_MTU_4096)
+    return Error{Errc::protocol, fmt::format("the peer's port has an unknown MTU ({})", card.mtu)};
+  if (card.reads == 0) return Error{Errc::protocol, "the peer's port answers no READs"};
+  return {};
+}
+
+/// InfiniBand Architecture Specification, volume 1: numbers of pairs and packets have 24 bits, and
+/// pairs 0 and 1 are the subnet's own.
+bool possible(std::uint32_t pair_number, std::uint32_t first_packet) {
+  return pair_number > 1 && pair_number <= kPacketMask && first_packet <= kPacketMask;
+}
+
 Result<LinkCard> parse_link_card(std::span<const std::byte> bytes) {
   Reader in(bytes);
   const auto card = in.get<LinkCard>();
   SHOAL_TRY(in.finish("card of a verbs link"));
-  const auto mtu = card.port.mtu;
-  if (mtu < IBV_MTU_256 || mtu > IBV_MTU_4096)
-    return Error{Errc::protocol, fmt::format("the peer's port has an unknown MTU ({})", mtu)};
+  SHOAL_TRY(check(card.port));
+  for (std::size_t i = 0; i < kPairsPerLink; ++i)
+    if (!possible(card.pair_numbers[i], card.first_packets[i]))
+      return Error{Errc::protocol, fmt::format("the peer has no queue pair {}, packet {}",
+                                               card.pair_numbers[i], card.first_packets[i])};
+  if (card.own_rail >= kRailsMax)
+    return Error{Errc::protocol, fmt::format("the peer has no port {}", card.own_rail)};
   return card;
 }
 
@@ -144,11 +162,13 @@ Result<Card> VerbsFabric::begin(EndpointId endpoint, std::span<const std::byte> 
   const auto count = in.get_count(sizeof(PortCard));
   int best = -1;
   std::uint32_t own = 0, theirs = 0;
-  for (std::uint32_t i = 0; i < count; ++i) {
+  if (count == 0 || count > kRailsMax) in.fail();
+  for (std::uint32_t i = 0; in.ok() && i < count; ++i) {
     const auto port = in.get<PortCard>();
     for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
       const auto bits = affinity(rails_[rail]->card(), port);
       if (!bits || *bits <= best) continue;
+      SHOAL_TRY(check(port));
       best = *bits;
       own = rail;
       theirs = i;
@@ -168,6 +188,8 @@ Result<Card> VerbsFabric::answer(EndpointId endpoint, std::span<const std::byte>
   SHOAL_ASSIGN(const auto card, parse_link_card(begun));
   if (card.peer_rail >= rails_.size())
     return Error{Errc::protocol, "the peer wants a port that was not offered"};
+  if (!affinity(rails_[card.peer_rail]->card(), card.port))
+    return Error{Errc::protocol, "the peer wants a port of another link layer"};
   SHOAL_ASSIGN(auto* link, add_link(endpoint, card.peer_rail));
   if (auto status = link->connect(card); !status.ok()) {
     remove_link(*link);
@@ -181,6 +203,8 @@ Status VerbsFabric::finish(EndpointId endpoint, std::span<const std::byte> answe
   auto* link = find(endpoint);
   if (link == nullptr || link->ready) return unknown_link();
   SHOAL_ASSIGN(const auto card, parse_link_card(answer));
+  if (card.own_rail != link->peer.own_rail || card.peer_rail != link->rail_index)
+    return Error{Errc::protocol, "the peer answers with another port"};
   return link->connect(card);
 }
 
@@ -322,7 +346,7 @@ std::uint32_t VerbsFabric::local_key(const Link& link, const std::byte* data, st
 
 void VerbsFabric::complete(const Link& link, const Completion& completion, Errc status) {
   completed_.push_back({.kind = completion.kind,
-                        .status = status,
+                        .status = completion.failed != Errc::ok ? completion.failed : status,
                         .endpoint = link.id,
                         .context = completion.context,
                         .frame = {}});

@@ -108,11 +108,13 @@ void VerbsFabric::on_received(const ibv_wc& completion, std::uint32_t rail, Out&
   auto* link = at != receivers_[rail].end() ? at->second.link : nullptr;
   used_.push_back({rail, completion});
   if (link == nullptr || link->closing) return;
-  if (completion.status != IBV_WC_SUCCESS)
+  auto& assembler = link->incoming[static_cast<std::size_t>(at->second.lane)];
+  if (completion.status != IBV_WC_SUCCESS) {
+    assembler.fail(Errc::peer_lost);
     return lose_link(*link, Errc::peer_lost, api_->wc_status_str(completion.status));
+  }
   FrameView frame;
   std::unique_ptr<Assembly> whole;
-  auto& assembler = link->incoming[static_cast<std::size_t>(at->second.lane)];
   switch (assembler.add(rails_[rail]->received(completion), frame, whole, spare_)) {
     case Assembler::Next::none:
       return;
@@ -147,11 +149,9 @@ void VerbsFabric::on_posted(const ibv_wc& completion, std::uint32_t rail) {
     return;
   }
   const bool refused = completion.status == IBV_WC_REM_ACCESS_ERR;
-  pair.retire_failed(completion.wr_id, ended, [&](const Completion& done) {
-    complete(*link, done, refused ? Errc::revoked : Errc::peer_lost);
-  });
-  lose_link(*link, refused ? Errc::revoked : Errc::peer_lost,
-            api_->wc_status_str(completion.status));
+  const auto why = refused ? Errc::revoked : Errc::peer_lost;
+  pair.retire_failed(completion.wr_id, ended, why);
+  lose_link(*link, why, api_->wc_status_str(completion.status));
 }
 
 void VerbsFabric::hear_news(TimePoint now) {
