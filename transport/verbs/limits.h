@@ -24,6 +24,11 @@ inline constexpr std::size_t kReceivesPerLink = 128;
 /// Of a device: 4096 hold 32 MiB. With more peers than 32 that send all they may at the same
 /// moment, the receiver-not-ready timer holds some back.
 inline constexpr std::size_t kReceivesMax = 4096;
+/// More buffers, in place of those that are lost. A pair that ends while a message is half there
+/// keeps its receive: some devices give it back (IBA, volume 1, 10.2.9.4), soft-RoCE does not, so
+/// each connection that breaks may cost two. With this many lost while others live a device takes
+/// no new links (peers use TCP); when its last link ends it gets all of them back.
+inline constexpr std::size_t kReceivesLostMax = 2048;
 /// Completions taken from a queue at a time.
 inline constexpr int kCompletionsPerPoll = 16;
 
@@ -36,7 +41,7 @@ inline constexpr std::uint32_t kBulkDepth = 256;
 inline constexpr std::uint32_t kReadDepth = 128;
 inline constexpr std::uint32_t kLinkDepth = kMessageDepth + kBulkDepth + kReadDepth;
 /// Links that share a completion queue: so that one has room for all that can come at once
-/// (kReceivesMax + kLinksPerQueue * kLinkDepth entries), which soft-RoCE's 32 767 allow.
+/// (all receives and kLinksPerQueue * kLinkDepth entries: 26 624), which soft-RoCE's 32 767 allow.
 inline constexpr std::size_t kLinksPerQueue = 32;
 /// One work request in so many asks for a completion, if nobody waits for one before: a completion
 /// costs both the device and the CPU about as much as a small message.

@@ -58,8 +58,8 @@ Result<std::unique_ptr<Link>> Link::create(EndpointId id, Rail& rail, std::uint3
 }
 
 Link::~Link() {
-  for (auto& pair : pairs_)
-    if (pair.alive()) rail.bury(pair.number());
+  for (std::size_t use = 0; use < pairs_.size(); ++use)
+    end(static_cast<Use>(use), [](const Completion&) {});
   pairs_.clear();
   rail.leave(queue);
 }

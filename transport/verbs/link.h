@@ -78,6 +78,10 @@ class Link {
   void end(Use use, Ended&& ended) {
     auto& one = pair(use);
     if (!one.alive()) return;
+    if (use != Use::read) {
+      one.stop();
+      rail.keep(queue);
+    }
     rail.bury(one.number());
     one.destroy(ended);
   }

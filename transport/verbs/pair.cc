@@ -224,6 +224,12 @@ Status Pair::ring(Batch& batch) {
   return {};
 }
 
+void Pair::stop() {
+  ibv_qp_attr wanted{};
+  wanted.qp_state = IBV_QPS_ERR;
+  rail_.api().modify_qp(qp_.get(), &wanted, IBV_QP_STATE);  // fails if the device is gone
+}
+
 Status Pair::nudge() {
   if (silent_ == 0 || !queue_.empty() || flight_.size() >= depth_) return {};
   Batch batch;

@@ -90,6 +90,8 @@ class Pair {
     for (std::size_t i = 0; i < queue_.size(); ++i)
       if (queue_[i].number == operation) queue_[i].completion.failed = why;
   }
+  /// Receives nothing more: what the pair leaves in its completion queue is all.
+  void stop();
   /// Destroys the pair: from here on no byte lands in, or leaves, memory that was lent to it. Then
   /// `ended(completion)` for each operation that is wanted.
   template <class Ended>

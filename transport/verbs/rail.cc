@@ -72,8 +72,13 @@ Status Rail::ask_device() {
   card_.reads = reads(device.max_qp_rd_atom);
   message_bytes_max_ = port.max_msg_sz;
   completions_max_ = device.max_cqe;
-  receives_max_ = static_cast<std::uint32_t>(
-      std::min<std::size_t>(kReceivesMax, static_cast<std::size_t>(device.max_srq_wr)));
+  receives_max_ = static_cast<std::uint32_t>(std::min<std::size_t>(
+      kReceivesMax + kReceivesLostMax, static_cast<std::size_t>(device.max_srq_wr)));
+  if (receives_max_ < kReceivesPerLink)
+    return failed(port_,
+                  fmt::format("shared receive queues hold {} buffers, of which Shoal needs {}",
+                              receives_max_, kReceivesPerLink),
+                  0);
   for (const int fd : {context_->async_fd}) {
     if (::fcntl(fd, F_SETFL, O_NONBLOCK) != 0)
       return failed(port_, "the device's events cannot be read without blocking", errno);
@@ -112,11 +117,22 @@ Result<Slab> Rail::allocate(std::size_t bytes) const {
   return Slab(memory, std::move(region).value());
 }
 
+Status Rail::usable() const {
+  if (!broken_.empty()) return failed(port_, broken_, 0);
+  ibv_port_attr port{};
+  if (const int error = api_.query_port(context_.get(), port_.number, &port))
+    return failed(port_, "the port cannot be asked for its state", error);
+  if (port.state != IBV_PORT_ACTIVE) return failed(port_, "the port is down", 0);
+  return {};
+}
+
 Result<std::size_t> Rail::join() {
+  SHOAL_TRY(usable());
   SHOAL_TRY(start());
   SHOAL_TRY(add_receives());
-  auto at = std::find_if(queues_.begin(), queues_.end(),
-                         [](const auto& queue) { return queue->links < kLinksPerQueue; });
+  auto at = std::find_if(queues_.begin(), queues_.end(), [](const auto& queue) {
+    return !queue->broken && queue->links < kLinksPerQueue;
+  });
   if (at == queues_.end()) {
     SHOAL_TRY(add_queue());
     at = queues_.end() - 1;
@@ -139,6 +155,7 @@ Status Rail::start() {
   errno = 0;
   srq_ = SharedReceiveQueue(api_, api_.create_srq(pd_.get(), &init));
   if (!srq_) return failed(port_, "no shared receive queue could be made", errno);
+  if (!queues_.empty()) return {};
   SHOAL_TRY(add_queue());
   probe_inline();
   return {};
@@ -168,16 +185,24 @@ Status Rail::add_queue() {
   return {};
 }
 
+// What is lost is replaced, up to what the shared receive queue has room for if nothing is.
 Status Rail::add_receives() {
-  const auto wanted = std::min<std::size_t>((links_ + 1) * kReceivesPerLink, receives_max_);
-  while ((receives_.size() + 1) * kReceivesPerSlab <= wanted) {
+  const auto wanted = std::min<std::size_t>((links_ + 1) * kReceivesPerLink, kReceivesMax);
+  const auto have = [this] { return receives_.size() * kReceivesPerSlab; };
+  while (have() + kReceivesPerSlab / 2 < wanted + overtaken_ &&
+         have() + kReceivesPerSlab <= receives_max_) {
     SHOAL_ASSIGN(auto slab, allocate(kReceivesPerSlab * kReceiveBytes));
-    const auto first = receives_.size() * kReceivesPerSlab;
+    for (std::size_t i = 0; i < kReceivesPerSlab; ++i) free_receives_.push_back(have() + i);
     receives_.push_back(std::move(slab));
-    for (std::size_t i = 0; i < kReceivesPerSlab; ++i) free_receives_.push_back(first + i);
-    SHOAL_TRY(post_receives());
+    posted_at_.resize(have());
+    free_receives_.reserve(have());
   }
-  return {};
+  if (have() < overtaken_ + kReceivesPerLink / 2)
+    return failed(port_,
+                  fmt::format("{} of {} receive buffers were lost with connections that broke",
+                              overtaken_, have()),
+                  0);
+  return post_receives();
 }
 
 Result<QueuePair> Rail::create_pair(std::size_t queue, std::uint32_t depth) {
@@ -199,16 +224,44 @@ Result<QueuePair> Rail::create_pair(std::size_t queue, std::uint32_t depth) {
   }
 }
 
-int Rail::poll_device(Queue& queue, std::span<ibv_wc> completions) const {
-  return api_.poll_cq(queue.cq.get(), static_cast<int>(completions.size()), completions.data());
+int Rail::poll_device(Queue& queue, std::span<ibv_wc> completions) {
+  const int count =
+      api_.poll_cq(queue.cq.get(), static_cast<int>(completions.size()), completions.data());
+  for (int i = 0; i < count; ++i)
+    if (is_receive(completions[static_cast<std::size_t>(i)]))
+      came_back(completions[static_cast<std::size_t>(i)].wr_id);
+  return count;
+}
+
+void Rail::came_back(std::uint64_t receive) {
+  const auto at = posted_at_[receive];
+  if (at < latest_) {
+    --overtaken_;
+    return;
+  }
+  overtaken_ += static_cast<std::size_t>(at - latest_ - 1);
+  latest_ = at;
+}
+
+void Rail::keep(std::size_t queue) { keep(*queues_[queue]); }
+
+void Rail::keep(Queue& queue) {
+  std::array<ibv_wc, kCompletionsPerPoll> found;
+  for (;;) {
+    const int count = poll_device(queue, found);
+    for (int i = 0; i < count; ++i) queue.early.push_back(found[static_cast<std::size_t>(i)]);
+    if (count < kCompletionsPerPoll) return;
+  }
 }
 
 Result<std::size_t> Rail::poll(std::size_t index, std::span<ibv_wc> completions) {
   auto& queue = *queues_[index];
+  if (queue.broken && queue.links > 0) return failed(port_, "a completion queue is broken", 0);
   std::size_t count = 0;
-  while (queue.early_begin < queue.early_end && count < completions.size())
-    completions[count++] = queue.early[queue.early_begin++];
+  for (; !queue.early.empty() && count < completions.size(); queue.early.pop_front())
+    completions[count++] = queue.early.front();
   if (count == completions.size()) return count;
+  if (queue.broken) return count;
   const int polled = poll_device(queue, completions.subspan(count));
   if (polled < 0) return failed(port_, "a completion queue cannot be polled", -polled);
   return count + static_cast<std::size_t>(polled);
@@ -220,38 +273,54 @@ std::span<const std::byte> Rail::received(const ibv_wc& completion) const {
 }
 
 Status Rail::post_receives() {
+  while (free_receives_.size() >= kBatchMax) SHOAL_TRY(post_some_receives());
+  return {};
+}
+
+Status Rail::post_some_receives() {
   std::array<ibv_recv_wr, kBatchMax> requests;
   std::array<ibv_sge, kBatchMax> pieces;
-  while (!free_receives_.empty()) {
-    const auto count = std::min(free_receives_.size(), requests.size());
-    for (std::size_t i = 0; i < count; ++i) {
-      const auto index = free_receives_[free_receives_.size() - 1 - i];
-      const auto& slab = receives_[index / kReceivesPerSlab];
-      const auto* at = slab.data() + index % kReceivesPerSlab * kReceiveBytes;
-      pieces[i] = {reinterpret_cast<std::uintptr_t>(at), kReceiveBytes, slab.lkey()};
-      requests[i] = {.wr_id = index,
-                     .next = i + 1 < count ? &requests[i + 1] : nullptr,
-                     .sg_list = &pieces[i],
-                     .num_sge = 1};
-    }
-    ibv_recv_wr* bad = nullptr;
-    if (const int error = api_.post_srq_recv(srq_.get(), requests.data(), &bad))
-      return failed(port_, "receive buffers cannot be posted", error);
-    free_receives_.resize(free_receives_.size() - count);
+  auto count = requests.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto index = free_receives_[free_receives_.size() - 1 - i];
+    const auto& slab = receives_[index / kReceivesPerSlab];
+    const auto* at = slab.data() + index % kReceivesPerSlab * kReceiveBytes;
+    pieces[i] = {reinterpret_cast<std::uintptr_t>(at), kReceiveBytes, slab.lkey()};
+    requests[i] = {.wr_id = index,
+                   .next = i + 1 < count ? &requests[i + 1] : nullptr,
+                   .sg_list = &pieces[i],
+                   .num_sge = 1};
   }
+  ibv_recv_wr* bad = nullptr;
+  const int error = api_.post_srq_recv(srq_.get(), requests.data(), &bad);
+  if (error != 0) count = bad != nullptr ? static_cast<std::size_t>(bad - requests.data()) : 0;
+  for (std::size_t i = 0; i < count; ++i) posted_at_[requests[i].wr_id] = ++posted_;
+  free_receives_.resize(free_receives_.size() - count);
+  if (error != 0) return failed(port_, "receive buffers cannot be posted", error);
   return {};
+}
+
+// All pairs are destroyed, and what they left behind has been polled: no other buffer is in use.
+void Rail::reclaim() {
+  if (links_ != 0 || !buried_.empty() || !srq_) return;
+  srq_.reset();
+  free_receives_.clear();
+  for (std::size_t i = 0; i < receives_.size() * kReceivesPerSlab; ++i) free_receives_.push_back(i);
+  latest_ = posted_;
+  overtaken_ = 0;
 }
 
 // What came before a queue was armed raises no event: it is looked for, and kept.
 bool Rail::arm() {
   for (auto& queue : queues_) {
-    if (queue->early_begin < queue->early_end) return false;
-    if (api_.req_notify_cq(queue->cq.get(), 0) != 0) return false;
-    const int polled = poll_device(*queue, queue->early);
-    if (polled == 0) continue;
-    queue->early_begin = 0;
-    queue->early_end = polled > 0 ? static_cast<std::size_t>(polled) : 0;
-    return false;
+    if (!queue->early.empty()) return false;
+    if (queue->broken || api_.req_notify_cq(queue->cq.get(), 0) != 0) {
+      queue->broken = true;
+      if (queue->links > 0) return false;  // poll() ends them
+      continue;
+    }
+    keep(*queue);
+    if (!queue->early.empty()) return false;
   }
   return true;
 }
@@ -260,6 +329,16 @@ void Rail::drain_channel() {
   ibv_cq* cq = nullptr;
   void* user = nullptr;
   while (api_.get_cq_event(channel_.get(), &cq, &user) == 0) api_.ack_cq_events(cq, 1);
+}
+
+/// False: of a queue that nobody uses.
+bool Rail::break_queue(const ibv_cq* cq) {
+  for (const auto& queue : queues_) {
+    if (queue->cq.get() != cq) continue;
+    queue->broken = true;
+    return queue->links > 0;
+  }
+  return false;
 }
 
 bool Rail::next_news(News& news) {
@@ -274,20 +353,18 @@ bool Rail::next_news(News& news) {
         news = {event.element.qp->qp_num, "a queue pair is in error"};
         break;
       case IBV_EVENT_CQ_ERR:
+        bad = break_queue(event.element.cq);
         news.what = "a completion queue has overflown";
         break;
       case IBV_EVENT_SRQ_ERR:
-        news.what = "the shared receive queue is in error";
+        news.what = broken_ = "the shared receive queue is in error";
         break;
       case IBV_EVENT_DEVICE_FATAL:
-        news.what = "the device has failed";
+        news.what = broken_ = "the device has failed";
         break;
       case IBV_EVENT_PORT_ERR:
         bad = event.element.port_num == port_.number;
         news.what = "the port went down";
-        break;
-      case IBV_EVENT_GID_CHANGE:
-        bad = false;
         break;
       default:
         bad = false;

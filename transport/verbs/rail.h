@@ -10,6 +10,7 @@
 
 #include "core/base/result.h"
 #include "core/memory/memory_view.h"
+#include "transport/ring.h"
 #include "transport/verbs/limits.h"
 #include "transport/verbs/objects.h"
 #include "transport/verbs/survey.h"
@@ -20,12 +21,19 @@ namespace shoal::verbs {
 struct PortCard {
   std::array<std::uint8_t, 16> gid{};
   std::uint16_t lid = 0;
-  std::uint8_t link_layer = 0;  ///< LinkLayer
+  std::uint8_t link_layer = 0;  ///< LinkLayer, or kNoLinkLayer
   std::uint8_t mtu = 0;         ///< ibv_mtu
   std::uint8_t reads = 0;       ///< READs and atomics that a pair answers at a time
   std::array<std::uint8_t, 3> reserved{};
 };
 static_assert(sizeof(PortCard) == 24 && std::has_unique_object_representations_v<PortCard>);
+
+/// Of a port that is down.
+inline constexpr std::uint8_t kNoLinkLayer = 255;
+
+/// Which completions are of receives: of a failed one only wr_id, status and qp_num are told, and
+/// requests have the high half of wr_id set.
+inline bool is_receive(const ibv_wc& completion) { return completion.wr_id >> 32 == 0; }
 
 /// Pages of our own, registered with a device. Move-only.
 class Slab {
@@ -65,6 +73,8 @@ class Rail {
   /// Of a message that a request may have.
   std::size_t message_bytes_max() const { return message_bytes_max_; }
 
+  /// Whether the port can carry new links at the moment. Errors: unavailable.
+  Status usable() const;
   /// Errors: registration, which names the limit on locked memory if that is the cause.
   Result<MemoryRegion> register_memory(MemoryView memory, int access) const;
   /// Zeroed pages, registered for our own use; huge ones if that is worth it. Errors: as above,
@@ -77,6 +87,9 @@ class Rail {
   void leave(std::size_t queue);
   /// A pair whose completions come to `queue`. Errors: unavailable.
   Result<QueuePair> create_pair(std::size_t queue, std::uint32_t depth);
+  /// Call before a pair is destroyed, which may take with it the completions that it left in
+  /// `queue`, and so receive buffers: poll() gives them later.
+  void keep(std::size_t queue);
   /// Call when a pair has been destroyed: completions that it left behind are nobody's, until
   /// poll_dry().
   void bury(std::uint32_t pair_number) { buried_.push_back(pair_number); }
@@ -90,8 +103,13 @@ class Rail {
   std::span<const std::byte> received(const ibv_wc& completion) const;
   /// The buffer of a receive may be used again.
   void recycle(const ibv_wc& completion) { free_receives_.push_back(completion.wr_id); }
-  /// Posts all recycled ones with one doorbell.
+  /// Posts recycled ones, a full doorbell at a time; a few are held back until there are more.
   Status post_receives();
+  /// Without links, gets lost receive buffers back. No frame is looked at any more.
+  void reclaim();
+  /// Receive buffers that came back later than others posted after them, or not yet: those of
+  /// messages that are half there, and those that are lost.
+  std::size_t overtaken() const { return overtaken_; }
 
   /// False: there is something to poll.
   bool arm();
@@ -110,9 +128,8 @@ class Rail {
   struct Queue {
     CompletionQueue cq;
     std::size_t links = 0;
-    std::array<ibv_wc, kCompletionsPerPoll> early{};  ///< found by arm()
-    std::size_t early_begin = 0;
-    std::size_t early_end = 0;
+    bool broken = false;
+    Ring<ibv_wc> early;  ///< found by arm() and keep()
   };
   Rail(const Api& api, Port port) : api_(api), port_(std::move(port)) {}
   Status ask_device();
@@ -120,7 +137,11 @@ class Rail {
   void probe_inline();
   Status add_queue();
   Status add_receives();
-  int poll_device(Queue& queue, std::span<ibv_wc> completions) const;
+  Status post_some_receives();
+  void keep(Queue& queue);
+  bool break_queue(const ibv_cq* cq);
+  int poll_device(Queue& queue, std::span<ibv_wc> completions);
+  void came_back(std::uint64_t receive);
 
   const Api& api_;
   const Port port_;
@@ -130,6 +151,7 @@ class Rail {
   std::size_t message_bytes_max_ = 0;
   int completions_max_ = 0;
   std::uint32_t receives_max_ = 0;
+  std::string broken_;  ///< why nothing can be made on the device any more; empty: it can
   // Destroyed from the last to the first.
   Context context_;
   ProtectionDomain pd_;
@@ -138,6 +160,11 @@ class Rail {
   std::vector<std::unique_ptr<Queue>> queues_;
   SharedReceiveQueue srq_;
   std::vector<std::uint64_t> free_receives_;
+  // Devices take receives in the order in which they were posted.
+  std::vector<std::uint64_t> posted_at_;  ///< by receive: how many had been posted
+  std::uint64_t posted_ = 0;
+  std::uint64_t latest_ = 0;  ///< posted_at_ of the last posted of those that came back
+  std::size_t overtaken_ = 0;
   std::vector<std::uint32_t> buried_;
   std::size_t links_ = 0;
 };

@@ -151,7 +151,11 @@ Card VerbsFabric::offer() const {
   Card card(sizeof(std::uint32_t) + rails_.size() * sizeof(PortCard));
   Writer out(card);
   out.put(static_cast<std::uint32_t>(rails_.size()));
-  for (const auto& rail : rails_) out.put(rail->card());
+  for (const auto& rail : rails_) {
+    auto port = rail->card();
+    if (!rail->usable().ok()) port.link_layer = kNoLinkLayer;
+    out.put(port);
+  }
   return card;
 }
 
@@ -160,14 +164,19 @@ Result<Card> VerbsFabric::begin(EndpointId endpoint, std::span<const std::byte> 
   owner_.check();
   Reader in(offer);
   const auto count = in.get_count(sizeof(PortCard));
+  std::vector<Status> usable;
+  for (const auto& rail : rails_) usable.push_back(rail->usable());
+  const auto down = std::find_if(usable.begin(), usable.end(), [](auto& one) { return !one.ok(); });
+  bool peer_usable = false;
   int best = -1;
   std::uint32_t own = 0, theirs = 0;
   if (count == 0 || count > kRailsMax) in.fail();
   for (std::uint32_t i = 0; in.ok() && i < count; ++i) {
     const auto port = in.get<PortCard>();
+    peer_usable |= port.link_layer != kNoLinkLayer;
     for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
       const auto bits = affinity(rails_[rail]->card(), port);
-      if (!bits || *bits <= best) continue;
+      if (!bits || *bits <= best || !usable[rail].ok()) continue;
       SHOAL_TRY(check(port));
       best = *bits;
       own = rail;
@@ -175,6 +184,8 @@ Result<Card> VerbsFabric::begin(EndpointId endpoint, std::span<const std::byte> 
     }
   }
   SHOAL_TRY(in.finish("offer of verbs ports"));
+  if (best < 0 && down != usable.end()) return down->error();
+  if (best < 0 && !peer_usable) return Error{Errc::unavailable, "the peer's ports are down"};
   if (best < 0)
     return Error{Errc::unavailable,
                  "one side has InfiniBand and the other RoCE: they have no link layer in common"};

@@ -90,6 +90,7 @@ class VerbsFabric final : public Fabric {
   void on_posted(const ibv_wc& completion, std::uint32_t rail);
   void hear_news(TimePoint now);
   void lose_link(Link& link, Errc why, const std::string& what);
+  void lose_links(std::uint32_t rail, const std::string& what);
   void end_lost();
 
   const std::unique_ptr<Api> api_;

@@ -30,13 +30,20 @@ void VerbsFabric::flush() {
 void VerbsFabric::recycle() {
   for (auto& assembly : reported_) spare_.push_back(std::move(assembly));
   reported_.clear();
-  if (used_.empty()) return;
   for (const auto& used : used_) rails_[used.rail]->recycle(used.completion);
+  const bool none_used = used_.empty();
   used_.clear();
-  for (const auto& rail : rails_) {
-    const auto status = rail->post_receives();
-    if (!status.ok()) log_error("verbs", "{}", status.error().message());
-  }
+  if (by_endpoint_.empty())
+    for (const auto& rail : rails_) rail->reclaim();
+  if (none_used || by_endpoint_.empty()) return;
+  for (std::uint32_t rail = 0; rail < rails_.size(); ++rail)
+    if (auto status = rails_[rail]->post_receives(); !status.ok())
+      lose_links(rail, status.error().message());
+}
+
+void VerbsFabric::lose_links(std::uint32_t rail, const std::string& what) {
+  for (const auto& link : links_)
+    if (link != nullptr && link->rail_index == rail) lose_link(*link, Errc::io, what);
 }
 
 void VerbsFabric::flush_dirty() {
@@ -93,11 +100,10 @@ bool VerbsFabric::take_of_queue(std::uint32_t rail, std::size_t queue, Out& out)
       return true;
     }
     for (const auto& completion : std::span(completions).first(*polled)) {
-      // Of a failed one only wr_id, status and qp_num are told: requests have their high half set.
-      if (completion.wr_id >> 32 != 0)
-        on_posted(completion, rail);
-      else
+      if (is_receive(completion))
         on_received(completion, rail, out);
+      else
+        on_posted(completion, rail);
     }
     if (*polled < wanted) return true;
   }
@@ -210,8 +216,8 @@ std::vector<int> VerbsFabric::wait_fds() const {
 
 bool VerbsFabric::arm() {
   owner_.check();
-  recycle();
-  if (!completed_.empty() || !dirty_.empty() || !lost_.empty()) return false;
+  // A sleeper holds back no receive buffers.
+  if (!used_.empty() || !completed_.empty() || !dirty_.empty() || !lost_.empty()) return false;
   next_news_ = TimePoint::min();
   for (const auto& rail : rails_) {
     rail->drain_channel();
