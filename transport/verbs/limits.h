@@ -25,7 +25,7 @@ inline constexpr std::size_t kReceivesPerLink = 128;
 /// moment, the receiver-not-ready timer holds some back.
 inline constexpr std::size_t kReceivesMax = 4096;
 /// More buffers, in place of those that are lost. A pair that ends while a message is half there
-/// keeps its receive: some devices give it back (IBA, volume 1, 10.2.9.4), soft-RoCE does not, so
+/// keeps its receive: some devices give it back, soft-RoCE does not, so
 /// each connection that breaks may cost two. With this many lost while others live a device takes
 /// no new links (peers use TCP); when its last link ends it gets all of them back.
 inline constexpr std::size_t kReceivesLostMax = 2048;

@@ -81,19 +81,21 @@ Status Pair::connect(const PortCard& peer, std::uint32_t peer_number,
   return {};
 }
 
-bool Pair::push_frame(const FrameHeader& header, std::span<const std::byte> meta,
-                      std::span<const ConstMemoryView> payload) {
-  if (!has_room()) return false;
+Status Pair::push_frame(const FrameHeader& header, std::span<const std::byte> meta,
+                        std::span<const ConstMemoryView> payload) {
+  constexpr std::string_view kFull = "the send queue is full: the peer does not keep up";
+  if (!has_room()) return Error{Errc::overloaded, std::string(kFull)};
   const auto bytes = frame_bytes(meta.size(), static_cast<std::size_t>(header.payload_bytes));
   const auto run = frames_.take(bytes);
-  if (!run) return false;
+  if (!run && !frames_.growth().ok() && bytes > frames_.capacity()) return frames_.growth();
+  if (!run) return Error{Errc::overloaded, std::string(kFull)};
   stage_frame(run->data, header, meta, payload);
   queue_.push_back({.opcode = IBV_WR_SEND,
                     .number = operations_++,
                     .local = {run->data, bytes, run->lkey},
                     .remote = {},
                     .completion = {}});
-  return true;
+  return {};
 }
 
 void Pair::push_write(const Local& from, const Remote& to, const Completion& completion) {
@@ -117,7 +119,8 @@ Status Pair::post() {
     Batch batch;
     while (batch.count < kBatchMax && cut(batch)) {
     }
-    if (batch.count == 0) return {};  // waits for staging
+    // Waits until some of what is bounced has ended.
+    if (batch.count == 0) return bounce_.capacity() == 0 ? bounce_.growth() : Status{};
     signal_last(batch);
     SHOAL_TRY(ring(batch));
   }

@@ -45,9 +45,10 @@ class Pair {
   /// Connects to a pair of a peer; both numbers have 24 bits. Errors: unavailable.
   Status connect(const PortCard& peer, std::uint32_t peer_number, std::uint32_t peer_first_packet);
 
-  /// Queues a frame, whose header is sealed; its bytes are copied. False: no room.
-  bool push_frame(const FrameHeader& header, std::span<const std::byte> meta,
-                  std::span<const ConstMemoryView> payload);
+  /// Queues a frame, whose header is sealed; its bytes are copied. Errors: overloaded (no room);
+  /// registration, no_memory (there will never be room for so large a frame).
+  Status push_frame(const FrameHeader& header, std::span<const std::byte> meta,
+                    std::span<const ConstMemoryView> payload);
   /// A side of our own memory: registered (its lkey), or not (0).
   struct Local {
     std::byte* data = nullptr;
@@ -63,7 +64,8 @@ class Pair {
   void push_read(const Local& to, const Remote& from, const Completion& completion);
   bool has_room() const { return queue_.size() < kQueuedMax; }
 
-  /// Hands over what the device has room for. Errors: io.
+  /// Hands over what the device has room for. Errors: io; registration, no_memory (of memory that
+  /// is not attached, and cannot be copied on its way either).
   Status post();
   bool idle() const { return queue_.empty() && flight_.empty(); }
   bool has_queued() const { return !queue_.empty(); }

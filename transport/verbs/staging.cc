@@ -20,9 +20,13 @@ std::optional<Staging::Run> Staging::take(std::size_t bytes) {
     if (auto run = take_of(blocks_.back(), bytes)) return run;
   auto larger = blocks_.empty() ? bytes_min_ : blocks_.back().slab.bytes() * 2;
   while (larger < bytes) larger *= 2;
+  growth_ = {};
   if (larger > bytes_max_) return std::nullopt;
   auto slab = rail_.allocate(larger);
-  if (!slab.ok()) return std::nullopt;
+  if (!slab.ok()) {
+    growth_ = std::move(slab).error();
+    return std::nullopt;
+  }
   if (!blocks_.empty() && blocks_.back().head == blocks_.back().tail) blocks_.pop_back();
   blocks_.push_back({.slab = std::move(slab).value()});
   return take_of(blocks_.back(), bytes);

@@ -21,9 +21,10 @@ class Staging {
     std::byte* data = nullptr;
     std::uint32_t lkey = 0;
   };
-  /// `bytes` in one piece. None: full, until something is given back (or memory could not be
-  /// registered).
+  /// `bytes` in one piece. None: full, until something is given back, or growth() failed.
   std::optional<Run> take(std::size_t bytes);
+  /// Errors: registration, no_memory: why it could not grow when it last had to.
+  const Status& growth() const { return growth_; }
   /// Gives back the oldest run; `bytes` as it was taken.
   void give(std::size_t bytes);
 
@@ -45,6 +46,7 @@ class Staging {
   const Rail& rail_;
   std::size_t bytes_min_;
   std::size_t bytes_max_;
+  Status growth_;
   std::deque<Block> blocks_;  ///< what is given back lies in the first, what is taken in the last
 };
 

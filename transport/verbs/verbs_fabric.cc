@@ -280,6 +280,11 @@ Result<Card> VerbsFabric::expose(std::uint64_t region, MemoryView memory, Access
   Writer out(card);
   out.put(reinterpret_cast<std::uint64_t>(memory.data));
   for (const auto& rail : rails_) {
+    // No device registers nothing, and transfers of nothing ask for no key.
+    if (memory.bytes == 0) {
+      out.put(std::uint32_t{0});
+      continue;
+    }
     SHOAL_ASSIGN(auto registered, rail->register_memory(memory, access_of(access)));
     out.put(registered->rkey);
     exposed.regions.push_back(std::move(registered));
@@ -315,7 +320,7 @@ Result<RegionKey> VerbsFabric::import_key(EndpointId endpoint, std::span<const s
 
 Status VerbsFabric::attach(MemoryView memory) {
   owner_.check();
-  if (memory.space == MemorySpace::cuda) return {};
+  if (memory.space == MemorySpace::cuda || memory.bytes == 0) return {};
   Attached attached{memory, {}};
   for (const auto& rail : rails_) {
     SHOAL_ASSIGN(auto registered, rail->register_memory(memory, IBV_ACCESS_LOCAL_WRITE));
@@ -375,7 +380,7 @@ Status VerbsFabric::send(EndpointId endpoint, const FrameHeader& header,
   sealed.payload_bytes = payload_bytes;
   seal(sealed, meta);
   auto& pair = link->pair(options.lane == Lane::bulk ? Use::bulk : Use::message);
-  if (!pair.push_frame(sealed, meta, payload)) return queue_full(*link);
+  SHOAL_TRY(pair.push_frame(sealed, meta, payload));
   if (options.context != 0) complete(*link, {true, Event::Kind::sent, options.context}, Errc::ok);
   mark_dirty(*link);
   return {};

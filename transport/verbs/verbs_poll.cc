@@ -58,7 +58,7 @@ void VerbsFabric::flush_dirty() {
     for (auto& pair : link->pairs()) {
       if (!pair.alive()) continue;
       if (auto status = pair.post(); !status.ok()) {
-        lose_link(*link, Errc::io, status.error().message());
+        lose_link(*link, status.code(), status.error().message());
         break;
       }
     }
