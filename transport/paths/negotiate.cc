@@ -14,6 +14,13 @@ namespace {
 /// Peers whose lack of a path has been told; beyond it they are told again.
 constexpr std::size_t kWarnedMax = 256;
 
+constexpr std::uint8_t kBothLanes = 3;
+
+/// The lane that a path_try or path_use says it is on; 0: none.
+std::uint8_t lane_bit(const FrameHeader& header) {
+  return header.flags > 1 ? std::uint8_t{0} : static_cast<std::uint8_t>(1u << header.flags);
+}
+
 }  // namespace
 
 Fabric* PathTransport::find_fabric(std::string_view name) const {
@@ -29,7 +36,8 @@ Status PathTransport::say(Path& path, FrameKind kind, std::span<const std::byte>
 }
 
 void PathTransport::warn(const Path& path, const std::string& why) {
-  const auto peer = tcp_->peer_of(path.id);
+  auto peer = tcp_->peer_of(path.id);
+  if (!path.connector) peer.resize(std::min(peer.size(), peer.rfind(':')));  // always another port
   if (std::find(warned_.begin(), warned_.end(), peer) != warned_.end()) return;
   if (warned_.size() == kWarnedMax) warned_.clear();
   warned_.push_back(peer);
@@ -48,8 +56,7 @@ bool PathTransport::on_connected(EndpointId endpoint, Event& event) {
   }
   path->stage = Stage::wanting;
   path->deadline = std::min(path->connect_deadline, clock_.now() + try_timeout_);
-  timer_ = std::min(timer_, path->deadline);
-  unsettled_.push_back(endpoint);
+  look_at(*path, path->deadline);
   return false;
 }
 
@@ -61,8 +68,7 @@ bool PathTransport::on_accepted(EndpointId endpoint, Event& event) {
   }
   // The connector decides, and its patience ends first.
   path.deadline = clock_.now() + 3 * try_timeout_;
-  timer_ = std::min(timer_, path.deadline);
-  unsettled_.push_back(endpoint);
+  look_at(path, path.deadline);
   Offer offer;
   for (const auto& fabric : fabrics_)
     offer.cards.push_back({std::string(fabric->name()), fabric->offer()});
@@ -94,7 +100,7 @@ bool PathTransport::on_path_frame(Path& path, Event& event, const Fabric* from) 
       if (over_link) return on_try(path, event);
       break;
     case FrameKind::path_use:
-      if (over_link && !path.connector && path.lanes_tried == 3) return up(path, event);
+      if (from != nullptr && from == path.fabric && !path.connector) return on_use(path, event);
       break;
     case FrameKind::path_decline:
       if (from == nullptr && path.stage != Stage::fabric) {
@@ -144,17 +150,25 @@ bool PathTransport::decline(Path& path, Event& event, const std::string& why) {
   return use_tcp(path, event);
 }
 
+/// No link can be made: for TCP to go on without, if the peer did not talk nonsense.
+bool PathTransport::no_link(Path& path, Event& event, const Error& error) {
+  if (error.code == Errc::protocol) return fail(path, event, Errc::protocol);
+  return decline(path, event, error.message());
+}
+
 /// The endpoint ends; whoever connected is told.
 bool PathTransport::fail(Path& path, Event& event, Errc why) {
-  const bool told = path.connector || path.stage == Stage::tcp || path.stage == Stage::fabric;
   event = {
       .kind = Event::Kind::closed, .status = why, .endpoint = path.id, .context = 0, .frame = {}};
   if (path.stage == Stage::fabric) {
+    path.nonsense = true;
     path.fabric->lose(path.id, why);  // tells
     return false;
   }
   if (path.fabric != nullptr) path.fabric->drop(path.id);
   tcp_->close(path.id);
+  const bool told = path.connector && path.stage != Stage::tcp;
+  if (path.stage == Stage::tcp) farewells_.push_back(event);
   forget(path);
   return told;
 }
@@ -164,7 +178,7 @@ bool PathTransport::up(Path& path, Event& event) {
   path.stage = Stage::fabric;
   ++on_fabric_;
   for (const auto& [region, own] : regions_) path.untold.push_back(region);
-  if (!tell_regions(path)) unsettled_.push_back(path.id);
+  if (!tell_regions(path)) look_at(path, clock_.now() + kFullRetry);
   log_info("paths", "{} is reached over {}", tcp_->peer_of(path.id), path.fabric->explain(path.id));
   event = {.kind = path.connector ? Event::Kind::connected : Event::Kind::accepted,
            .status = Errc::ok,
@@ -193,18 +207,34 @@ Status PathTransport::try_link(Path& path) {
   return {};
 }
 
+// Lanes are not ordered among each other: whatever the connector says next has a path_use before it
+// on its own lane.
 bool PathTransport::on_try(Path& path, Event& event) {
-  path.lanes_tried |= static_cast<std::uint8_t>(1u << (event.frame.header.flags & 1u));
-  if (path.lanes_tried != 3) return false;
+  const auto lane = lane_bit(event.frame.header);
+  if (lane == 0 || (path.lanes_tried & lane) != 0) return fail(path, event, Errc::protocol);
+  path.lanes_tried |= lane;
+  if (path.lanes_tried != kBothLanes) return false;
   if (!path.connector) {
-    if (auto status = try_link(path); !status.ok()) log_warn("paths", "{}", status.error().what);
-    return false;
+    auto status = try_link(path);
+    return !status.ok() && decline(path, event, status.error().message());
   }
-  FrameHeader header;
-  header.kind = FrameKind::path_use;
-  if (auto status = path.fabric->send(path.id, header, {}, {}, {}); !status.ok())
-    return decline(path, event, status.error().message());
+  for (const auto use : {Lane::message, Lane::bulk}) {
+    FrameHeader header;
+    header.kind = FrameKind::path_use;
+    header.flags = static_cast<std::uint16_t>(use);
+    const auto status = path.fabric->send(path.id, header, {}, {}, {.lane = use});
+    if (!status.ok()) return fail(path, event, status.code());
+  }
   return up(path, event);
+}
+
+bool PathTransport::on_use(Path& path, Event& event) {
+  const auto lane = lane_bit(event.frame.header);
+  const bool due = path.stage == Stage::fabric ||
+                   (path.stage == Stage::trying && path.lanes_tried == kBothLanes);
+  if (!due || lane == 0 || (path.lanes_used & lane) != 0) return fail(path, event, Errc::protocol);
+  path.lanes_used |= lane;
+  return path.stage == Stage::trying && up(path, event);
 }
 
 // --- The connector -------------------------------------------------------------------------------
@@ -230,6 +260,7 @@ bool PathTransport::on_offer(Path& path, Event& event) {
     path.fabric = fabric.get();
     auto ready = expose_all(path);
     auto card = ready.ok() ? fabric->begin(path.id, at->card) : std::move(ready).error();
+    if (card.code() == Errc::protocol) return fail(path, event, Errc::protocol);
     if (!card.ok()) {
       path.fabric = nullptr;
       add(*fabric, card.error().message());
@@ -251,7 +282,7 @@ bool PathTransport::on_answer(Path& path, Event& event) {
     return fail(path, event, Errc::protocol);
   auto status = path.fabric->finish(path.id, answer.card);
   if (status.ok()) status = try_link(path);
-  if (!status.ok()) return decline(path, event, status.error().message());
+  if (!status.ok()) return no_link(path, event, status.error());
   path.stage = Stage::trying;
   return false;
 }
@@ -267,7 +298,7 @@ bool PathTransport::on_begin(Path& path, Event& event) {
   path.fabric = fabric;
   auto ready = expose_all(path);
   auto card = ready.ok() ? fabric->answer(path.id, begun.card) : std::move(ready).error();
-  if (!card.ok()) return decline(path, event, card.error().message());
+  if (!card.ok()) return no_link(path, event, card.error());
   path.stage = Stage::trying;
   const NamedCard answer{begun.fabric, std::move(card).value()};
   if (!say(path, FrameKind::path_answer, encoded(answer, kOfferMax)).ok())

@@ -76,6 +76,12 @@ void PathTransport::forget(Path& path) {
   paths_.erase(path.id);
 }
 
+/// expire() sees to the path, at `when` at the latest.
+void PathTransport::look_at(Path& path, TimePoint when) {
+  timer_ = std::min(timer_, when);
+  unsettled_.push_back(path.id);
+}
+
 Result<EndpointId> PathTransport::connect(const Address& peer, TimePoint deadline) {
   owner_.check();
   SHOAL_ASSIGN(const auto endpoint, tcp_->connect(peer, deadline));
@@ -88,6 +94,7 @@ Result<EndpointId> PathTransport::connect(const Address& peer, TimePoint deadlin
 void PathTransport::close(EndpointId endpoint) {
   owner_.check();
   auto* path = find(endpoint);
+  std::erase_if(farewells_, [&](const Event& event) { return event.endpoint == endpoint; });
   if (path == nullptr || path->stage == Stage::closing) return;
   for (std::size_t i = 0; i < reports_.size(); ++i) {
     auto& event = reports_[i];
@@ -101,7 +108,7 @@ void PathTransport::close(EndpointId endpoint) {
       --on_fabric_;
       path->stage = Stage::closing;
       path->deadline = clock_.now() + kLinger;
-      unsettled_.push_back(endpoint);
+      look_at(*path, clock_.now());
       return;
     }
     path->fabric->drop(endpoint);
@@ -152,7 +159,7 @@ Result<Region> PathTransport::register_memory(MemoryView memory, Access access) 
   for (const auto& [id, path] : paths_) {
     if (path->stage != Stage::fabric) continue;
     path->untold.push_back(region);
-    if (!tell_regions(*path)) unsettled_.push_back(id);
+    if (!tell_regions(*path)) look_at(*path, clock_.now() + kFullRetry);
   }
   return Region(this, region, memory);
 }
@@ -170,7 +177,7 @@ void PathTransport::revoke(std::uint64_t region) {
   for (const auto& [id, path] : paths_) {
     if (path->stage != Stage::fabric) continue;
     path->untold.push_back(region);
-    if (!tell_regions(*path)) unsettled_.push_back(id);
+    if (!tell_regions(*path)) look_at(*path, clock_.now() + kFullRetry);
   }
 }
 

@@ -70,8 +70,10 @@ class PathTransport final : public Transport {
     EndpointId id;
     Stage stage = Stage::connecting;
     bool connector = false;
-    Fabric* fabric = nullptr;  ///< of the link, from `begun` on
-    std::uint8_t lanes_tried = 0;
+    Fabric* fabric = nullptr;      ///< of the link, from `begun` on
+    std::uint8_t lanes_tried = 0;  ///< bits by Lane: on which path_try has come,
+    std::uint8_t lanes_used = 0;   ///< and path_use
+    bool nonsense = false;  ///< the peer has said some over the link: nothing counts any more
     TimePoint deadline = kNever;
     TimePoint connect_deadline = kNever;  ///< of its owner
     std::string why;                      ///< there is no link
@@ -101,6 +103,7 @@ class PathTransport final : public Transport {
   Path* find(EndpointId endpoint) const;
   Path& add_path(EndpointId endpoint, Stage stage);
   void forget(Path& path);
+  void look_at(Path& path, TimePoint when);
   std::size_t index_of(const Fabric& fabric) const;
   Status expose(std::uint64_t region, OwnRegion& own, const Fabric& fabric);
   bool tell_regions(Path& path);
@@ -126,8 +129,10 @@ class PathTransport final : public Transport {
   bool on_begin(Path& path, Event& event);
   bool on_answer(Path& path, Event& event);
   bool on_try(Path& path, Event& event);
+  bool on_use(Path& path, Event& event);
   bool use_tcp(Path& path, Event& event);
   bool decline(Path& path, Event& event, const std::string& why);
+  bool no_link(Path& path, Event& event, const Error& error);
   bool fail(Path& path, Event& event, Errc why);
   bool up(Path& path, Event& event);
   Status try_link(Path& path);
@@ -148,6 +153,7 @@ class PathTransport final : public Transport {
   std::unordered_map<std::uint64_t, OwnRegion> regions_;
   Ring<Event> reports_;                ///< wait for a poll with room
   std::vector<EndpointId> unsettled_;  ///< paths with a deadline, or regions to tell
+  std::vector<Event> farewells_;       ///< `closed`, behind completions that TCP still has
   std::vector<std::string> warned_;    ///< peers whose lack of a path was told
   std::size_t on_fabric_ = 0;          ///< paths that TCP has little to say of
   TimePoint timer_ = kNever;

@@ -26,7 +26,7 @@ std::size_t PathTransport::poll(std::span<Event> events) {
   if (!unsettled_.empty()) expire(now);
   report(out);
   poll_fabrics(out);
-  const bool quiet = on_fabric_ == paths_.size() && on_fabric_ > 0 && !woken_;
+  const bool quiet = on_fabric_ == paths_.size() && on_fabric_ > 0 && !woken_ && farewells_.empty();
   if (!quiet || now >= next_tcp_) poll_tcp(now, out);
   report(out);
   return out.count;
@@ -57,10 +57,13 @@ void PathTransport::poll_fabrics(Out& out) {
 
 void PathTransport::poll_tcp(TimePoint now, Out& out) {
   const auto rest = out.events.subspan(out.count);
+  const auto farewells = static_cast<std::ptrdiff_t>(farewells_.size());
   const auto count = tcp_->poll(rest);
   for (std::size_t i = 0; i < count; ++i)
     if (take(rest[i], nullptr)) out.events[out.count++] = rest[i];
   if (count == rest.size()) return;  // there may be more
+  for (std::ptrdiff_t i = 0; i < farewells; ++i) reports_.push_back(farewells_[std::size_t(i)]);
+  farewells_.erase(farewells_.begin(), farewells_.begin() + farewells);
   woken_ = false;
   next_tcp_ = now + kLookAround;
 }
@@ -74,9 +77,11 @@ bool PathTransport::take(Event& event, const Fabric* from) {
   switch (event.kind) {
     case Event::Kind::closed:
       return path != nullptr && on_closed(*path, event, from);
-    case Event::Kind::message:
-      if (path == nullptr || path->stage == Stage::closing) return false;
-      return on_message(*path, event, from);
+    case Event::Kind::message: {
+      if (path == nullptr || path->stage == Stage::closing || path->nonsense) return false;
+      const bool dropped = from != nullptr && from != path->fabric;  // while this poll went on
+      return !dropped && on_message(*path, event, from);
+    }
     default:
       return true;
   }
@@ -84,7 +89,7 @@ bool PathTransport::take(Event& event, const Fabric* from) {
 
 bool PathTransport::on_closed(Path& path, Event& event, const Fabric* from) {
   if (from != nullptr) {
-    if (path.stage == Stage::trying) {
+    if (path.stage == Stage::begun || path.stage == Stage::trying) {
       path.fabric = nullptr;
       return path.connector && decline(path, event, "the link broke while it was tried");
     }
@@ -128,7 +133,7 @@ bool PathTransport::on_region(Path& path, const FrameView& frame) {
     path.fabric->forget_key(path.id, at->second.key);
     path.regions.erase(at);
   }
-  if (frame.header.kind == FrameKind::region_gone) return true;
+  if (frame.header.kind == FrameKind::region_gone) return frame.meta.size() == sizeof announcement;
   if (path.regions.size() >= kPeerRegionsMax || announcement.access < 1 || announcement.access > 3)
     return false;
   const auto key = path.fabric->import_key(path.id, frame.meta.subspan(sizeof announcement));
@@ -197,7 +202,7 @@ void PathTransport::expire(Path& path, TimePoint now) {
 
 bool PathTransport::arm() {
   owner_.check();
-  if (!reports_.empty()) return false;
+  if (!reports_.empty() || !farewells_.empty()) return false;
   for (const auto& fabric : fabrics_)
     if (!fabric->arm()) return false;
   woken_ = true;  // or TCP would not be asked what it knows
