@@ -14,8 +14,6 @@ namespace {
 /// Peers whose lack of a path has been told; beyond it they are told again.
 constexpr std::size_t kWarnedMax = 256;
 
-constexpr std::uint8_t kBothLanes = 3;
-
 /// The lane that a path_try or path_use says it is on; 0: none.
 std::uint8_t lane_bit(const FrameHeader& header) {
   return header.flags > 1 ? std::uint8_t{0} : static_cast<std::uint8_t>(1u << header.flags);

@@ -49,6 +49,8 @@ class PathTransport final : public Transport {
   void release_owner() override;
 
  private:
+  static constexpr std::uint8_t kBothLanes = 3;  ///< of bits by Lane
+
   /// What an endpoint is on the way to.
   enum class Stage : std::uint8_t {
     connecting,  ///< TCP connects

@@ -90,8 +90,9 @@ bool PathTransport::take(Event& event, const Fabric* from) {
 bool PathTransport::on_closed(Path& path, Event& event, const Fabric* from) {
   if (from != nullptr) {
     if (path.stage == Stage::begun || path.stage == Stage::trying) {
-      if (path.connector) return decline(path, event, "the link broke while it was tried");
-      path.fabric = nullptr;  // and the connector, which finds out too, declines
+      if (path.connector || path.lanes_tried != kBothLanes)
+        return decline(path, event, "the link broke while it was tried");
+      path.fabric = nullptr;  // the connector may be up; if not, it declines
       return false;
     }
     tcp_->close(path.id);

@@ -123,6 +123,7 @@ Link* VerbsFabric::find_usable(EndpointId endpoint) const {
 }
 
 Result<Link*> VerbsFabric::add_link(EndpointId endpoint, std::uint32_t rail) {
+  hear_news(clock_.now());  // or it would be news to the new link
   auto slot = std::find(links_.begin(), links_.end(), nullptr);
   if (slot == links_.end()) slot = links_.insert(slot, nullptr);
   const auto index = static_cast<std::uint32_t>(slot - links_.begin());

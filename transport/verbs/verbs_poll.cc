@@ -14,7 +14,7 @@ std::size_t VerbsFabric::poll(std::span<Event> events) {
   Out out{events};
   report_completed(out);
   const bool dry = take_completions(out);
-  hear_news(clock_.now());
+  if (const auto now = clock_.now(); now >= next_news_) hear_news(now);
   if (dry) end_lost();
   flush_dirty();
   report_completed(out);
@@ -161,7 +161,6 @@ void VerbsFabric::on_posted(const ibv_wc& completion, std::uint32_t rail) {
 }
 
 void VerbsFabric::hear_news(TimePoint now) {
-  if (now < next_news_) return;
   next_news_ = now + kDeviceNews;
   for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
     for (Rail::News news; rails_[rail]->next_news(news);) {
