@@ -127,9 +127,9 @@ TEST_F(LostReceivesTest, AreReplaced) {
   auto& b = make();
   auto& c = make();
   const auto [at_c, at_b] = connect(c, b);
-  for (int i = 0; i < 400; ++i) {
+  for (int i = 0; i < 250; ++i) {
     ASSERT_TRUE(break_off(a, b)) << i;
-    if (i % 50 == 0) expect_burst(c, at_c, b, at_b);
+    if (i % 25 == 0) expect_burst(c, at_c, b, at_b);
   }
   // Far more than these two links' buffers were lost, or posted beside them.
   EXPECT_GT(b.device->registered_bytes_, 3 * kReceivesPerLink * kReceiveBytes);

@@ -32,8 +32,8 @@ bool PathTest::turn() {
   for (auto& process : processes)
     if (process->peer.node.transport) events += process->peer.poll();
   bool moved = false;
-  for (auto* one : {&network, &elsewhere})
-    for (int i = 0; i < 20 && one->step(); ++i) moved = true;
+  for (auto* one : {&network, &elsewhere, extra})
+    for (int i = 0; one != nullptr && i < 20 && one->step(); ++i) moved = true;
   clock.pass(std::chrono::microseconds(100));
   return moved || events > 0;
 }
