@@ -47,6 +47,15 @@ inline void encode(Writer& out, const Offer& m) {
   for (const auto& card : m.cards) encode(out, card);
 }
 
+/// Cards beyond kCardsMax make it malformed.
+inline Offer read_offer(Reader& in) {
+  Offer m;
+  const auto count = in.get_count(2 * sizeof(std::uint32_t));
+  if (count > kCardsMax) in.fail();
+  for (std::uint32_t i = 0; in.ok() && i < count; ++i) m.cards.push_back(read_named_card(in));
+  return m;
+}
+
 /// region_key: its card follows. region_gone: only the first field.
 struct RegionAnnouncement {
   std::uint64_t region = 0;
@@ -54,5 +63,14 @@ struct RegionAnnouncement {
   std::uint64_t access = 0;  ///< Access
 };
 static_assert(sizeof(RegionAnnouncement) == 24);
+
+/// `known`: whether it is a region_key. Errors: protocol.
+inline Result<RegionAnnouncement> read_announcement(Reader& in, bool known) {
+  const auto m = in.get<RegionAnnouncement>();
+  if (known && (m.access < 1 || m.access > 3)) in.fail();
+  if (!known && in.left() > 0) in.fail();
+  if (!in.ok()) return Error{Errc::protocol, "malformed region"};
+  return m;
+}
 
 }  // namespace shoal::paths

@@ -239,10 +239,7 @@ bool PathTransport::on_use(Path& path, Event& event) {
 
 bool PathTransport::on_offer(Path& path, Event& event) {
   Reader in(event.frame.meta);
-  Offer offer;
-  const auto count = in.get_count(2 * sizeof(std::uint32_t));
-  for (std::uint32_t i = 0; in.ok() && i < std::min<std::uint32_t>(count, kCardsMax); ++i)
-    offer.cards.push_back(read_named_card(in));
+  const auto offer = read_offer(in);
   if (!in.finish("offer of paths").ok()) return fail(path, event, Errc::protocol);
   std::string why;
   const auto add = [&](const Fabric& fabric, const std::string& reason) {

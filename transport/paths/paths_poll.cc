@@ -127,17 +127,18 @@ bool PathTransport::on_message(Path& path, Event& event, const Fabric* from) {
 
 /// False: nonsense.
 bool PathTransport::on_region(Path& path, const FrameView& frame) {
-  RegionAnnouncement announcement;
-  if (frame.meta.size() < sizeof announcement) return false;
-  std::memcpy(&announcement, frame.meta.data(), sizeof announcement);
+  const bool known = frame.header.kind == FrameKind::region_key;
+  Reader in(frame.meta);
+  const auto read = read_announcement(in, known);
+  if (!read.ok()) return false;
+  const auto& announcement = *read;
   const auto at = path.regions.find(announcement.region);
   if (at != path.regions.end()) {
     path.fabric->forget_key(path.id, at->second.key);
     path.regions.erase(at);
   }
-  if (frame.header.kind == FrameKind::region_gone) return frame.meta.size() == sizeof announcement;
-  if (path.regions.size() >= kPeerRegionsMax || announcement.access < 1 || announcement.access > 3)
-    return false;
+  if (!known) return true;
+  if (path.regions.size() >= kPeerRegionsMax) return false;
   const auto key = path.fabric->import_key(path.id, frame.meta.subspan(sizeof announcement));
   if (!key.ok()) return false;
   path.regions[announcement.region] = {announcement.bytes, static_cast<Access>(announcement.access),

@@ -12,21 +12,6 @@
 
 namespace shoal::verbs {
 
-/// Messages on one pair, writes and what comes behind them on the next, READs on the last: bulk
-/// never holds back a message, and READs, which the network carries the other way, neither.
-enum class Use : std::uint8_t { message, bulk, read };
-inline constexpr std::size_t kPairsPerLink = 3;
-
-/// What each side tells the other about its half of a link, as it travels.
-struct LinkCard {
-  PortCard port;
-  std::uint32_t peer_rail = 0;  ///< begin: which of the offered ports it is for
-  std::array<std::uint32_t, kPairsPerLink> pair_numbers{};
-  std::array<std::uint32_t, kPairsPerLink> first_packets{};
-  std::uint32_t own_rail = 0;  ///< index of `port` among the sender's
-};
-static_assert(sizeof(LinkCard) == 56 && std::has_unique_object_representations_v<LinkCard>);
-
 /// Memory in which frames are put together that came in pieces; kept for the next.
 struct Assembly {
   std::vector<std::byte> bytes;

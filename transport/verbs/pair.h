@@ -13,9 +13,6 @@
 
 namespace shoal::verbs {
 
-/// Numbers of packets have 24 bits.
-inline constexpr std::uint32_t kPacketMask = 0xff'ffff;
-
 /// What poll() has to report of an operation once it is done.
 struct Completion {
   bool wanted = false;

@@ -11,25 +11,12 @@
 #include "core/base/result.h"
 #include "core/memory/memory_view.h"
 #include "transport/ring.h"
+#include "transport/verbs/cards.h"
 #include "transport/verbs/limits.h"
 #include "transport/verbs/objects.h"
 #include "transport/verbs/survey.h"
 
 namespace shoal::verbs {
-
-/// What a peer has to know of a port to connect to it, as it travels.
-struct PortCard {
-  std::array<std::uint8_t, 16> gid{};
-  std::uint16_t lid = 0;
-  std::uint8_t link_layer = 0;  ///< LinkLayer, or kNoLinkLayer
-  std::uint8_t mtu = 0;         ///< ibv_mtu
-  std::uint8_t reads = 0;       ///< READs and atomics that a pair answers at a time
-  std::array<std::uint8_t, 3> reserved{};
-};
-static_assert(sizeof(PortCard) == 24 && std::has_unique_object_representations_v<PortCard>);
-
-/// Of a port that is down.
-inline constexpr std::uint8_t kNoLinkLayer = 255;
 
 /// Which completions are of receives: of a failed one only wr_id, status and qp_num are told, and
 /// requests have the high half of wr_id set.

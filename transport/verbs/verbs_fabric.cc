@@ -13,8 +13,7 @@ namespace shoal::verbs {
 
 namespace {
 
-/// Ports of a process that are offered to another.
-constexpr std::size_t kRailsMax = 16;
+static_assert(kMtuCodeMin == IBV_MTU_256 && kMtuCodeMax == IBV_MTU_4096);
 
 Error unknown_link() { return {Errc::closed, "the connection is closed, or not up yet"}; }
 
@@ -40,34 +39,6 @@ std::optional<int> affinity(const PortCard& a, const PortCard& b) {
     if (different != 0) break;
   }
   return bits;
-}
-
-/// Whether it can be true of a port that is to carry a link. Errors: protocol.
-Status check(const PortCard& card) {
-  if (card.mtu < IBV_MTU_256 || card.mtu > IBV_MTU_4096)
-    return Error{Errc::protocol, fmt::format("the peer's port has an unknown MTU ({})", card.mtu)};
-  if (card.reads == 0) return Error{Errc::protocol, "the peer's port answers no READs"};
-  return {};
-}
-
-/// InfiniBand Architecture Specification, volume 1: numbers of pairs and packets have 24 bits, and
-/// pairs 0 and 1 are the subnet's own.
-bool possible(std::uint32_t pair_number, std::uint32_t first_packet) {
-  return pair_number > 1 && pair_number <= kPacketMask && first_packet <= kPacketMask;
-}
-
-Result<LinkCard> parse_link_card(std::span<const std::byte> bytes) {
-  Reader in(bytes);
-  const auto card = in.get<LinkCard>();
-  SHOAL_TRY(in.finish("card of a verbs link"));
-  SHOAL_TRY(check(card.port));
-  for (std::size_t i = 0; i < kPairsPerLink; ++i)
-    if (!possible(card.pair_numbers[i], card.first_packets[i]))
-      return Error{Errc::protocol, fmt::format("the peer has no queue pair {}, packet {}",
-                                               card.pair_numbers[i], card.first_packets[i])};
-  if (card.own_rail >= kRailsMax)
-    return Error{Errc::protocol, fmt::format("the peer has no port {}", card.own_rail)};
-  return card;
 }
 
 Card bytes_of(const LinkCard& card) {
@@ -163,17 +134,15 @@ Card VerbsFabric::offer() const {
 // The ports whose addresses have most in common are most likely to reach each other.
 Result<Card> VerbsFabric::begin(EndpointId endpoint, std::span<const std::byte> offer) {
   owner_.check();
-  Reader in(offer);
-  const auto count = in.get_count(sizeof(PortCard));
+  SHOAL_ASSIGN(const auto ports, parse_ports(offer));
   std::vector<Status> usable;
   for (const auto& rail : rails_) usable.push_back(rail->usable());
   const auto down = std::find_if(usable.begin(), usable.end(), [](auto& one) { return !one.ok(); });
   bool peer_usable = false;
   int best = -1;
   std::uint32_t own = 0, theirs = 0;
-  if (count == 0 || count > kRailsMax) in.fail();
-  for (std::uint32_t i = 0; in.ok() && i < count; ++i) {
-    const auto port = in.get<PortCard>();
+  for (std::uint32_t i = 0; i < ports.size(); ++i) {
+    const auto& port = ports[i];
     peer_usable |= port.link_layer != kNoLinkLayer;
     for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
       const auto bits = affinity(rails_[rail]->card(), port);
@@ -184,7 +153,6 @@ Result<Card> VerbsFabric::begin(EndpointId endpoint, std::span<const std::byte> 
       theirs = i;
     }
   }
-  SHOAL_TRY(in.finish("offer of verbs ports"));
   if (best < 0 && down != usable.end()) return down->error();
   if (best < 0 && !peer_usable) return Error{Errc::unavailable, "the peer's ports are down"};
   if (best < 0)
@@ -302,21 +270,7 @@ void VerbsFabric::conceal(std::uint64_t region) {
 Result<RegionKey> VerbsFabric::import_key(EndpointId endpoint, std::span<const std::byte> card) {
   const auto* link = find(endpoint);
   if (link == nullptr) return unknown_link();
-  Reader in(card);
-  RegionKey key;
-  key.words[0] = in.get<std::uint64_t>();
-  if (in.left() % sizeof(std::uint32_t) != 0 || in.left() > kRailsMax * sizeof(std::uint32_t))
-    in.fail();
-  bool found = false;
-  for (std::uint32_t rail = 0; in.ok() && in.left() > 0; ++rail) {
-    const auto rkey = in.get<std::uint32_t>();
-    if (rail != link->peer.own_rail) continue;
-    key.words[1] = rkey;
-    found = true;
-  }
-  if (!found) in.fail();
-  SHOAL_TRY(in.finish("key of a region"));
-  return key;
+  return parse_region_card(card, link->peer.own_rail);
 }
 
 Status VerbsFabric::attach(MemoryView memory) {
