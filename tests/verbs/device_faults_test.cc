@@ -75,9 +75,9 @@ class DeviceFaultsTest : public PathTest {
   std::string path_of(Process& a, Process& b) {
     const auto [at_a, at_b] = connect(a, b);
     EXPECT_TRUE(ping(a, at_a, b, at_b));
-    const auto text = a.transport().explain(at_a);
+    auto text = a.transport().explain(at_a);
     a.transport().close(at_a);
-    EXPECT_TRUE(until([&] { return b.peer.find_closed(at_b) != nullptr; }));
+    EXPECT_TRUE(until([&, end = at_b] { return b.peer.find_closed(end) != nullptr; }));
     return text;
   }
   void TearDown() override {
@@ -207,7 +207,7 @@ TEST_F(DeviceFaultsTest, APortThatGoesDownAndComesUp) {
 }
 
 TEST_F(DeviceFaultsTest, APairInError) {
-  for (const std::size_t use : {0, 1, 2}) {
+  for (const std::size_t use : {0u, 1u, 2u}) {
     SCOPED_TRACE(use);
     auto& a = make({.api = watched_api()});
     auto& b = make();

@@ -44,7 +44,7 @@ TEST_F(ExhaustionTest, APeerThatStopsAndGoesOn) {
   EXPECT_TRUE(numbers(b, at_b).empty());
   EXPECT_TRUE(ping(a, c_at_a, c, a_at_c)) << "nobody else waits";
   b.device->stop(false);
-  ASSERT_TRUE(until([&] { return numbers(b, at_b).size() == count; }));
+  ASSERT_TRUE(until([&, end = at_b] { return numbers(b, end).size() == count; }));
   EXPECT_EQ(numbers(b, at_b), up_to(count));
   EXPECT_TRUE(ping(a, at_a, b, at_b));
 }
@@ -61,7 +61,7 @@ TEST_F(ExhaustionTest, StagingGrowsToItsBoundAndNoFurther) {
     EXPECT_GT(count * kBytes, kStagedMax / 2);
     EXPECT_LE(a.device->registered_bytes_ - before, 2 * kStagedMax);
     b.device->stop(false);
-    ASSERT_TRUE(until([&] { return numbers(b, at_b).size() == count; }));
+    ASSERT_TRUE(until([&, end = at_b] { return numbers(b, end).size() == count; }));
     EXPECT_EQ(numbers(b, at_b), up_to(count));
     // It shrinks to one block, and takes more at once.
     EXPECT_LE(a.device->registered_bytes_ - before, kStagedMax);
@@ -106,7 +106,7 @@ class LostReceivesTest : public ExhaustionTest {
     from.transport().flush();
     for (int i = 0; i < 4; ++i) network.step();
     to.transport().close(at_to);
-    EXPECT_TRUE(until([&] { return from.peer.find_closed(at_from) != nullptr; }));
+    EXPECT_TRUE(until([&, end = at_from] { return from.peer.find_closed(end) != nullptr; }));
     for (auto* process : {&from, &to}) {
       process->peer.seen.clear();
       process->peer.accepted.clear();
@@ -156,7 +156,7 @@ TEST_F(LostReceivesTest, AreRegainedWithTheLastLink) {
   EXPECT_TRUE(mentions(a.transport().explain(at_a), "receive buffers were lost with connections"));
   expect_burst(c, at_c, b, at_b);
   c.transport().close(at_c);
-  ASSERT_TRUE(until([&] { return b.peer.find_closed(at_b) != nullptr; }));
+  ASSERT_TRUE(until([&, end = at_b] { return b.peer.find_closed(end) != nullptr; }));
   settle(5);
   const auto [again, b_again] = connect(c, b);
   EXPECT_TRUE(uses_verbs(c, again));

@@ -162,7 +162,8 @@ class AttachedTest : public PathTest {};
 TEST_F(AttachedTest, ViewsOfAnyKind) {
   auto& a = make();
   auto& b = make();
-  const auto [at_a, at_b] = connect(a, b);
+  const auto [end_a, at_b] = connect(a, b);
+  const auto at_a = end_a;  // lambdas capture no bindings
   auto remote = clean(40'000, 1);
   const auto region = b.transport().register_memory(all(remote), Access::read_write).value();
   ASSERT_TRUE(ping(a, at_a, b, at_b));
@@ -176,8 +177,8 @@ TEST_F(AttachedTest, ViewsOfAnyKind) {
   for (const auto& one : views) EXPECT_TRUE(a.transport().attach(one).ok());
   std::uint64_t context = 0;
   const auto try_all = [&] {
-    for (const std::size_t from : {0, 4'999, 5'000, 5'050, 14'999, 15'000, 19'999, 20'000, 24'000})
-      for (const std::size_t bytes : {1, 100, 9'000, 16'000}) {
+    for (const std::size_t from : {0u, 4'999u, 5'000u, 5'050u, 14'999u, 15'000u, 20'000u, 24'000u})
+      for (const std::size_t bytes : {1u, 100u, 9'000u, 16'000u}) {
         std::fill(local.begin(), local.end(), std::byte{0});
         ++context;
         ASSERT_TRUE(

@@ -166,8 +166,8 @@ class PathFramesTest : public PathTest {
     sockaddr_in any{};
     any.sin_family = AF_INET;
     any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    ::bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any);
-    ::listen(listener.get(), 4);
+    EXPECT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&any), sizeof any), 0);
+    EXPECT_EQ(::listen(listener.get(), 4), 0);
     const auto at = tcp::local_address(listener.get()).to_address();
     endpoint = from.transport().connect(at, soon()).value();
     std::array<std::optional<RawSocket>, 2> lanes;
@@ -310,9 +310,9 @@ TEST_F(PathFramesTest, NonsenseOverTheLink) {
   const auto [at_c, c_at_b] = connect(c, b);
   auto frames = nonsense();
   std::erase_if(frames, [](const Frame& frame) { return frame.kind == FrameKind::push; });
-  for (std::uint64_t access : {0, 4, 255})
+  for (std::uint64_t access : {0u, 4u, 255u})
     frames.push_back({FrameKind::region_key, region_meta({1, 100, access}, 12)});
-  for (const std::size_t bytes : {0, 7, 8, 13, 8 + 17 * 4})
+  for (const std::size_t bytes : {0u, 7u, 8u, 13u, 8u + 17 * 4})
     frames.push_back({FrameKind::region_key, region_meta({1, 100, 3}, bytes)});
   frames.push_back({FrameKind::region_gone, region_meta({1, 0, 0}, 1)});
   for (const auto& frame : frames) {

@@ -163,7 +163,10 @@ class Forger final : public Fabric {
  public:
   using Forge = std::function<void(Card&)>;
   Forger(std::unique_ptr<Fabric> fabric, Forge offer, Forge begin, Forge answer)
-      : fabric_(std::move(fabric)), offer_(offer), begin_(begin), answer_(answer) {}
+      : fabric_(std::move(fabric)),
+        offer_(std::move(offer)),
+        begin_(std::move(begin)),
+        answer_(std::move(answer)) {}
 
   std::string_view name() const override { return fabric_->name(); }
   Card offer() const override { return forged(fabric_->offer(), offer_).value(); }
@@ -220,14 +223,15 @@ class Forger final : public Fabric {
   Forge offer_, begin_, answer_;
 };
 
-ProcessOptions forging(Forger::Forge offer, Forger::Forge begin, Forger::Forge answer) {
+ProcessOptions forging(const Forger::Forge& offer, const Forger::Forge& begin,
+                       const Forger::Forge& answer) {
   return {.wrap = [=](std::unique_ptr<Fabric> fabric) {
     return std::make_unique<Forger>(std::move(fabric), offer, begin, answer);
   }};
 }
 
 /// `change` of a link's card.
-Forger::Forge link_card(std::function<void(LinkCard&)> change) {
+Forger::Forge link_card(const std::function<void(LinkCard&)>& change) {
   return [change](Card& card) {
     LinkCard link;
     std::memcpy(&link, card.data(), sizeof link);
