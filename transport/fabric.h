@@ -76,13 +76,16 @@ class Fabric {
   virtual Result<RegionKey> import_key(EndpointId endpoint, std::span<const std::byte> card) = 0;
   virtual void forget_key(EndpointId endpoint, const RegionKey& key) = 0;
   /// `memory` will be the source or target of transfers until detach(): they move its bytes without
-  /// a copy. Memory that is not attached works, too. Errors: registration.
+  /// a copy. Memory that is not attached works, too. Errors: registration. Views may overlap, and
+  /// be attached more than once. A transfer that is under way when its memory is detached may fail,
+  /// and ends its link then.
   virtual Status attach(MemoryView memory) = 0;
   virtual void detach(MemoryView memory) = 0;
   /// As Transport::pins().
   virtual bool pins() const = 0;
 
-  // --- Moving bytes. `key` and `offset` are inside the region: the caller has checked.
+  // --- Moving bytes. `key` and `offset` are inside the region: the caller has checked. Errors: as
+  // Transport's; registration, no_memory: there will never be memory for so large a frame.
 
   virtual Status send(EndpointId endpoint, const FrameHeader& header,
                       std::span<const std::byte> meta, std::span<const ConstMemoryView> payload,
