@@ -11,6 +11,9 @@
 #include "transport/paths/paths.h"
 #include "transport/tcp/tcp.h"
 
+#ifdef SHOAL_HAS_UCX
+#include "transport/ucx/ucx.h"
+#endif
 #ifdef SHOAL_HAS_VERBS
 #include "transport/verbs/verbs.h"
 #endif
@@ -25,14 +28,15 @@ Result<std::vector<std::string>> parse_transports(const std::string& list) {
     const auto comma = rest.find(',');
     const std::string name(rest.substr(0, comma));
     rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
-    if (name != "verbs" && name != "tcp")
-      return Error{Errc::invalid_argument,
-                   fmt::format("transports = '{}': '{}' is none: expected a list of verbs, tcp",
-                               list, name)};
+    if (name != "verbs" && name != "ucx" && name != "tcp")
+      return Error{
+          Errc::invalid_argument,
+          fmt::format("transports = '{}': '{}' is none: expected a list of verbs, ucx, tcp", list,
+                      name)};
     if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
   }
   if (names.empty())
-    return Error{Errc::invalid_argument, "transports is empty: expected a list of verbs, tcp"};
+    return Error{Errc::invalid_argument, "transports is empty: expected a list of verbs, ucx, tcp"};
   return names;
 }
 
@@ -55,6 +59,15 @@ Result<std::unique_ptr<Fabric>> open_verbs([[maybe_unused]] const Config& config
 #endif
 }
 
+Result<std::unique_ptr<Fabric>> open_ucx([[maybe_unused]] const Clock& clock) {
+#ifdef SHOAL_HAS_UCX
+  SHOAL_ASSIGN(const auto api, ucx::load());
+  return ucx::create_fabric(api, {}, clock);
+#else
+  return Error{Errc::unavailable, "built without libucx-dev"};
+#endif
+}
+
 Error nothing_to_offer(const Config& config, const std::string& missing) {
   const auto what = config.require == Config::Require::rdma
                         ? std::string("require = rdma")
@@ -74,7 +87,9 @@ Result<std::unique_ptr<Transport>> open_transport(const Config& config, const Cl
   options.fabric_required = tcp == names.end() || config.require == Config::Require::rdma;
   // What stands behind TCP is never better than what is at hand everywhere.
   for (auto name = names.begin(); name != tcp; ++name) {
-    auto fabric = open_verbs(config, clock);
+    // Whatever UCX uses, it does not say that it is RDMA.
+    if (config.require == Config::Require::rdma && *name != "verbs") continue;
+    auto fabric = *name == "verbs" ? open_verbs(config, clock) : open_ucx(clock);
     if (fabric.ok())
       options.fabrics.push_back(std::move(fabric).value());
     else

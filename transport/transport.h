@@ -170,7 +170,8 @@ class Transport {
   /// `header` and `meta` are copied before return. `payload` (at most kPayloadViewsMax host views)
   /// is lent until `sent` if `context` is not 0, else until the endpoint is closed or the peer's
   /// answer proves that it arrived; with `copy_payload` (at most kCopyMax bytes) it is copied too.
-  /// Errors: closed (unknown or closed endpoint), overloaded (send queue full), out_of_range.
+  /// Errors: closed (unknown or closed endpoint), overloaded (send queue full), out_of_range;
+  /// registration and no_memory (an adapter gets no more memory for what it has to send).
   struct SendOptions {
     Lane lane = Lane::message;
     bool copy_payload = false;

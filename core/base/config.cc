@@ -154,8 +154,9 @@ constexpr Option kOptions[] = {
                              {"0", "8192"}),
     option<&Config::workers>("workers", "N", "workers that the first roster waits for",
                              {"0", "8192"}),
-    option<&Config::transports>("transports", "LIST",
-                                "ways for data to go, best first: verbs (RDMA), tcp"),
+    option<&Config::transports>(
+        "transports", "LIST",
+        "ways for data to go, best first: verbs (RDMA), ucx (processes of one host), tcp"),
     option<&Config::require>("require", "WHAT",
                              "nothing; or rdma: data that cannot go over it is an error"),
     option<&Config::devices>("devices", "LIST",

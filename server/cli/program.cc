@@ -179,7 +179,7 @@ void add_perf_options(CLI::App& app, PerfArguments& perf) {
       ->type_name("[pull]");
   app.add_option(
          "--transport", perf.transport,
-         "Measure over this one, or fail and say why: verbs, tcp. The other side offers all "
+         "Measure over this one, or fail and say why: verbs, ucx, tcp. The other side offers all "
          "it has")
       ->type_name("NAME");
   app.add_option("--size", perf.sizes, "Bytes of an operation, one or several: 8,64KiB,4MiB")

@@ -195,6 +195,7 @@ class Forger final : public Fabric {
   void forget_key(EndpointId at, const RegionKey& key) override { fabric_->forget_key(at, key); }
   Status attach(MemoryView memory) override { return fabric_->attach(memory); }
   void detach(MemoryView memory) override { fabric_->detach(memory); }
+  bool pins() const override { return false; }
   Status send(EndpointId at, const FrameHeader& header, std::span<const std::byte> meta,
               std::span<const ConstMemoryView> payload,
               const Transport::SendOptions& options) override {

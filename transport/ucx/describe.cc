@@ -6,9 +6,6 @@ namespace shoal::ucx {
 
 namespace {
 
-/// Becomes "yes" with the transport that uses it.
-constexpr const char* kUsable = "no transport over it yet";
-
 std::string devices_of(std::uint64_t types) {
   const auto has = [&](ucs_memory_type_t type) { return (types >> type & 1) != 0; };
   if (has(UCS_MEMORY_TYPE_CUDA)) return "this UCX knows memory of CUDA, too, which Shoal copies";
@@ -18,12 +15,15 @@ std::string devices_of(std::uint64_t types) {
 
 }  // namespace
 
-std::vector<std::string> describe(const Config& /*config*/) {
+std::vector<std::string> describe(const Config& config) {
   const auto api = load();
   if (!api.ok()) return {"no: " + api.error().what};
   const auto context = Context::create(*api, {});
   if (!context.ok()) return {"no: " + context.error().message()};
-  return {fmt::format("{}: UCX {}, moves host memory ({})", kUsable, version_of(*api),
+  // It is not used unless it is asked for.
+  const bool wanted = config.transports.find("ucx") != std::string::npos;
+  return {fmt::format("yes{}: UCX {}, moves host memory ({})",
+                      wanted ? "" : ", if transports names it", version_of(*api),
                       devices_of((*context)->memory_types()))};
 }
 

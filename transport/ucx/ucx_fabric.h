@@ -41,6 +41,7 @@ class UcxFabric final : public Fabric {
   /// Bytes are copied through UCX's own memory whatever they come from.
   Status attach(MemoryView) override { return {}; }
   void detach(MemoryView) override {}
+  bool pins() const override { return false; }
 
   Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
               std::span<const ConstMemoryView> payload,
