@@ -31,10 +31,10 @@ enum class FrameKind : std::uint16_t {
   path_begin = 9,      ///< Connector -> acceptor: one of them, and the connector's end of it.
   path_answer = 10,    ///< Acceptor -> connector: its end.
   path_try = 11,       ///< Over the path, both ways and on both lanes: it carries bytes.
-  path_use = 12,      ///< Connector -> acceptor, over the path: its lane goes there from here on.
-  path_decline = 13,  ///< Either: no faster path, and why; the connection stays as it is.
-  region_key = 14,    ///< Over a path: how to reach a region of the sender.
-  region_gone = 15,   ///< Over a path: the region is revoked.
+  path_use = 12,       ///< Connector -> acceptor, over the path: its lane goes there from here on.
+  path_decline = 13,   ///< Either: no faster path, and why; the connection stays as it is.
+  region_key = 14,     ///< Over a path: how to reach a region of the sender.
+  region_gone = 15,    ///< Over a path: the region is revoked.
   // Sessions.
   hello = 32,    ///< First frame of a session: who I am.
   welcome = 33,  ///< Its answer: who answers, and how many credits.

@@ -93,7 +93,7 @@ class PathTest : public testing::Test {
 
   HandClock clock;
   SoftFabric network;
-  SoftFabric elsewhere;  ///< a network that nobody on `network` reaches
+  SoftFabric elsewhere;         ///< a network that nobody on `network` reaches
   SoftFabric* extra = nullptr;  ///< a test's own
   std::vector<std::unique_ptr<Process>> processes;
 

@@ -83,7 +83,8 @@ TEST_F(SelectionTest, TcpWhereNoPacketArrives) {
     expect_works(a, at_a, b, at_b);
     connect(a, b);
   });
-  EXPECT_EQ(count(text, "is reached over tcp"), 2u) << "once on each side:\n" << text;
+  EXPECT_EQ(count(text, "tcp is used: verbs: the link broke"), 2u) << "once on each side:\n"
+                                                                   << text;
 }
 
 /// A switch that drops all without a word, and retries that take longer than anybody waits.
@@ -153,7 +154,7 @@ TEST_F(SelectionTest, RequiredAndMissingIsUnavailable) {
       settle();
     });
   };
-  EXPECT_TRUE(mentions(refused(none, roce), "there is no RDMA path: verbs: this machine has no"));
+  EXPECT_TRUE(mentions(refused(none, roce), "RDMA is required: verbs: this machine has no"));
   EXPECT_TRUE(mentions(refused(roce, other), "one side has InfiniBand and the other RoCE"));
   EXPECT_TRUE(roce.peer.accepted.empty()) << "nor is a peer accepted that cannot use it";
 }

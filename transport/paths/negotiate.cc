@@ -21,6 +21,11 @@ std::uint8_t lane_bit(const FrameHeader& header) {
 
 }  // namespace
 
+std::string PathTransport::why_none() const {
+  if (fabrics_.empty()) return missing_;
+  return missing_.empty() ? "the peer has none" : "the peer has none; " + missing_;
+}
+
 Fabric* PathTransport::find_fabric(std::string_view name) const {
   for (const auto& fabric : fabrics_)
     if (fabric->name() == name) return fabric.get();
@@ -49,7 +54,7 @@ bool PathTransport::on_connected(EndpointId endpoint, Event& event) {
   auto* path = find(endpoint);
   if (path == nullptr) return false;
   if (!tcp_->has_paths(endpoint)) {
-    path->why = missing_.empty() ? "the peer has none" : "the peer has none; " + missing_;
+    path->why = why_none();
     return use_tcp(*path, event);
   }
   path->stage = Stage::wanting;
@@ -61,7 +66,7 @@ bool PathTransport::on_connected(EndpointId endpoint, Event& event) {
 bool PathTransport::on_accepted(EndpointId endpoint, Event& event) {
   auto& path = add_path(endpoint, Stage::offered);
   if (!tcp_->has_paths(endpoint)) {
-    path.why = missing_.empty() ? "the peer has none" : "the peer has none; " + missing_;
+    path.why = why_none();
     return use_tcp(path, event);
   }
   // The connector decides, and its patience ends first.

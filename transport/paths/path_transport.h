@@ -141,6 +141,8 @@ class PathTransport final : public Transport {
   Status expose_all(Path& path);
   Status say(Path& path, FrameKind kind, std::span<const std::byte> meta);
   Fabric* find_fabric(std::string_view name) const;
+  /// The peer does not negotiate.
+  std::string why_none() const;
   void warn(const Path& path, const std::string& why);
 
   const Clock& clock_;

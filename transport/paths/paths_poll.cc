@@ -91,7 +91,9 @@ bool PathTransport::on_closed(Path& path, Event& event, const Fabric* from) {
   if (from != nullptr) {
     if (path.stage == Stage::begun || path.stage == Stage::trying) {
       if (path.connector || path.lanes_tried != kBothLanes)
-        return decline(path, event, "the link broke while it was tried");
+        return decline(path, event,
+                       "the link broke while it was tried (a firewall, or a switch with a "
+                       "smaller MTU, between the two?)");
       path.fabric = nullptr;  // the connector may be up; if not, it declines
       return false;
     }

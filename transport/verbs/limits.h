@@ -51,8 +51,9 @@ inline constexpr std::size_t kBatchMax = 32;
 /// Asked for as inline data, halved until the device grants it. More than a cache line or four
 /// costs more to copy than the device's own fetch takes.
 inline constexpr std::uint32_t kInlineBytes = 256;
-/// Copied frames, of one lane, not yet acknowledged. Grows from the first to the second by doubling,
-/// so only who sends that much at once has it; 16 MiB hold eight of the largest frames (2 MiB).
+/// Copied frames, of one lane, not yet acknowledged. Grows from the first to the second by
+/// doubling, so only who sends that much at once has it; 16 MiB hold eight of the largest frames (2
+/// MiB).
 inline constexpr std::size_t kStagedMin = 64u << 10;
 inline constexpr std::size_t kStagedMax = 16u << 20;
 /// Operations queued beyond those that the device has: as TCP's queue.
