@@ -53,8 +53,9 @@ inline constexpr Duration kBurial = std::chrono::milliseconds(200);
 inline constexpr std::size_t kWindow = 16;
 /// Of one link in one poll, so that the others have their turn.
 inline constexpr std::size_t kTurnBytes = 1u << 20;
-/// Copied frames of one lane, not yet taken by UCX: as TCP's queue.
-inline constexpr std::size_t kStagedMax = 4u << 20;
+/// Copied frames of one lane, not yet taken by UCX: eight of the largest (2 MiB). Only who sends
+/// that much at once has it.
+inline constexpr std::size_t kStagedMax = 16u << 20;
 /// Operations queued, by lane: as TCP's queue.
 inline constexpr std::size_t kQueuedMax = 4096;
 /// UCX cannot say when a queue in shared memory has room again. A peer that has taken nothing for
