@@ -40,6 +40,14 @@ Result<std::uint64_t> check_frame(std::span<const std::byte> meta,
   return bytes;
 }
 
+Result<FrameHeader> seal_frame(const FrameHeader& header, std::span<const std::byte> meta,
+                               std::span<const ConstMemoryView> payload, bool copied) {
+  auto sealed = header;
+  SHOAL_ASSIGN(sealed.payload_bytes, check_frame(meta, payload, copied));
+  seal(sealed, meta);
+  return sealed;
+}
+
 void stage_frame(std::byte* to, const FrameHeader& header, std::span<const std::byte> meta,
                  std::span<const ConstMemoryView> payload) {
   const auto append = [&to](const void* from, std::size_t bytes) {

@@ -38,6 +38,10 @@ std::size_t total_bytes(std::span<const ConstMemoryView> views);
 Result<std::uint64_t> check_frame(std::span<const std::byte> meta,
                                   std::span<const ConstMemoryView> payload, bool copied);
 
+/// The header of a frame that is to be sent: checked as by check_frame(), and sealed.
+Result<FrameHeader> seal_frame(const FrameHeader& header, std::span<const std::byte> meta,
+                               std::span<const ConstMemoryView> payload, bool copied);
+
 /// Writes a frame, whose header is sealed, with `payload` (all of it, or none).
 void stage_frame(std::byte* to, const FrameHeader& header, std::span<const std::byte> meta,
                  std::span<const ConstMemoryView> payload);

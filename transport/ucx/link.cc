@@ -122,8 +122,7 @@ std::string Link::find_way() const {
 // --- The end -------------------------------------------------------------------------------------
 
 void Link::complete(Event::Kind kind, std::uint64_t context, Errc status) {
-  shared_.completed.push_back(
-      {.kind = kind, .status = status, .endpoint = id, .context = context, .frame = {}});
+  shared_.completed.push_back(ended_event(id, kind, context, status));
 }
 
 void Link::lose(Errc why, const std::string& what) {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "transport/fabric.h"
-#include "transport/frames.h"
+#include "transport/links.h"
 #include "transport/ring.h"
 #include "transport/ucx/context.h"
 #include "transport/ucx/limits.h"
@@ -19,12 +19,6 @@
 namespace shoal::ucx {
 
 class Link;
-
-/// Memory in which frames are put together; kept for the next.
-struct Assembly {
-  std::vector<std::byte> bytes;
-  std::size_t have = 0;
-};
 
 /// A frame that has come and waits to be reported.
 struct Arrival {

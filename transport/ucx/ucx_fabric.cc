@@ -11,12 +11,6 @@
 
 namespace shoal::ucx {
 
-namespace {
-
-Error unknown_link() { return {Errc::closed, "the connection is closed, or not up yet"}; }
-
-}  // namespace
-
 Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Options& options,
                                               const Clock& clock) {
   auto table = std::make_unique<Api>(api);
@@ -50,31 +44,20 @@ UcxFabric::~UcxFabric() {
 
 // --- Links ---------------------------------------------------------------------------------------
 
-Link* UcxFabric::find(EndpointId endpoint) const {
-  const auto at = by_endpoint_.find(endpoint);
-  return at != by_endpoint_.end() ? at->second : nullptr;
-}
-
-Link* UcxFabric::find_usable(EndpointId endpoint) const {
-  auto* link = find(endpoint);
-  const bool usable = link != nullptr && link->ready && !link->closing && link->lost == Errc::ok;
-  return usable ? link : nullptr;
-}
-
 Result<Link*> UcxFabric::add_link(EndpointId endpoint) {
   if (links_.size() + graves_.size() >= kLinksMax)
     return Error{Errc::unavailable,
                  fmt::format("there are {} links already, as many as one process has", kLinksMax)};
   SHOAL_ASSIGN(auto link, Link::create(endpoint, shared_));
   SHOAL_TRY(wait_set_.add(link->fd()));
-  by_endpoint_[endpoint] = link.get();
+  by_endpoint_.add(*link);
   links_.push_back(std::move(link));
   return links_.back().get();
 }
 
 /// Its events are on their way; of what UCX still does for it nobody hears.
 void UcxFabric::remove_link(Link& link) {
-  by_endpoint_.erase(link.id);
+  by_endpoint_.remove(link);
   const auto at = std::find_if(links_.begin(), links_.end(),
                                [&](const auto& one) { return one.get() == &link; });
   auto dying = std::move(*at);
@@ -120,20 +103,20 @@ Result<Card> UcxFabric::answer(EndpointId endpoint, std::span<const std::byte> b
 
 Status UcxFabric::finish(EndpointId endpoint, std::span<const std::byte> answer) {
   owner_.check();
-  auto* link = find(endpoint);
+  auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || link->ready) return unknown_link();
   return link->connect(answer);
 }
 
 // Two packets, the first of them full.
 std::size_t UcxFabric::try_bytes(EndpointId endpoint) const {
-  const auto* link = find(endpoint);
+  const auto* link = by_endpoint_.find(endpoint);
   return link != nullptr ? link->packet_bytes() * 3 / 2 : 0;
 }
 
 void UcxFabric::close(EndpointId endpoint) {
   owner_.check();
-  auto* link = find(endpoint);
+  auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || link->closing) return;
   link->closing = true;
   link->end_loans(Errc::closed);
@@ -142,25 +125,25 @@ void UcxFabric::close(EndpointId endpoint) {
 
 bool UcxFabric::drained(EndpointId endpoint) {
   owner_.check();
-  const auto* link = find(endpoint);
+  const auto* link = by_endpoint_.find(endpoint);
   return link == nullptr || link->drained();
 }
 
 void UcxFabric::drop(EndpointId endpoint) {
   owner_.check();
-  if (auto* link = find(endpoint)) remove_link(*link);
+  if (auto* link = by_endpoint_.find(endpoint)) remove_link(*link);
 }
 
 void UcxFabric::lose(EndpointId endpoint, Errc why) {
   owner_.check();
-  auto* link = find(endpoint);
+  auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || link->lost != Errc::ok) return;
   link->lost = why;
   shared_.lost.push_back(endpoint);
 }
 
 std::string UcxFabric::explain(EndpointId endpoint) const {
-  const auto* link = find(endpoint);
+  const auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr) return {};
   return fmt::format("ucx {} over {}, packets of {} B", version_of(*api_), link->way(),
                      link->packet_bytes());
@@ -186,7 +169,7 @@ void UcxFabric::conceal(std::uint64_t region) {
 }
 
 Result<RegionKey> UcxFabric::import_key(EndpointId endpoint, std::span<const std::byte> card) {
-  if (find(endpoint) == nullptr) return unknown_link();
+  if (by_endpoint_.find(endpoint) == nullptr) return unknown_link();
   Reader in(card);
   RegionKey key;
   key.words[0] = in.get<std::uint64_t>();
@@ -201,26 +184,20 @@ Status UcxFabric::send(EndpointId endpoint, const FrameHeader& header,
                        std::span<const std::byte> meta, std::span<const ConstMemoryView> payload,
                        const Transport::SendOptions& options) {
   owner_.check();
-  auto* link = find_usable(endpoint);
+  auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
-  SHOAL_ASSIGN(const auto payload_bytes, check_frame(meta, payload, options.copy_payload));
-  auto sealed = header;
-  sealed.payload_bytes = payload_bytes;
-  seal(sealed, meta);
+  SHOAL_ASSIGN(const auto sealed, seal_frame(header, meta, payload, options.copy_payload));
   SHOAL_TRY(link->send(sealed, meta, payload, options.lane));
   if (options.context != 0)
-    shared_.completed.push_back({.kind = Event::Kind::sent,
-                                 .status = Errc::ok,
-                                 .endpoint = endpoint,
-                                 .context = options.context,
-                                 .frame = {}});
+    shared_.completed.push_back(
+        ended_event(endpoint, Event::Kind::sent, options.context, Errc::ok));
   return {};
 }
 
 Status UcxFabric::read(EndpointId endpoint, MemoryView to, const RegionKey& key,
                        std::uint64_t offset, std::uint64_t context) {
   owner_.check();
-  auto* link = find_usable(endpoint);
+  auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
   return link->read(to, key.words[0], offset, context);
 }
@@ -228,7 +205,7 @@ Status UcxFabric::read(EndpointId endpoint, MemoryView to, const RegionKey& key,
 Status UcxFabric::write(EndpointId endpoint, ConstMemoryView from, const RegionKey& key,
                         std::uint64_t offset, std::uint64_t context) {
   owner_.check();
-  auto* link = find_usable(endpoint);
+  auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
   return link->write(from, key.words[0], offset, context);
 }

@@ -8,6 +8,7 @@
 #include "core/base/clock.h"
 #include "core/base/owner.h"
 #include "transport/fabric.h"
+#include "transport/links.h"
 #include "transport/ucx/link.h"
 #include "transport/ucx/wait_set.h"
 
@@ -57,16 +58,7 @@ class UcxFabric final : public Fabric {
   void release_owner() override { owner_.release(); }
 
  private:
-  /// The events of one poll.
-  struct Out {
-    std::span<Event> events;
-    std::size_t count = 0;
-    std::size_t room() const { return events.size() - count; }
-  };
-
   // ucx_fabric.cc
-  Link* find(EndpointId endpoint) const;
-  Link* find_usable(EndpointId endpoint) const;  ///< null unless it can be sent on
   Result<Link*> add_link(EndpointId endpoint);
   void remove_link(Link& link);
   void destroy(std::unique_ptr<Link> link);
@@ -75,8 +67,8 @@ class UcxFabric final : public Fabric {
   void recycle();
   void push();
   void progress(std::size_t room);
-  void report_completed(Out& out);
-  void report_arrived(Out& out);
+  void report_completed(PollOutput& out);
+  void report_arrived(PollOutput& out);
   void end_lost();
   void tend_graves();
 
@@ -88,7 +80,7 @@ class UcxFabric final : public Fabric {
   WaitSet wait_set_;
   Shared shared_;
   std::vector<std::unique_ptr<Link>> links_;
-  std::unordered_map<EndpointId, Link*> by_endpoint_;
+  LinkMap<Link> by_endpoint_;
   std::size_t first_ = 0;  ///< of links_, in the next poll
   std::vector<std::unique_ptr<Link>> graves_;
   std::vector<std::unique_ptr<Assembly>> reported_;

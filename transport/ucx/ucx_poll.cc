@@ -10,7 +10,7 @@ std::size_t UcxFabric::poll(std::span<Event> events) {
   owner_.check();
   recycle();
   push();
-  Out out{events};
+  PollOutput out{events};
   report_completed(out);
   progress(out.room());
   report_arrived(out);
@@ -36,9 +36,9 @@ void UcxFabric::push() {
   for (const auto& link : links_) link->push();
 }
 
-void UcxFabric::report_completed(Out& out) {
+void UcxFabric::report_completed(PollOutput& out) {
   for (; !shared_.completed.empty() && out.room() > 0; shared_.completed.pop_front())
-    out.events[out.count++] = shared_.completed.front();
+    out.put(shared_.completed.front());
 }
 
 /// Hears each link in turn as long as there is room for the frames that come: those that nobody
@@ -56,19 +56,15 @@ void UcxFabric::progress(std::size_t room) {
   }
 }
 
-void UcxFabric::report_arrived(Out& out) {
+void UcxFabric::report_arrived(PollOutput& out) {
   for (; !shared_.arrived.empty() && out.room() > 0; shared_.arrived.pop_front()) {
     auto& arrival = shared_.arrived.front();
     reported_.push_back(std::move(arrival.assembly));
-    auto* link = find(arrival.endpoint);
+    auto* link = by_endpoint_.find(arrival.endpoint);
     if (link == nullptr) continue;
     --link->unreported;
     if (link->closing) continue;
-    out.events[out.count++] = {.kind = Event::Kind::message,
-                               .status = Errc::ok,
-                               .endpoint = link->id,
-                               .context = 0,
-                               .frame = arrival.frame};
+    out.put(message_event(link->id, arrival.frame));
   }
 }
 
@@ -77,16 +73,11 @@ void UcxFabric::end_lost() {
   auto& lost = shared_.lost;
   if (lost.empty()) return;
   std::erase_if(lost, [&](EndpointId id) {
-    auto* link = find(id);
+    auto* link = by_endpoint_.find(id);
     if (link == nullptr) return true;
     if (!link->dry || link->unreported > 0) return false;
     link->end_loans(Errc::peer_lost);
-    if (!link->closing)
-      shared_.completed.push_back({.kind = Event::Kind::closed,
-                                   .status = link->lost,
-                                   .endpoint = id,
-                                   .context = 0,
-                                   .frame = {}});
+    if (!link->closing) shared_.completed.push_back(closed_event(id, link->lost));
     remove_link(*link);
     return true;
   });

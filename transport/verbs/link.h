@@ -8,15 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "transport/links.h"
 #include "transport/verbs/pair.h"
 
 namespace shoal::verbs {
-
-/// Memory in which frames are put together that came in pieces; kept for the next.
-struct Assembly {
-  std::vector<std::byte> bytes;
-  std::size_t have = 0;
-};
 
 /// The pieces of frames that a pair receives: in order, each frame's beginning with its header.
 class Assembler {

@@ -15,8 +15,6 @@ namespace {
 
 static_assert(kMtuCodeMin == IBV_MTU_256 && kMtuCodeMax == IBV_MTU_4096);
 
-Error unknown_link() { return {Errc::closed, "the connection is closed, or not up yet"}; }
-
 Error queue_full(const Link& link) {
   return {Errc::overloaded,
           fmt::format("the send queue to {} is full: the peer does not keep up", link.peer_name)};
@@ -82,17 +80,6 @@ VerbsFabric::~VerbsFabric() { SHOAL_ASSERT(exposed_.empty(), "a Region outlives 
 
 // --- Links ---------------------------------------------------------------------------------------
 
-Link* VerbsFabric::find(EndpointId endpoint) const {
-  const auto at = by_endpoint_.find(endpoint);
-  return at != by_endpoint_.end() ? at->second : nullptr;
-}
-
-Link* VerbsFabric::find_usable(EndpointId endpoint) const {
-  auto* link = find(endpoint);
-  const bool usable = link != nullptr && link->ready && !link->closing && link->lost == Errc::ok;
-  return usable ? link : nullptr;
-}
-
 Result<Link*> VerbsFabric::add_link(EndpointId endpoint, std::uint32_t rail) {
   hear_news(clock_.now());  // or it would be news to the new link
   auto slot = std::find(links_.begin(), links_.end(), nullptr);
@@ -100,7 +87,7 @@ Result<Link*> VerbsFabric::add_link(EndpointId endpoint, std::uint32_t rail) {
   const auto index = static_cast<std::uint32_t>(slot - links_.begin());
   SHOAL_ASSIGN(*slot, Link::create(endpoint, *rails_[rail], rail, index, counters_));
   auto* link = slot->get();
-  by_endpoint_[endpoint] = link;
+  by_endpoint_.add(*link);
   receivers_[rail][link->pair(Use::message).number()] = {link, Lane::message};
   receivers_[rail][link->pair(Use::bulk).number()] = {link, Lane::bulk};
   return link;
@@ -109,7 +96,7 @@ Result<Link*> VerbsFabric::add_link(EndpointId endpoint, std::uint32_t rail) {
 void VerbsFabric::remove_link(Link& link) {
   std::erase_if(receivers_[link.rail_index],
                 [&](const auto& one) { return one.second.link == &link; });
-  by_endpoint_.erase(link.id);
+  by_endpoint_.remove(link);
   links_[link.index].reset();
 }
 
@@ -180,7 +167,7 @@ Result<Card> VerbsFabric::answer(EndpointId endpoint, std::span<const std::byte>
 
 Status VerbsFabric::finish(EndpointId endpoint, std::span<const std::byte> answer) {
   owner_.check();
-  auto* link = find(endpoint);
+  auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || link->ready) return unknown_link();
   SHOAL_ASSIGN(const auto card, parse_link_card(answer));
   if (card.own_rail != link->peer.own_rail || card.peer_rail != link->rail_index)
@@ -190,14 +177,14 @@ Status VerbsFabric::finish(EndpointId endpoint, std::span<const std::byte> answe
 
 // A path that carries small packets and drops large ones (a switch without jumbo frames) shows.
 std::size_t VerbsFabric::try_bytes(EndpointId endpoint) const {
-  const auto* link = find(endpoint);
+  const auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr) return 0;
   return 128u << std::min(link->rail.card().mtu, link->peer.port.mtu);
 }
 
 void VerbsFabric::close(EndpointId endpoint) {
   owner_.check();
-  auto* link = find(endpoint);
+  auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || link->closing) return;
   link->closing = true;
   for (std::size_t i = 0; i < completed_.size(); ++i) {
@@ -211,7 +198,7 @@ void VerbsFabric::close(EndpointId endpoint) {
 
 bool VerbsFabric::drained(EndpointId endpoint) {
   owner_.check();
-  auto* link = find(endpoint);
+  auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || !link->ready || link->lost != Errc::ok) return true;
   auto& pair = link->pair(Use::message);
   if (pair.idle()) return true;
@@ -220,19 +207,19 @@ bool VerbsFabric::drained(EndpointId endpoint) {
 
 void VerbsFabric::drop(EndpointId endpoint) {
   owner_.check();
-  if (auto* link = find(endpoint)) remove_link(*link);
+  if (auto* link = by_endpoint_.find(endpoint)) remove_link(*link);
 }
 
 void VerbsFabric::lose(EndpointId endpoint, Errc why) {
   owner_.check();
-  auto* link = find(endpoint);
+  auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || link->lost != Errc::ok) return;
   link->lost = why;
   lost_.push_back(endpoint);
 }
 
 std::string VerbsFabric::explain(EndpointId endpoint) const {
-  const auto* link = find(endpoint);
+  const auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr) return {};
   return fmt::format("verbs {} to {}, packets of {} B", to_string(link->rail.port()),
                      link->peer_name, try_bytes(endpoint));
@@ -268,7 +255,7 @@ void VerbsFabric::conceal(std::uint64_t region) {
 }
 
 Result<RegionKey> VerbsFabric::import_key(EndpointId endpoint, std::span<const std::byte> card) {
-  const auto* link = find(endpoint);
+  const auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr) return unknown_link();
   return parse_region_card(card, link->peer.own_rail);
 }
@@ -316,11 +303,8 @@ std::uint32_t VerbsFabric::local_key(const Link& link, const std::byte* data, st
 // --- Moving bytes --------------------------------------------------------------------------------
 
 void VerbsFabric::complete(const Link& link, const Completion& completion, Errc status) {
-  completed_.push_back({.kind = completion.kind,
-                        .status = completion.failed != Errc::ok ? completion.failed : status,
-                        .endpoint = link.id,
-                        .context = completion.context,
-                        .frame = {}});
+  completed_.push_back(ended_event(link.id, completion.kind, completion.context,
+                                   completion.failed != Errc::ok ? completion.failed : status));
 }
 
 // A frame is copied, so that its payload may be reused at once.
@@ -328,12 +312,9 @@ Status VerbsFabric::send(EndpointId endpoint, const FrameHeader& header,
                          std::span<const std::byte> meta, std::span<const ConstMemoryView> payload,
                          const Transport::SendOptions& options) {
   owner_.check();
-  auto* link = find_usable(endpoint);
+  auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
-  SHOAL_ASSIGN(const auto payload_bytes, check_frame(meta, payload, options.copy_payload));
-  auto sealed = header;
-  sealed.payload_bytes = payload_bytes;
-  seal(sealed, meta);
+  SHOAL_ASSIGN(const auto sealed, seal_frame(header, meta, payload, options.copy_payload));
   auto& pair = link->pair(options.lane == Lane::bulk ? Use::bulk : Use::message);
   SHOAL_TRY(pair.push_frame(sealed, meta, payload));
   if (options.context != 0) complete(*link, {true, Event::Kind::sent, options.context}, Errc::ok);
@@ -344,7 +325,7 @@ Status VerbsFabric::send(EndpointId endpoint, const FrameHeader& header,
 Status VerbsFabric::read(EndpointId endpoint, MemoryView to, const RegionKey& key,
                          std::uint64_t offset, std::uint64_t context) {
   owner_.check();
-  auto* link = find_usable(endpoint);
+  auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
   auto& pair = link->pair(Use::read);
   if (!pair.has_room()) return queue_full(*link);
@@ -358,7 +339,7 @@ Status VerbsFabric::read(EndpointId endpoint, MemoryView to, const RegionKey& ke
 Status VerbsFabric::write(EndpointId endpoint, ConstMemoryView from, const RegionKey& key,
                           std::uint64_t offset, std::uint64_t context) {
   owner_.check();
-  auto* link = find_usable(endpoint);
+  auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
   auto& pair = link->pair(Use::bulk);
   if (!pair.has_room()) return queue_full(*link);

@@ -8,6 +8,7 @@
 #include "core/base/clock.h"
 #include "core/base/owner.h"
 #include "transport/fabric.h"
+#include "transport/links.h"
 #include "transport/verbs/link.h"
 
 namespace shoal::verbs {
@@ -64,16 +65,8 @@ class VerbsFabric final : public Fabric {
     Link* link = nullptr;
     Lane lane = Lane::message;
   };
-  /// The events of one poll.
-  struct Out {
-    std::span<Event> events;
-    std::size_t count = 0;
-    std::size_t room() const { return events.size() - count; }
-  };
 
   // verbs_fabric.cc
-  Link* find(EndpointId endpoint) const;
-  Link* find_usable(EndpointId endpoint) const;  ///< null unless it can be sent on
   Result<Link*> add_link(EndpointId endpoint, std::uint32_t rail);
   void remove_link(Link& link);
   void mark_dirty(Link& link);
@@ -83,10 +76,10 @@ class VerbsFabric final : public Fabric {
   // verbs_poll.cc
   void recycle();
   void flush_dirty();
-  void report_completed(Out& out);
-  bool take_completions(Out& out);
-  bool take_of_queue(std::uint32_t rail, std::size_t queue, Out& out);
-  void on_received(const ibv_wc& completion, std::uint32_t rail, Out& out);
+  void report_completed(PollOutput& out);
+  bool take_completions(PollOutput& out);
+  bool take_of_queue(std::uint32_t rail, std::size_t queue, PollOutput& out);
+  void on_received(const ibv_wc& completion, std::uint32_t rail, PollOutput& out);
   void on_posted(const ibv_wc& completion, std::uint32_t rail);
   void hear_news(TimePoint now);
   void lose_link(Link& link, Errc why, const std::string& what);
@@ -105,7 +98,7 @@ class VerbsFabric final : public Fabric {
   std::vector<Attached> attached_;                                      ///< by address
   std::size_t last_attached_ = 0;                                       ///< found the last time
   std::vector<std::unique_ptr<Link>> links_;                            ///< by index; null: free
-  std::unordered_map<EndpointId, Link*> by_endpoint_;
+  LinkMap<Link> by_endpoint_;
   std::vector<EndpointId> dirty_;
   std::vector<EndpointId> scratch_;
   std::vector<EndpointId> lost_;

@@ -11,7 +11,7 @@ std::size_t VerbsFabric::poll(std::span<Event> events) {
   owner_.check();
   recycle();
   flush_dirty();
-  Out out{events};
+  PollOutput out{events};
   report_completed(out);
   const bool dry = take_completions(out);
   if (const auto now = clock_.now(); now >= next_news_) hear_news(now);
@@ -51,7 +51,7 @@ void VerbsFabric::flush_dirty() {
   scratch_.clear();
   scratch_.swap(dirty_);
   for (const auto id : scratch_) {
-    auto* link = find(id);
+    auto* link = by_endpoint_.find(id);
     if (link == nullptr) continue;
     link->dirty = false;
     if (!link->ready || link->lost != Errc::ok) continue;
@@ -65,16 +65,16 @@ void VerbsFabric::flush_dirty() {
   }
 }
 
-void VerbsFabric::report_completed(Out& out) {
+void VerbsFabric::report_completed(PollOutput& out) {
   while (!completed_.empty() && out.room() > 0) {
     const auto& event = completed_.front();
-    if (event.endpoint != EndpointId{}) out.events[out.count++] = event;
+    if (event.endpoint != EndpointId{}) out.put(event);
     completed_.pop_front();
   }
 }
 
 /// True: there is nothing more.
-bool VerbsFabric::take_completions(Out& out) {
+bool VerbsFabric::take_completions(PollOutput& out) {
   bool dry = true;
   for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
     bool rail_dry = true;
@@ -87,7 +87,7 @@ bool VerbsFabric::take_completions(Out& out) {
 }
 
 // Each completion makes one event at most, or one to wait in completed_.
-bool VerbsFabric::take_of_queue(std::uint32_t rail, std::size_t queue, Out& out) {
+bool VerbsFabric::take_of_queue(std::uint32_t rail, std::size_t queue, PollOutput& out) {
   std::array<ibv_wc, kCompletionsPerPoll> completions;
   for (;;) {
     const auto wanted = std::min(completions.size(), out.room());
@@ -109,7 +109,7 @@ bool VerbsFabric::take_of_queue(std::uint32_t rail, std::size_t queue, Out& out)
   }
 }
 
-void VerbsFabric::on_received(const ibv_wc& completion, std::uint32_t rail, Out& out) {
+void VerbsFabric::on_received(const ibv_wc& completion, std::uint32_t rail, PollOutput& out) {
   const auto at = receivers_[rail].find(completion.qp_num);
   auto* link = at != receivers_[rail].end() ? at->second.link : nullptr;
   used_.push_back({rail, completion});
@@ -130,11 +130,7 @@ void VerbsFabric::on_received(const ibv_wc& completion, std::uint32_t rail, Out&
       break;
   }
   if (whole != nullptr) reported_.push_back(std::move(whole));
-  out.events[out.count++] = {.kind = Event::Kind::message,
-                             .status = Errc::ok,
-                             .endpoint = link->id,
-                             .context = 0,
-                             .frame = frame};
+  out.put(message_event(link->id, frame));
 }
 
 void VerbsFabric::on_posted(const ibv_wc& completion, std::uint32_t rail) {
@@ -188,17 +184,12 @@ void VerbsFabric::lose_link(Link& link, Errc why, const std::string& what) {
 // All that had arrived has been reported.
 void VerbsFabric::end_lost() {
   for (const auto id : lost_) {
-    auto* link = find(id);
+    auto* link = by_endpoint_.find(id);
     if (link == nullptr) continue;
     const auto ended = [&](const Completion& done) { complete(*link, done, Errc::peer_lost); };
     link->end_bulk(ended);
     link->end(Use::message, ended);
-    if (!link->closing)
-      completed_.push_back({.kind = Event::Kind::closed,
-                            .status = link->lost,
-                            .endpoint = id,
-                            .context = 0,
-                            .frame = {}});
+    if (!link->closing) completed_.push_back(closed_event(id, link->lost));
     remove_link(*link);
   }
   lost_.clear();
