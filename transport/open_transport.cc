@@ -53,7 +53,7 @@ Result<std::unique_ptr<Fabric>> open_verbs([[maybe_unused]] const Config& config
                                            [[maybe_unused]] const Clock& clock) {
 #ifdef SHOAL_HAS_VERBS
   SHOAL_ASSIGN(const auto api, verbs::load());
-  return verbs::create_fabric(api, {config.devices, config.interfaces}, clock);
+  return verbs::create_fabric(api, {config.devices, config.interfaces, config.rails}, clock);
 #else
   return Error{Errc::unavailable, "built without libibverbs-dev"};
 #endif

@@ -164,6 +164,10 @@ constexpr Option kOptions[] = {
                              "exact ones, ^ none of these; empty: all; see docs/tuning.md"),
     option<&Config::interfaces>("interfaces", "LIST",
                                 "network interfaces whose addresses RoCE devices use; as devices"),
+    option<&Config::rails>("rails", "N",
+                           "RDMA ports, equally fast, that one connection uses at most: large "
+                           "transfers are split over them",
+                           {"1", "4"}),
     option<&Config::bulk_turn_bytes>(
         "bulk_turn_bytes", "SIZE",
         "moved by one connection before small operations get their turn; see docs/tuning.md",

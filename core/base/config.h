@@ -34,6 +34,7 @@ struct Config {
   Require require = Require::nothing;    ///< of every connection between workers and servers
   NameFilter devices{NameFilter::Kind::devices};        ///< of RDMA, to use; empty: all
   NameFilter interfaces{NameFilter::Kind::interfaces};  ///< under RoCE devices; empty: all
+  std::uint32_t rails = 4;                   ///< RDMA ports that a connection of ours uses at most
   std::size_t bulk_turn_bytes = 512u << 10;  ///< moved before messages are served; 4 KiB to 16 MiB
 
   // Time: 1 ms to 720 h where nothing else is said.

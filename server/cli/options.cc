@@ -43,6 +43,7 @@ constexpr Use kUses[] = {
     {"transports", kEvery},
     {"require", kRun | kServer | kPerf},
     {"devices", kEvery},
+    {"rails", kEvery},
     {"interfaces", kEvery},
     {"bulk_turn_bytes", kRun | kServer | kPerf},
     {"join_timeout", kRun | kScheduler | kServer | kPerf},

@@ -2,6 +2,7 @@
 // what is accepted lies within its bounds and has one encoding. The first byte says which frame.
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <span>
@@ -41,18 +42,28 @@ void try_ports(std::span<const std::byte> bytes) {
 void try_link(std::span<const std::byte> bytes) {
   const auto card = verbs::parse_link_card(bytes);
   if (!card.ok()) return;
-  require(bytes.size() == sizeof(verbs::LinkCard) && card->own_rail < verbs::kRailsMax);
-  for (std::size_t i = 0; i < verbs::kPairsPerLink; ++i)
-    require(card->pair_numbers[i] > 1 && (card->pair_numbers[i] >> 24) == 0 &&
-            (card->first_packets[i] >> 24) == 0);
+  require(!card->empty() && card->size() <= verbs::kStrandsMax);
+  require(bytes.size() == card->size() * sizeof(verbs::StrandCard));
+  for (const auto& strand : *card) {
+    require(strand.own_rail < verbs::kRailsMax);
+    const std::size_t first = &strand == &card->front() ? 0 : 1;
+    for (std::size_t i = 0; i < verbs::kPairsPerLink; ++i)
+      require((strand.pair_numbers[i] > 1) == (i >= first) && (strand.pair_numbers[i] >> 24) == 0 &&
+              (strand.first_packets[i] >> 24) == 0);
+  }
 }
 
 void try_region(std::span<const std::byte> bytes, std::uint32_t rail) {
-  const auto key = verbs::parse_region_card(bytes, rail);
+  const std::array<std::uint32_t, 2> rails{rail, 0};
+  const auto key = verbs::parse_region_card(bytes, rails);
   if (!key.ok()) return;
-  std::uint32_t rkey = 0;
-  std::memcpy(&rkey, bytes.data() + sizeof(std::uint64_t) + rail * sizeof rkey, sizeof rkey);
-  require(key->words[1] == rkey && key->words[2] == 0 && key->words[3] == 0);
+  for (std::size_t strand = 0; strand < rails.size(); ++strand) {
+    std::uint32_t rkey = 0;
+    std::memcpy(&rkey, bytes.data() + sizeof(std::uint64_t) + rails[strand] * sizeof rkey,
+                sizeof rkey);
+    require(verbs::rkey_of(*key, strand) == rkey);
+  }
+  require(key->words[2] == 0 && key->words[3] == 0);
 }
 
 void try_offer(std::span<const std::byte> bytes) {

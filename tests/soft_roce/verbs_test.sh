@@ -45,6 +45,21 @@ export SHOAL_REQUIRE=rdma
 "$shoal" perf --local --check --iterations 20 --inflight 16 --size 8,65536 \
   --op push,pull,push_pull,send,read,write || exit 1
 
+step two rails
+ip link add rail0 mtu 9000 type veth peer name rail1 mtu 9000 && ip link set rail1 up &&
+  ip addr add 10.77.0.3/24 dev rail0 && ip link set rail0 up &&
+  rdma link add rxe2 type rxe netdev rail0 || exit 1
+rail_packets() { cat /sys/class/infiniband/rxe2/ports/1/hw_counters/sent_pkts; }
+"$shoal" perf --local --check --wait block --iterations 3 --inflight 2 --size 524288 \
+  --op push,pull >perf ||
+  { cat perf; exit 1; }
+grep -q 'and rxe[02] port 1' perf && [ "$(rail_packets)" -gt 500 ] ||
+  { cat perf; echo "the second rail sent $(rail_packets) packets"; exit 1; }
+ip link set rail0 down
+"$shoal" perf --local --check --wait block --iterations 3 --inflight 2 --size 65536 --op pull >perf &&
+  ! grep -q 'and rxe' perf || { cat perf; exit 1; }
+rdma link delete rxe2
+
 step training
 for transports in verbs tcp,verbs; do
   [ $transports = verbs ] || SHOAL_REQUIRE=nothing

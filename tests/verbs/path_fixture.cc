@@ -13,11 +13,15 @@ Process& PathTest::make(ProcessOptions options) {
   made.missing = "verbs: this machine has no RDMA device";
   if (options.has_device) {
     const auto host = std::to_string(++hosts_);
-    options.device.name = "soft" + host;
     options.device.host = host;
-    process.device = &its_network.add_device(std::move(options.device));
+    for (std::size_t i = 0; i <= options.more_devices; ++i) {
+      options.device.name = "soft" + host + (i == 0 ? "" : "_" + std::to_string(i));
+      process.devices.push_back(&its_network.add_device(options.device));
+    }
+    process.device = process.devices.front();
     const SoftFabric::Current current(its_network, host);
-    auto fabric = create_fabric(options.api.value_or(SoftFabric::api()), {}, clock).value();
+    auto fabric =
+        create_fabric(options.api.value_or(SoftFabric::api()), options.filters, clock).value();
     if (options.wrap) fabric = options.wrap(std::move(fabric));
     made.fabrics.push_back(std::move(fabric));
   }

@@ -42,6 +42,8 @@ struct ProcessOptions {
   SoftFabric* network = nullptr;  ///< null: that of the fixture
   bool has_device = true;
   DeviceOptions device = {};
+  std::size_t more_devices = 0;  ///< like it
+  Filters filters = {};
   std::optional<Api> api = {};  ///< instead of the adapter's own table
   /// Instead of the fabric as it is.
   std::function<std::unique_ptr<Fabric>(std::unique_ptr<Fabric>)> wrap = {};
@@ -50,6 +52,7 @@ struct ProcessOptions {
 
 struct Process {
   SoftDevice* device = nullptr;
+  std::vector<SoftDevice*> devices;  ///< with the first
   Peer peer;
   Address address;
   tcp::Fd watched;

@@ -103,7 +103,7 @@ Frame decline_frame(std::string_view why) {
 
 /// A half of a link that could be.
 Bytes link_card() {
-  LinkCard card;
+  StrandCard card;
   card.port.gid = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 99};
   card.port.link_layer = static_cast<std::uint8_t>(LinkLayer::roce);
   card.port.mtu = IBV_MTU_1024;

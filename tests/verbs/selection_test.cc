@@ -233,9 +233,9 @@ ProcessOptions forging(const Forger::Forge& offer, const Forger::Forge& begin,
 }
 
 /// `change` of a link's card.
-Forger::Forge link_card(const std::function<void(LinkCard&)>& change) {
+Forger::Forge link_card(const std::function<void(StrandCard&)>& change) {
   return [change](Card& card) {
-    LinkCard link;
+    StrandCard link;
     std::memcpy(&link, card.data(), sizeof link);
     change(link);
     std::memcpy(card.data(), &link, sizeof link);
@@ -244,7 +244,7 @@ Forger::Forge link_card(const std::function<void(LinkCard&)>& change) {
 
 /// Both sides believe in another size of packets: small frames pass, and full ones do not.
 TEST_F(SelectionTest, TcpWhereFullPacketsDoNotPass) {
-  const auto small = link_card([](LinkCard& card) { card.port.mtu = IBV_MTU_512; });
+  const auto small = link_card([](StrandCard& card) { card.port.mtu = IBV_MTU_512; });
   auto& a = make();
   auto& b = make(forging({}, {}, small));
   const auto [at_a, at_b] = connect(a, b);
@@ -254,16 +254,38 @@ TEST_F(SelectionTest, TcpWhereFullPacketsDoNotPass) {
   EXPECT_TRUE(mentions(b.transport().explain(at_b2), "packets of 4096 B")) << "an honest way";
 }
 
+/// Another strand, which is the first with a change.
+Forger::Forge again(const std::function<void(StrandCard&)>& change) {
+  return [change](Card& card) {
+    StrandCard strand;
+    std::memcpy(&strand, card.data(), sizeof strand);
+    change(strand);
+    const auto bytes = std::as_bytes(std::span(&strand, 1));
+    card.insert(card.end(), bytes.begin(), bytes.end());
+  };
+}
+
 std::vector<Forger::Forge> absurd_links() {
   return {
-      link_card([](LinkCard& card) { card.pair_numbers[1] = 0; }),
-      link_card([](LinkCard& card) { card.pair_numbers[2] = 1u << 24; }),
-      link_card([](LinkCard& card) { card.first_packets[0] = ~0u; }),
-      link_card([](LinkCard& card) { card.port.mtu = 9; }),
-      link_card([](LinkCard& card) { card.port.mtu = 0; }),
-      link_card([](LinkCard& card) { card.port.reads = 0; }),
-      link_card([](LinkCard& card) { card.peer_rail = 200; }),
-      link_card([](LinkCard& card) { card.own_rail = 200; }),
+      link_card([](StrandCard& card) { card.pair_numbers[1] = 0; }),
+      link_card([](StrandCard& card) { card.pair_numbers[2] = 1u << 24; }),
+      link_card([](StrandCard& card) { card.first_packets[0] = ~0u; }),
+      link_card([](StrandCard& card) { card.port.mtu = 9; }),
+      link_card([](StrandCard& card) { card.port.mtu = 0; }),
+      link_card([](StrandCard& card) { card.port.reads = 0; }),
+      link_card([](StrandCard& card) { card.peer_rail = 200; }),
+      link_card([](StrandCard& card) { card.own_rail = 200; }),
+      again([](StrandCard&) {}),
+      again([](StrandCard& card) { card.own_rail = 1; }),
+      again([](StrandCard& card) { card.peer_rail = 1; }),
+      again([](StrandCard& card) {
+        card.own_rail = card.peer_rail = 1;  // and carries messages
+      }),
+      again([](StrandCard& card) {
+        card.own_rail = card.peer_rail = 1;  // of which the other has none
+        card.pair_numbers[0] = 0;
+      }),
+      [](Card& card) { card.resize(5 * sizeof(StrandCard), card.front()); },
       [](Card& card) { card.pop_back(); },
       [](Card& card) { card.push_back({}); },
       [](Card& card) { card.clear(); },
@@ -331,7 +353,7 @@ TEST_F(SelectionTest, AnAbsurdOfferIsNonsense) {
 
 /// A number that could be a pair's, but is nobody's: that is found out by trying.
 TEST_F(SelectionTest, APairThatIsNobodysIsTriedInVain) {
-  auto& b = make(forging({}, {}, link_card([](LinkCard& card) { card.pair_numbers[1] ^= 2; })));
+  auto& b = make(forging({}, {}, link_card([](StrandCard& card) { card.pair_numbers[1] ^= 2; })));
   auto& a = make();
   const auto [at_a, at_b] = connect(a, b);
   expect_tcp(a, at_a, "the link broke while it was tried");

@@ -15,8 +15,8 @@ using verbs::test::SoftFabric;
 /// Processes with a software adapter each, and sockets on 127.0.0.1 to meet over.
 class SoftVerbsBackend final : public TcpBackend {
  public:
-  explicit SoftVerbsBackend(const FabricOptions& options)
-      : instant_(options.instant), network_(options) {}
+  SoftVerbsBackend(const FabricOptions& options, int devices)
+      : instant_(options.instant), devices_(devices), network_(options) {}
   ~SoftVerbsBackend() override {
     for (const auto& what : network_.misuse()) ADD_FAILURE() << what;
     EXPECT_EQ(network_.objects(), 0u) << "something was made and not destroyed";
@@ -24,9 +24,12 @@ class SoftVerbsBackend final : public TcpBackend {
 
   Node make(bool right_token) override {
     const auto host = std::to_string(++hosts_);
-    verbs::test::DeviceOptions device{.name = "soft" + host, .host = host};
-    device.attributes.max_mr = 4096;
-    network_.add_device(std::move(device));
+    for (int i = 0; i < devices_; ++i) {
+      verbs::test::DeviceOptions device{.name = "soft" + host + "_" + std::to_string(i),
+                                        .host = host};
+      device.attributes.max_mr = 4096;
+      network_.add_device(std::move(device));
+    }
     const SoftFabric::Current current(network_, host);
     paths::PathOptions options;
     options.tcp.token = token(right_token);
@@ -49,6 +52,7 @@ class SoftVerbsBackend final : public TcpBackend {
 
  private:
   const bool instant_;
+  const int devices_;  ///< of each process
   SoftFabric network_;
   int hosts_ = 0;
 };
@@ -88,17 +92,21 @@ std::vector<BackendFactory> devices() {
 
 std::vector<BackendFactory> adapters() {
   std::vector<BackendFactory> factories;
+  const auto add = [&](std::string name, const FabricOptions& options, int devices) {
+    factories.push_back({std::move(name), [options, devices] {
+                           return std::make_unique<SoftVerbsBackend>(options, devices);
+                         }});
+  };
   for (std::uint64_t seed = 1; seed <= 4; ++seed) {
     FabricOptions options;
     options.seed = seed;
     options.reads_out_of_order = seed % 2 == 0;
-    factories.push_back({"soft" + std::to_string(seed),
-                         [options] { return std::make_unique<SoftVerbsBackend>(options); }});
+    add("soft" + std::to_string(seed), options, 1);
+    if (seed <= 2) add("softRails" + std::to_string(seed), options, 3);
   }
   FabricOptions instant;
   instant.instant = true;
-  factories.push_back(
-      {"softInstant", [instant] { return std::make_unique<SoftVerbsBackend>(instant); }});
+  add("softInstant", instant, 1);
   return factories;
 }
 

@@ -9,7 +9,9 @@
 #include <vector>
 
 #include "transport/links.h"
+#include "transport/verbs/bulk_gate.h"
 #include "transport/verbs/pair.h"
+#include "transport/verbs/splits.h"
 
 namespace shoal::verbs {
 
@@ -36,29 +38,48 @@ class Assembler {
   Errc error_ = Errc::ok;
 };
 
-/// The half of a link that is ours.
-class Link {
- public:
-  /// `rail` and `counters` outlive it; `index` names it in its pairs' completions.
-  static Result<std::unique_ptr<Link>> create(EndpointId id, Rail& rail, std::uint32_t rail_index,
-                                              std::uint32_t index, Counters& counters);
-  ~Link();
+/// What the pairs of a strand are called in wr_ids: this, with their Use added. 0 is no pair's.
+constexpr std::uint32_t pair_name(std::uint32_t link, std::uint32_t strand) {
+  return (link * std::uint32_t{kStrandsMax} + strand) * std::uint32_t{kPairsPerLink} + 1;
+}
 
-  LinkCard card() const;
+/// A link's part over one of our ports: its pairs to one of the peer's. The first strand of a link,
+/// its home, carries messages, too.
+class Strand {
+ public:
+  /// `rail` and `counters` outlive it; `name` is its pair_name().
+  static Result<std::unique_ptr<Strand>> create(Rail& rail, std::uint32_t rail_index, bool home,
+                                                std::uint32_t name, Counters& counters);
+  ~Strand();
+  Strand(const Strand&) = delete;
+  Strand& operator=(const Strand&) = delete;
+
+  StrandCard card() const;
   /// Errors: unavailable.
-  Status connect(const LinkCard& peer);
-  Pair& pair(Use use) { return pairs_[static_cast<std::size_t>(use)]; }
+  Status connect(const StrandCard& peer);
+  bool has(Use use) const { return use != Use::message || home_; }
+  Pair& pair(Use use) { return pairs_[static_cast<std::size_t>(use) - (home_ ? 0 : 1)]; }
   std::span<Pair> pairs() { return pairs_; }
-  /// Ends WRITEs and READs and what was to follow them: no byte lands in, or leaves, lent memory.
-  template <class Ended>
-  void end_bulk(Ended&& ended) {
-    for (const auto use : {Use::bulk, Use::read}) end(use, ended);
-  }
   template <class Ended>
   void end(Use use, Ended&& ended) {
-    auto& one = pair(use);
+    if (has(use)) end(pair(use), ended);
+  }
+
+  Rail& rail;
+  const std::uint32_t rail_index;
+  const std::size_t queue;
+  StrandCard peer;
+  bool heard = false;   ///< something of the peer came on it
+  bool written = true;  ///< WRITEs went on it since its last token, or nothing has at all
+
+ private:
+  Strand(Rail& rail_, std::uint32_t rail_index_, std::size_t queue_, bool home)
+      : rail(rail_), rail_index(rail_index_), queue(queue_), home_(home) {}
+  /// A pair that receives leaves completions behind.
+  template <class Ended>
+  void end(Pair& one, Ended&& ended) {
     if (!one.alive()) return;
-    if (use != Use::read) {
+    if (&one != &pairs_.back()) {
       one.stop();
       rail.keep(queue);
     }
@@ -66,29 +87,69 @@ class Link {
     one.destroy(ended);
   }
 
+  const bool home_;
+  std::vector<Pair> pairs_;  ///< by Use, from the first that it has
+};
+
+/// The half of a link that is ours.
+class Link {
+ public:
+  /// A place for a strand: one of our rails, and which of the peer's it is for.
+  struct Place {
+    Rail& rail;
+    std::uint32_t own_rail = 0;
+    std::uint32_t peer_rail = 0;
+  };
+  /// Rails and `counters` outlive it; `index` names it in its pairs' completions. The first place
+  /// is the home's.
+  static Result<std::unique_ptr<Link>> create(EndpointId id, std::span<const Place> places,
+                                              std::uint32_t index, Counters& counters);
+
+  LinkCard card() const;
+  /// `peer`: a card for each strand. Errors: unavailable.
+  Status connect(const LinkCard& peer);
+  Strand& home() const { return *strands_.front(); }
+  std::span<const std::unique_ptr<Strand>> strands() const { return strands_; }
+  /// Whether a strand goes over that rail.
+  bool uses(std::uint32_t rail_index) const;
+  /// And its completions come to that queue of the rail's.
+  bool uses(std::uint32_t rail_index, std::size_t queue) const;
+  bool has_pair(std::uint32_t rail_index, std::uint32_t number) const;
+  /// Whether frames of the peer's may wait for these.
+  bool knows(BulkGate::Strands awaits) const {
+    return (awaits & 1) == 0 && awaits >> strands_.size() == 0;
+  }
+  /// Hands over what the devices have room for. Errors: as Pair::post().
+  Status post();
+
+  /// Queues a frame: on the bulk lane behind all WRITEs, whatever strand they went on. Errors: as
+  /// Pair::push_frame().
+  Status push_frame(const FrameHeader& header, std::span<const std::byte> meta,
+                    std::span<const ConstMemoryView> payload, Lane lane);
+  /// Of packets between the homes.
+  std::size_t packet_bytes() const;
+  /// Ends WRITEs and READs and what was to follow them: no byte lands in, or leaves, lent memory.
+  template <class Ended>
+  void end_bulk(Ended&& ended) {
+    for (const auto& strand : strands_)
+      for (const auto use : {Use::bulk, Use::read}) strand->end(use, ended);
+  }
+
   const EndpointId id;
-  Rail& rail;
-  const std::uint32_t rail_index;
-  const std::size_t queue;
   const std::uint32_t index;
   std::array<Assembler, 2> incoming;  ///< by Lane
-  LinkCard peer;
-  std::string peer_name;  ///< its port's address
-  bool ready = false;     ///< connected: frames may be sent
-  bool closing = false;   ///< its owner has closed it
-  Errc lost = Errc::ok;   ///< ends once all that has arrived is reported
-  bool dirty = false;     ///< in the list of those with something to post
+  BulkGate gate;
+  Splits splits;
+  std::size_t next_strand = 0;  ///< takes the next transfer's first part
+  std::string peer_name;        ///< its home port's address
+  bool ready = false;           ///< connected: frames may be sent
+  bool closing = false;         ///< its owner has closed it
+  Errc lost = Errc::ok;         ///< ends once all that has arrived is reported
+  bool dirty = false;           ///< in the list of those with something to post
 
  private:
-  Link(EndpointId id_, Rail& rail_, std::uint32_t rail_index_, std::size_t queue_,
-       std::uint32_t index_, std::vector<Pair> pairs)
-      : id(id_),
-        rail(rail_),
-        rail_index(rail_index_),
-        queue(queue_),
-        index(index_),
-        pairs_(std::move(pairs)) {}
-  std::vector<Pair> pairs_;  ///< by Use
+  Link(EndpointId id_, std::uint32_t index_) : id(id_), index(index_) {}
+  std::vector<std::unique_ptr<Strand>> strands_;
 };
 
 }  // namespace shoal::verbs

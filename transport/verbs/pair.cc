@@ -1,5 +1,6 @@
 #include "transport/verbs/pair.h"
 
+#include <arpa/inet.h>
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -81,36 +82,48 @@ Status Pair::connect(const PortCard& peer, std::uint32_t peer_number,
   return {};
 }
 
-Status Pair::push_frame(const FrameHeader& header, std::span<const std::byte> meta,
-                        std::span<const ConstMemoryView> payload) {
+Result<Staging::Run> Pair::stage(std::size_t bytes) {
   constexpr std::string_view kFull = "the send queue is full: the peer does not keep up";
   if (!has_room()) return Error{Errc::overloaded, std::string(kFull)};
-  const auto bytes = frame_bytes(meta.size(), static_cast<std::size_t>(header.payload_bytes));
   const auto run = frames_.take(bytes);
-  if (!run && !frames_.growth().ok() && bytes > frames_.capacity()) return frames_.growth();
-  if (!run) return Error{Errc::overloaded, std::string(kFull)};
-  stage_frame(run->data, header, meta, payload);
-  queue_.push_back({.opcode = IBV_WR_SEND,
-                    .number = operations_++,
-                    .local = {run->data, bytes, run->lkey},
-                    .remote = {},
-                    .completion = {}});
+  if (run) return *run;
+  if (!frames_.growth().ok() && bytes > frames_.capacity()) return frames_.growth().error();
+  return Error{Errc::overloaded, std::string(kFull)};
+}
+
+Status Pair::push_frame(const FrameHeader& header, std::span<const std::byte> meta,
+                        std::span<const ConstMemoryView> payload, std::uint32_t awaits) {
+  const auto bytes = frame_bytes(meta.size(), static_cast<std::size_t>(header.payload_bytes));
+  SHOAL_ASSIGN(const auto run, stage(bytes));
+  stage_frame(run.data, header, meta, payload);
+  push_message(run, bytes, awaits);
   return {};
 }
 
-void Pair::push_write(const Local& from, const Remote& to, const Completion& completion) {
-  queue_.push_back({.opcode = IBV_WR_RDMA_WRITE,
-                    .number = operations_++,
-                    .local = from,
-                    .remote = to,
-                    .completion = completion});
+void Pair::push_token() { push_message({}, 0, 0); }
+
+Status Pair::push_probe(std::size_t bytes) {
+  SHOAL_ASSIGN(const auto run, stage(bytes));
+  std::memset(run.data, 0, bytes);
+  push_message(run, bytes, 0);
+  return {};
 }
 
-void Pair::push_read(const Local& to, const Remote& from, const Completion& completion) {
-  queue_.push_back({.opcode = IBV_WR_RDMA_READ,
+void Pair::push_message(const Staging::Run& run, std::size_t bytes, std::uint32_t awaits) {
+  queue_.push_back({.opcode = IBV_WR_SEND,
                     .number = operations_++,
-                    .local = to,
-                    .remote = from,
+                    .local = {run.data, bytes, run.lkey},
+                    .remote = {},
+                    .awaits = awaits,
+                    .completion = {}});
+}
+
+void Pair::push_transfer(ibv_wr_opcode opcode, const Local& local, const Remote& remote,
+                         const Completion& completion) {
+  queue_.push_back({.opcode = opcode,
+                    .number = operations_++,
+                    .local = local,
+                    .remote = remote,
                     .completion = completion});
 }
 
@@ -191,6 +204,10 @@ bool Pair::cut(Batch& batch) {
   const bool last = operation.posted == operation.local.bytes;
   if (last) {
     flight.completion = operation.completion;
+    if (operation.awaits != 0) {
+      request.opcode = IBV_WR_SEND_WITH_IMM;
+      request.imm_data = htonl(operation.awaits);
+    }
     if (frame) flight.staged = static_cast<std::uint32_t>(operation.local.bytes);
     // A quarter of the queue's memory is the most that waits for a completion that nobody asked
     // for.

@@ -18,7 +18,8 @@ struct Completion {
   bool wanted = false;
   Event::Kind kind = Event::Kind::sent;
   std::uint64_t context = 0;
-  Errc failed = Errc::ok;  ///< why, if it is known before the pair ends
+  Errc failed = Errc::ok;   ///< why, if it is known before the pair ends
+  std::uint32_t split = 0;  ///< the transfer that it is a part of (Splits); 0: a whole one
 };
 
 /// Counted by tests: what a device is asked to do.
@@ -42,10 +43,16 @@ class Pair {
   /// Connects to a pair of a peer; both numbers have 24 bits. Errors: unavailable.
   Status connect(const PortCard& peer, std::uint32_t peer_number, std::uint32_t peer_first_packet);
 
-  /// Queues a frame, whose header is sealed; its bytes are copied. Errors: overloaded (no room);
-  /// registration, no_memory (there will never be room for so large a frame).
+  /// Queues a frame, whose header is sealed; its bytes are copied. `awaits` travels with it (see
+  /// BulkGate). Errors: overloaded (no room); registration, no_memory (there will never be room for
+  /// so large a frame).
   Status push_frame(const FrameHeader& header, std::span<const std::byte> meta,
-                    std::span<const ConstMemoryView> payload);
+                    std::span<const ConstMemoryView> payload, std::uint32_t awaits);
+  /// Queues a message of nothing, for BulkGate. has_room() must hold.
+  void push_token();
+  /// Queues a message of zeros, which nobody looks at: it tries what has not carried anything yet.
+  /// Errors: as push_frame().
+  Status push_probe(std::size_t bytes);
   /// A side of our own memory: registered (its lkey), or not (0).
   struct Local {
     std::byte* data = nullptr;
@@ -56,9 +63,9 @@ class Pair {
     std::uint64_t address = 0;
     std::uint32_t rkey = 0;
   };
-  /// Queue a WRITE or READ. has_room() must hold.
-  void push_write(const Local& from, const Remote& to, const Completion& completion);
-  void push_read(const Local& to, const Remote& from, const Completion& completion);
+  /// Queues a WRITE or READ. has_room() must hold.
+  void push_transfer(ibv_wr_opcode opcode, const Local& local, const Remote& remote,
+                     const Completion& completion);
   bool has_room() const { return queue_.size() < kQueuedMax; }
 
   /// Hands over what the device has room for. Errors: io; registration, no_memory (of memory that
@@ -110,6 +117,7 @@ class Pair {
     Local local;
     Remote remote;
     std::uint64_t posted = 0;  ///< bytes
+    std::uint32_t awaits = 0;  ///< of a frame
     Completion completion;
   };
   /// A work request that the device has.
@@ -129,6 +137,8 @@ class Pair {
   };
 
   Pair(Rail& rail, QueuePair qp, std::uint32_t depth, std::uint32_t name, Counters& counters);
+  Result<Staging::Run> stage(std::size_t bytes);
+  void push_message(const Staging::Run& run, std::size_t bytes, std::uint32_t awaits);
   ibv_send_wr new_request(ibv_wr_opcode opcode);
   bool cut(Batch& batch);
   bool choose_local(const Operation& operation, std::uint64_t bytes, ibv_sge& piece,

@@ -70,6 +70,7 @@ Status Rail::ask_device() {
   card_.link_layer = static_cast<std::uint8_t>(port_.link_layer);
   card_.mtu = static_cast<std::uint8_t>(port.active_mtu);
   card_.reads = reads(device.max_qp_rd_atom);
+  card_.gbit_per_s = static_cast<std::uint16_t>(port_.gbit_per_s);
   message_bytes_max_ = port.max_msg_sz;
   completions_max_ = device.max_cqe;
   receives_max_ = static_cast<std::uint32_t>(std::min<std::size_t>(
@@ -273,6 +274,7 @@ std::span<const std::byte> Rail::received(const ibv_wc& completion) const {
 }
 
 Status Rail::post_receives() {
+  if (!srq_) return {};  // no link has come since the last one went
   while (free_receives_.size() >= kBatchMax) SHOAL_TRY(post_some_receives());
   return {};
 }

@@ -31,15 +31,6 @@ bool is_zero(const ibv_gid& gid) {
 
 bool is_link_local(const ibv_gid& gid) { return gid.raw[0] == 0xfe && (gid.raw[1] & 0xc0) == 0x80; }
 
-std::string address_of(const ibv_gid& gid) {
-  char text[INET6_ADDRSTRLEN] = "";
-  if (is_ipv4(gid))
-    ::inet_ntop(AF_INET, gid.raw + 12, text, sizeof text);
-  else
-    ::inet_ntop(AF_INET6, gid.raw, text, sizeof text);
-  return text;
-}
-
 std::string interface_of(const ibv_gid_entry& entry) {
   char name[IF_NAMESIZE] = "";
   if (entry.ndev_ifindex != 0) ::if_indextoname(entry.ndev_ifindex, name);
@@ -190,7 +181,7 @@ Result<Port> survey_port(const Api& api, ibv_context* context, std::uint8_t numb
               .gid_index = gid.gid_index,
               .gid = gid.gid,
               .gid_type = static_cast<ibv_gid_type>(gid.gid_type),
-              .address = address_of(gid.gid),
+              .address = to_string(gid.gid),
               .interface = interface_of(gid),
               .mtu_bytes = bytes_of(attributes.active_mtu),
               .gbit_per_s = gbit_per_s(attributes.active_speed, attributes.active_width),
@@ -236,6 +227,15 @@ Error no_devices(int error) {
 }
 
 }  // namespace
+
+std::string to_string(const ibv_gid& gid) {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (is_ipv4(gid))
+    ::inet_ntop(AF_INET, gid.raw + 12, text, sizeof text);
+  else
+    ::inet_ntop(AF_INET6, gid.raw, text, sizeof text);
+  return text;
+}
 
 std::string to_string(const Port& port) {
   std::string text = fmt::format("{} port {} ({} {}, GID index {}", port.device, port.number,

@@ -7,6 +7,7 @@
 #include "core/base/name_filter.h"
 #include "core/base/result.h"
 #include "transport/verbs/api.h"
+#include "transport/verbs/cards.h"
 
 namespace shoal::verbs {
 
@@ -27,6 +28,9 @@ struct Port {
   int numa_node = -1;           ///< that the device is attached to; -1: none, or not known
 };
 
+/// "10.77.0.1", or "fe80::1".
+std::string to_string(const ibv_gid& gid);
+
 /// "rxe0 port 1 (RoCE v2 10.77.0.1, GID index 1, MTU 1024, 100 Gbit/s, NUMA 0)", without what is
 /// not known.
 std::string to_string(const Port& port);
@@ -44,10 +48,11 @@ struct Finding {
 /// "rxe0 port 1 (...)", or "mlx5_0 port 2: why not".
 std::string to_string(const Finding& finding);
 
-/// Which devices and interfaces may be used; see Config.
+/// Which devices and interfaces may be used, and how many ports at once for a peer; see Config.
 struct Filters {
   NameFilter devices{NameFilter::Kind::devices};
   NameFilter interfaces{NameFilter::Kind::interfaces};
+  std::size_t rails = kStrandsMax;
 };
 
 /// Looks at every port of every RDMA device of this machine, in the library's order; at least one

@@ -20,6 +20,8 @@ Error queue_full(const Link& link) {
           fmt::format("the send queue to {} is full: the peer does not keep up", link.peer_name)};
 }
 
+constexpr std::size_t kPage = 4096;
+
 int access_of(Access access) {
   int flags = 0;
   if (access != Access::write) flags |= IBV_ACCESS_REMOTE_READ;
@@ -27,20 +29,8 @@ int access_of(Access access) {
   return flags;
 }
 
-/// How much two ports have in common: leading bits of their GIDs. None: they cannot talk.
-std::optional<int> affinity(const PortCard& a, const PortCard& b) {
-  if (a.link_layer != b.link_layer) return std::nullopt;
-  int bits = 0;
-  for (std::size_t i = 0; i < a.gid.size(); ++i) {
-    const auto different = static_cast<std::uint8_t>(a.gid[i] ^ b.gid[i]);
-    bits += std::countl_zero(different);
-    if (different != 0) break;
-  }
-  return bits;
-}
-
 Card bytes_of(const LinkCard& card) {
-  const auto bytes = std::as_bytes(std::span(&card, 1));
+  const auto bytes = std::as_bytes(std::span(card));
   return {bytes.begin(), bytes.end()};
 }
 
@@ -64,38 +54,69 @@ Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Filters& fil
     }
   }
   if (rails.empty()) return Error{Errc::unavailable, why_not};
-  return std::unique_ptr<Fabric>(
-      std::make_unique<VerbsFabric>(std::move(table), std::move(rails), clock, counters));
+  return std::unique_ptr<Fabric>(std::make_unique<VerbsFabric>(
+      std::move(table), std::move(rails), std::clamp(filters.rails, std::size_t{1}, kStrandsMax),
+      clock, counters));
 }
 
 VerbsFabric::VerbsFabric(std::unique_ptr<Api> api, std::vector<std::unique_ptr<Rail>> rails,
-                         const Clock& clock, Counters* counters)
+                         std::size_t strands_max, const Clock& clock, Counters* counters)
     : api_(std::move(api)),
+      strands_max_(strands_max),
       clock_(clock),
       counters_(counters != nullptr ? *counters : own_counters_),
       rails_(std::move(rails)),
-      receivers_(rails_.size()) {}
+      receivers_(rails_.size()),
+      suspect_until_(rails_.size(), TimePoint::min()) {}
 
 VerbsFabric::~VerbsFabric() { SHOAL_ASSERT(exposed_.empty(), "a Region outlives its transport"); }
 
 // --- Links ---------------------------------------------------------------------------------------
 
-Result<Link*> VerbsFabric::add_link(EndpointId endpoint, std::uint32_t rail) {
+/// Whether new links should use a rail: one that is suspect only if all are. Errors: unavailable.
+Status VerbsFabric::usable(std::uint32_t rail) const {
+  SHOAL_TRY(rails_[rail]->usable());
+  const auto now = clock_.now();
+  if (suspect_until_[rail] <= now) return {};
+  for (std::uint32_t other = 0; other < rails_.size(); ++other)
+    if (suspect_until_[other] <= now && rails_[other]->usable().ok())
+      return Error{Errc::unavailable,
+                   fmt::format("{} port {}: its last link carried nothing",
+                               rails_[rail]->port().device, rails_[rail]->port().number)};
+  return {};
+}
+
+void VerbsFabric::suspect(std::uint32_t rail) { suspect_until_[rail] = clock_.now() + kSuspectFor; }
+
+Result<Link*> VerbsFabric::add_link(EndpointId endpoint, std::span<const Pairing> pairings) {
   hear_news(clock_.now());  // or it would be news to the new link
   auto slot = std::find(links_.begin(), links_.end(), nullptr);
   if (slot == links_.end()) slot = links_.insert(slot, nullptr);
   const auto index = static_cast<std::uint32_t>(slot - links_.begin());
-  SHOAL_ASSIGN(*slot, Link::create(endpoint, *rails_[rail], rail, index, counters_));
+  std::vector<Link::Place> places;
+  for (const auto& [own, theirs] : pairings) places.push_back({*rails_[own], own, theirs});
+  SHOAL_ASSIGN(*slot, Link::create(endpoint, places, index, counters_));
   auto* link = slot->get();
   by_endpoint_.add(*link);
-  receivers_[rail][link->pair(Use::message).number()] = {link, Lane::message};
-  receivers_[rail][link->pair(Use::bulk).number()] = {link, Lane::bulk};
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    auto& strand = *link->strands()[i];
+    auto& receivers = receivers_[strand.rail_index];
+    if (i == 0) receivers[strand.pair(Use::message).number()] = {link, i, Lane::message};
+    receivers[strand.pair(Use::bulk).number()] = {link, i, Lane::bulk};
+  }
   return link;
 }
 
+// A strand that brought nothing, though others did or it was tried alone, may be cut off.
 void VerbsFabric::remove_link(Link& link) {
-  std::erase_if(receivers_[link.rail_index],
-                [&](const auto& one) { return one.second.link == &link; });
+  const auto strands = link.strands();
+  const bool heard =
+      std::any_of(strands.begin(), strands.end(), [](const auto& strand) { return strand->heard; });
+  if (link.ready && (heard || strands.size() == 1))
+    for (const auto& strand : strands)
+      if (!strand->heard) suspect(strand->rail_index);
+  for (auto& receivers : receivers_)
+    std::erase_if(receivers, [&](const auto& one) { return one.second.link == &link; });
   by_endpoint_.remove(link);
   links_[link.index].reset();
 }
@@ -110,54 +131,54 @@ Card VerbsFabric::offer() const {
   Card card(sizeof(std::uint32_t) + rails_.size() * sizeof(PortCard));
   Writer out(card);
   out.put(static_cast<std::uint32_t>(rails_.size()));
-  for (const auto& rail : rails_) {
-    auto port = rail->card();
-    if (!rail->usable().ok()) port.link_layer = kNoLinkLayer;
+  for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
+    auto port = rails_[rail]->card();
+    if (!usable(rail).ok()) port.link_layer = kNoLinkLayer;
     out.put(port);
   }
   return card;
 }
 
-// The ports whose addresses have most in common are most likely to reach each other.
 Result<Card> VerbsFabric::begin(EndpointId endpoint, std::span<const std::byte> offer) {
   owner_.check();
-  SHOAL_ASSIGN(const auto ports, parse_ports(offer));
-  std::vector<Status> usable;
-  for (const auto& rail : rails_) usable.push_back(rail->usable());
-  const auto down = std::find_if(usable.begin(), usable.end(), [](auto& one) { return !one.ok(); });
-  bool peer_usable = false;
-  int best = -1;
-  std::uint32_t own = 0, theirs = 0;
-  for (std::uint32_t i = 0; i < ports.size(); ++i) {
-    const auto& port = ports[i];
-    peer_usable |= port.link_layer != kNoLinkLayer;
-    for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
-      const auto bits = affinity(rails_[rail]->card(), port);
-      if (!bits || *bits <= best || !usable[rail].ok()) continue;
-      SHOAL_TRY(check(port));
-      best = *bits;
-      own = rail;
-      theirs = i;
+  SHOAL_ASSIGN(const auto theirs, parse_ports(offer));
+  std::vector<OwnPort> own;
+  Status down;
+  for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
+    const auto node = rails_[rail]->port().numa_node;
+    own.push_back({rails_[rail]->card(), distances_.between(home_node_, node)});
+    if (auto status = usable(rail); !status.ok()) {
+      own.back().card.link_layer = kNoLinkLayer;
+      if (down.ok()) down = std::move(status);
     }
   }
-  if (best < 0 && down != usable.end()) return down->error();
-  if (best < 0 && !peer_usable) return Error{Errc::unavailable, "the peer's ports are down"};
-  if (best < 0)
+  SHOAL_ASSIGN(const auto pairings, choose_pairings(own, theirs, strands_max_));
+  if (pairings.empty()) {
+    SHOAL_TRY(down);
+    const bool peer_down = std::all_of(theirs.begin(), theirs.end(), [](const PortCard& port) {
+      return port.link_layer == kNoLinkLayer;
+    });
     return Error{Errc::unavailable,
-                 "one side has InfiniBand and the other RoCE: they have no link layer in common"};
-  SHOAL_ASSIGN(auto* link, add_link(endpoint, own));
-  link->peer.own_rail = theirs;
+                 peer_down ? "the peer's ports are down"
+                           : "one side has InfiniBand and the other RoCE: they have no link layer "
+                             "in common"};
+  }
+  SHOAL_ASSIGN(auto* link, add_link(endpoint, pairings));
   return bytes_of(link->card());
 }
 
 Result<Card> VerbsFabric::answer(EndpointId endpoint, std::span<const std::byte> begun) {
   owner_.check();
   SHOAL_ASSIGN(const auto card, parse_link_card(begun));
-  if (card.peer_rail >= rails_.size())
-    return Error{Errc::protocol, "the peer wants a port that was not offered"};
-  if (!affinity(rails_[card.peer_rail]->card(), card.port))
-    return Error{Errc::protocol, "the peer wants a port of another link layer"};
-  SHOAL_ASSIGN(auto* link, add_link(endpoint, card.peer_rail));
+  std::vector<Pairing> pairings;
+  for (const auto& strand : card) {
+    if (strand.peer_rail >= rails_.size())
+      return Error{Errc::protocol, "the peer wants a port that was not offered"};
+    if (!can_talk(rails_[strand.peer_rail]->card(), strand.port))
+      return Error{Errc::protocol, "the peer wants a port of another link layer"};
+    pairings.push_back({strand.peer_rail, strand.own_rail});
+  }
+  SHOAL_ASSIGN(auto* link, add_link(endpoint, pairings));
   if (auto status = link->connect(card); !status.ok()) {
     remove_link(*link);
     return std::move(status).error();
@@ -170,16 +191,19 @@ Status VerbsFabric::finish(EndpointId endpoint, std::span<const std::byte> answe
   auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || link->ready) return unknown_link();
   SHOAL_ASSIGN(const auto card, parse_link_card(answer));
-  if (card.own_rail != link->peer.own_rail || card.peer_rail != link->rail_index)
-    return Error{Errc::protocol, "the peer answers with another port"};
+  bool same = card.size() == link->strands().size();
+  for (std::size_t i = 0; same && i < card.size(); ++i) {
+    const auto& strand = *link->strands()[i];
+    same = card[i].own_rail == strand.peer.own_rail && card[i].peer_rail == strand.rail_index;
+  }
+  if (!same) return Error{Errc::protocol, "the peer answers with other ports"};
   return link->connect(card);
 }
 
 // A path that carries small packets and drops large ones (a switch without jumbo frames) shows.
 std::size_t VerbsFabric::try_bytes(EndpointId endpoint) const {
   const auto* link = by_endpoint_.find(endpoint);
-  if (link == nullptr) return 0;
-  return 128u << std::min(link->rail.card().mtu, link->peer.port.mtu);
+  return link != nullptr ? link->packet_bytes() : 0;
 }
 
 void VerbsFabric::close(EndpointId endpoint) {
@@ -193,14 +217,14 @@ void VerbsFabric::close(EndpointId endpoint) {
   }
   link->end_bulk([&](const Completion& done) { complete(*link, done, Errc::closed); });
   if (!link->ready || link->lost != Errc::ok) return;
-  if (!link->pair(Use::message).post().ok()) link->lost = Errc::io;
+  if (!link->home().pair(Use::message).post().ok()) link->lost = Errc::io;
 }
 
 bool VerbsFabric::drained(EndpointId endpoint) {
   owner_.check();
   auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || !link->ready || link->lost != Errc::ok) return true;
-  auto& pair = link->pair(Use::message);
+  auto& pair = link->home().pair(Use::message);
   if (pair.idle()) return true;
   return !pair.post().ok() || !pair.nudge().ok();
 }
@@ -221,8 +245,11 @@ void VerbsFabric::lose(EndpointId endpoint, Errc why) {
 std::string VerbsFabric::explain(EndpointId endpoint) const {
   const auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr) return {};
-  return fmt::format("verbs {} to {}, packets of {} B", to_string(link->rail.port()),
-                     link->peer_name, try_bytes(endpoint));
+  auto text = fmt::format("verbs {} to {}, packets of {} B", to_string(link->home().rail.port()),
+                          link->peer_name, link->packet_bytes());
+  for (const auto& strand : link->strands().subspan(1))
+    text += fmt::format(", and {} port {}", strand->rail.port().device, strand->rail.port().number);
+  return text;
 }
 
 // --- Memory --------------------------------------------------------------------------------------
@@ -231,7 +258,7 @@ Result<Card> VerbsFabric::expose(std::uint64_t region, MemoryView memory, Access
   owner_.check();
   if (memory.space == MemorySpace::cuda)
     return Error{Errc::registration, "memory of a GPU cannot be registered with verbs"};
-  Attached exposed{memory, {}};
+  Attached exposed{memory, {}, -1};
   Card card(sizeof(std::uint64_t) + rails_.size() * sizeof(std::uint32_t));
   Writer out(card);
   out.put(reinterpret_cast<std::uint64_t>(memory.data));
@@ -257,13 +284,16 @@ void VerbsFabric::conceal(std::uint64_t region) {
 Result<RegionKey> VerbsFabric::import_key(EndpointId endpoint, std::span<const std::byte> card) {
   const auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr) return unknown_link();
-  return parse_region_card(card, link->peer.own_rail);
+  std::array<std::uint32_t, kStrandsMax> rails{};
+  const auto strands = link->strands();
+  for (std::size_t i = 0; i < strands.size(); ++i) rails[i] = strands[i]->peer.own_rail;
+  return parse_region_card(card, std::span(rails).first(strands.size()));
 }
 
 Status VerbsFabric::attach(MemoryView memory) {
   owner_.check();
   if (memory.space == MemorySpace::cuda || memory.bytes == 0) return {};
-  Attached attached{memory, {}};
+  Attached attached{memory, {}, numa_node_of_memory(memory.data)};
   for (const auto& rail : rails_) {
     SHOAL_ASSIGN(auto registered, rail->register_memory(memory, IBV_ACCESS_LOCAL_WRITE));
     attached.regions.push_back(std::move(registered));
@@ -284,8 +314,9 @@ void VerbsFabric::detach(MemoryView memory) {
   last_attached_ = 0;
 }
 
-/// 0: not all of it is attached.
-std::uint32_t VerbsFabric::local_key(const Link& link, const std::byte* data, std::uint64_t bytes) {
+/// null: not all of it is attached.
+const VerbsFabric::Attached* VerbsFabric::find_attached(const std::byte* data,
+                                                        std::uint64_t bytes) {
   const auto holds = [&](const Attached& one) {
     return data >= one.memory.data &&
            static_cast<std::uint64_t>(data - one.memory.data) + bytes <= one.memory.bytes;
@@ -294,17 +325,23 @@ std::uint32_t VerbsFabric::local_key(const Link& link, const std::byte* data, st
     const auto behind = std::upper_bound(
         attached_.begin(), attached_.end(), data,
         [](const std::byte* at, const Attached& one) { return at < one.memory.data; });
-    if (behind == attached_.begin() || !holds(*(behind - 1))) return 0;
+    if (behind == attached_.begin() || !holds(*(behind - 1))) return nullptr;
     last_attached_ = static_cast<std::size_t>(behind - attached_.begin()) - 1;
   }
-  return attached_[last_attached_].regions[link.rail_index]->lkey;
+  return &attached_[last_attached_];
 }
 
 // --- Moving bytes --------------------------------------------------------------------------------
 
-void VerbsFabric::complete(const Link& link, const Completion& completion, Errc status) {
-  completed_.push_back(ended_event(link.id, completion.kind, completion.context,
-                                   completion.failed != Errc::ok ? completion.failed : status));
+void VerbsFabric::complete(Link& link, const Completion& completion, Errc status) {
+  Completion whole = completion;
+  const auto failed = completion.failed != Errc::ok ? completion.failed : status;
+  if (completion.split != 0) {
+    if (!link.splits.end(completion.split, failed, whole)) return;
+  } else {
+    whole.failed = failed;
+  }
+  completed_.push_back(ended_event(link.id, whole.kind, whole.context, whole.failed));
 }
 
 // A frame is copied, so that its payload may be reused at once.
@@ -315,8 +352,7 @@ Status VerbsFabric::send(EndpointId endpoint, const FrameHeader& header,
   auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
   SHOAL_ASSIGN(const auto sealed, seal_frame(header, meta, payload, options.copy_payload));
-  auto& pair = link->pair(options.lane == Lane::bulk ? Use::bulk : Use::message);
-  SHOAL_TRY(pair.push_frame(sealed, meta, payload));
+  SHOAL_TRY(link->push_frame(sealed, meta, payload, options.lane));
   if (options.context != 0) complete(*link, {true, Event::Kind::sent, options.context}, Errc::ok);
   mark_dirty(*link);
   return {};
@@ -324,30 +360,62 @@ Status VerbsFabric::send(EndpointId endpoint, const FrameHeader& header,
 
 Status VerbsFabric::read(EndpointId endpoint, MemoryView to, const RegionKey& key,
                          std::uint64_t offset, std::uint64_t context) {
-  owner_.check();
-  auto* link = by_endpoint_.find_usable(endpoint);
-  if (link == nullptr) return unknown_link();
-  auto& pair = link->pair(Use::read);
-  if (!pair.has_room()) return queue_full(*link);
-  pair.push_read({to.data, to.bytes, local_key(*link, to.data, to.bytes)},
-                 {key.words[0] + offset, static_cast<std::uint32_t>(key.words[1])},
-                 {true, Event::Kind::read_done, context});
-  mark_dirty(*link);
-  return {};
+  return transfer(endpoint, Use::read, to, key, offset, {true, Event::Kind::read_done, context});
 }
 
+// The device only reads `from`.
 Status VerbsFabric::write(EndpointId endpoint, ConstMemoryView from, const RegionKey& key,
                           std::uint64_t offset, std::uint64_t context) {
+  const MemoryView own{const_cast<std::byte*>(from.data), from.bytes, from.space, from.device};
+  return transfer(endpoint, Use::bulk, own, key, offset, {true, Event::Kind::write_done, context});
+}
+
+/// Small transfers stay at home; of others the first part goes over the device that is nearest to
+/// the memory, and over equals in turn.
+std::size_t VerbsFabric::first_strand(Link& link, std::uint64_t bytes,
+                                      const Attached* attached) const {
+  const auto strands = link.strands();
+  if (strands.size() == 1 || bytes < kHomeBytes) return 0;
+  const auto node = attached != nullptr ? attached->numa_node : -1;
+  const auto distance = [&](std::size_t i) {
+    return distances_.between(node, strands[i]->rail.port().numa_node);
+  };
+  auto best = link.next_strand;
+  for (std::size_t i = 1; i < strands.size(); ++i) {
+    const auto other = (link.next_strand + i) % strands.size();
+    if (distance(other) < distance(best)) best = other;
+  }
+  link.next_strand = (best + 1) % strands.size();
+  return best;
+}
+
+Status VerbsFabric::transfer(EndpointId endpoint, Use use, MemoryView own, const RegionKey& key,
+                             std::uint64_t offset, Completion completion) {
   owner_.check();
   auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
-  auto& pair = link->pair(Use::bulk);
-  if (!pair.has_room()) return queue_full(*link);
-  // The device only reads it.
-  auto* data = const_cast<std::byte*>(from.data);
-  pair.push_write({data, from.bytes, local_key(*link, data, from.bytes)},
-                  {key.words[0] + offset, static_cast<std::uint32_t>(key.words[1])},
-                  {true, Event::Kind::write_done, context});
+  const auto strands = link->strands();
+  const auto* attached = find_attached(own.data, own.bytes);
+  const auto first = first_strand(*link, own.bytes, attached);
+  const auto parts = std::clamp<std::size_t>(own.bytes / kPartBytes, 1, strands.size());
+  const auto strand_of = [&](std::size_t part) { return (first + part) % strands.size(); };
+  for (std::size_t part = 0; part < parts; ++part)
+    if (!strands[strand_of(part)]->pair(use).has_room()) return queue_full(*link);
+  if (parts > 1)
+    completion.split = link->splits.open(completion, static_cast<std::uint32_t>(parts));
+  const auto pages = (own.bytes + kPage - 1) / kPage;
+  const auto part_bytes = parts == 1 ? own.bytes : (pages + parts - 1) / parts * kPage;
+  for (std::size_t part = 0; part < parts; ++part) {
+    const auto at = part * part_bytes;
+    const auto index = strand_of(part);
+    auto& strand = *strands[index];
+    const auto lkey = attached != nullptr ? attached->regions[strand.rail_index]->lkey : 0;
+    strand.pair(use).push_transfer(
+        use == Use::read ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE,
+        {own.data + at, std::min<std::uint64_t>(own.bytes - at, part_bytes), lkey},
+        {key.words[0] + offset + at, rkey_of(key, index)}, completion);
+    strand.written |= use == Use::bulk;
+  }
   mark_dirty(*link);
   return {};
 }

@@ -10,15 +10,18 @@
 #include "transport/fabric.h"
 #include "transport/links.h"
 #include "transport/verbs/link.h"
+#include "transport/verbs/numa.h"
+#include "transport/verbs/pairing.h"
 
 namespace shoal::verbs {
 
 /// Links over reliable-connected queue pairs. poll() reads top to bottom in verbs_poll.cc.
 class VerbsFabric final : public Fabric {
  public:
-  /// `rails`: at least one; `clock` and `counters` (optional) outlive it.
+  /// `rails`: at least one, of which a link uses up to `strands_max`; `clock` and `counters`
+  /// (optional) outlive it.
   VerbsFabric(std::unique_ptr<Api> api, std::vector<std::unique_ptr<Rail>> rails,
-              const Clock& clock, Counters* counters);
+              std::size_t strands_max, const Clock& clock, Counters* counters);
   ~VerbsFabric() override;
 
   std::string_view name() const override { return "verbs"; }
@@ -59,19 +62,26 @@ class VerbsFabric final : public Fabric {
   struct Attached {
     MemoryView memory;
     std::vector<MemoryRegion> regions;
+    int numa_node = -1;
   };
   /// Which pair a receive came on.
   struct Receiver {
     Link* link = nullptr;
+    std::size_t strand = 0;
     Lane lane = Lane::message;
   };
 
   // verbs_fabric.cc
-  Result<Link*> add_link(EndpointId endpoint, std::uint32_t rail);
+  Status usable(std::uint32_t rail) const;
+  void suspect(std::uint32_t rail);
+  Result<Link*> add_link(EndpointId endpoint, std::span<const Pairing> pairings);
   void remove_link(Link& link);
   void mark_dirty(Link& link);
-  void complete(const Link& link, const Completion& completion, Errc status);
-  std::uint32_t local_key(const Link& link, const std::byte* data, std::uint64_t bytes);
+  void complete(Link& link, const Completion& completion, Errc status);
+  const Attached* find_attached(const std::byte* data, std::uint64_t bytes);
+  std::size_t first_strand(Link& link, std::uint64_t bytes, const Attached* attached) const;
+  Status transfer(EndpointId endpoint, Use use, MemoryView own, const RegionKey& key,
+                  std::uint64_t offset, Completion completion);
 
   // verbs_poll.cc
   void recycle();
@@ -80,6 +90,11 @@ class VerbsFabric final : public Fabric {
   bool take_completions(PollOutput& out);
   bool take_of_queue(std::uint32_t rail, std::size_t queue, PollOutput& out);
   void on_received(const ibv_wc& completion, std::uint32_t rail, PollOutput& out);
+  bool hold(Link& link, const ibv_wc& completion, const FrameView& frame,
+            std::unique_ptr<Assembly>& whole);
+  BulkGate::Held copy_held(BulkGate::Strands awaits, const FrameView& frame);
+  void report_held(PollOutput& out);
+  bool gates_open() const;
   void on_posted(const ibv_wc& completion, std::uint32_t rail);
   void hear_news(TimePoint now);
   void lose_link(Link& link, Errc why, const std::string& what);
@@ -87,6 +102,9 @@ class VerbsFabric final : public Fabric {
   void end_lost();
 
   const std::unique_ptr<Api> api_;
+  const std::size_t strands_max_;
+  const NumaDistances distances_ = NumaDistances::of_machine();
+  const int home_node_ = numa_node_of_cpu();
   const Clock& clock_;
   Counters own_counters_;
   Counters& counters_;
@@ -102,6 +120,8 @@ class VerbsFabric final : public Fabric {
   std::vector<EndpointId> dirty_;
   std::vector<EndpointId> scratch_;
   std::vector<EndpointId> lost_;
+  std::vector<EndpointId> gated_;         ///< have frames that wait for tokens
+  std::vector<TimePoint> suspect_until_;  ///< by rail
   Ring<Event> completed_;
   struct Used {
     std::uint32_t rail = 0;

@@ -1,0 +1,205 @@
+#include <arpa/inet.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "tests/verbs/path_fixture.h"
+
+// Links over several devices: large transfers are split, frames come behind all they follow, and
+// what fails is left out.
+
+namespace shoal::paths::test {
+namespace {
+
+constexpr std::size_t kLarge = 1u << 20;
+
+/// What the next SENDs say that they wait for.
+std::optional<std::uint32_t> forged_awaits;
+
+Api forging_api() {
+  forged_awaits.reset();
+  auto api = SoftFabric::api();
+  api.post_send = [](ibv_qp* pair, ibv_send_wr* first, ibv_send_wr** bad) {
+    for (auto* request = first; forged_awaits && request != nullptr; request = request->next) {
+      if (request->opcode != IBV_WR_SEND || request->num_sge == 0) continue;
+      request->opcode = IBV_WR_SEND_WITH_IMM;
+      request->imm_data = htonl(*forged_awaits);
+    }
+    return SoftFabric::api().post_send(pair, first, bad);
+  };
+  return api;
+}
+
+class RailsTest : public PathTest {
+ protected:
+  Process& make_two(Filters filters = {}) { return make({.more_devices = 1, .filters = filters}); }
+  void TearDown() override {
+    region_ = {};
+    PathTest::TearDown();
+  }
+  RemoteSpan expose(Process& process, Access access) {
+    region_ = process.transport().register_memory(all(remote_), access).value();
+    return region_.remote();
+  }
+  bool mentions_second(Process& process, EndpointId at) {
+    return mentions(process.transport().explain(at), process.devices[1]->options.name);
+  }
+  /// A link that was made and used; over which device.
+  std::string path_of(Process& a, Process& b) {
+    const auto [at_a, at_b] = connect(a, b);
+    EXPECT_TRUE(ping(a, at_a, b, at_b));
+    auto text = a.transport().explain(at_a);
+    a.transport().close(at_a);
+    EXPECT_TRUE(until([&, end = at_b] { return b.peer.find_closed(end) != nullptr; }));
+    return text;
+  }
+
+  Bytes local_ = contract::pattern(kLarge, 1);
+  Bytes remote_ = contract::pattern(kLarge, 2);
+  Region region_;
+};
+
+TEST_F(RailsTest, LargeTransfersAreSplit) {
+  auto& a = make_two();
+  auto& b = make_two();
+  const auto [at_a, at_b] = connect(a, b);
+  EXPECT_TRUE(mentions_second(a, at_a)) << a.transport().explain(at_a);
+  EXPECT_TRUE(mentions_second(b, at_b));
+  const auto span = expose(b, Access::read_write);
+  ASSERT_TRUE(ping(a, at_a, b, at_b));
+  const auto packets = [&](Process& process) {
+    return std::array{process.devices[0]->counts.packets, process.devices[1]->counts.packets};
+  };
+  auto before = packets(a);
+  Bytes into(kLarge);
+  ASSERT_TRUE(a.transport().read(at_a, all(into), span, 1).ok());
+  ASSERT_TRUE(until([&] { return a.ended(Kind::read_done, 1).has_value(); }));
+  EXPECT_EQ(a.ended(Kind::read_done, 1), Errc::ok);
+  EXPECT_EQ(into, remote_);
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_GT(packets(a)[i] - before[i], kLarge / 4096 / 3) << i;
+  before = packets(a);
+  ASSERT_TRUE(a.transport().write(at_a, {local_.data(), kLarge}, span, 2).ok());
+  ASSERT_TRUE(until([&] { return a.ended(Kind::write_done, 2).has_value(); }));
+  EXPECT_EQ(remote_, local_);
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_GT(packets(a)[i] - before[i], kLarge / 4096 / 3) << i;
+}
+
+TEST_F(RailsTest, AFrameWaitsForWritesOfASlowerRail) {
+  auto& a = make_two();
+  auto& b = make_two();
+  const auto [at_a, at_b] = connect(a, b);
+  const auto span = expose(b, Access::read_write);
+  ASSERT_TRUE(ping(a, at_a, b, at_b));
+  // What arrives by the second device of b is told late: tokens, too.
+  b.devices[1]->stop(true);
+  for (std::uint64_t i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(a.transport().write(at_a, {local_.data(), kLarge}, span, i).ok());
+    ASSERT_TRUE(send(a, at_a, 100 + i, 3000, Lane::bulk).ok());
+  }
+  ASSERT_TRUE(send(a, at_a, 200).ok());
+  const auto came = [&, from = at_b](std::uint64_t number) {
+    const auto seen = numbers(b, from);
+    return std::find(seen.begin(), seen.end(), number) != seen.end();
+  };
+  ASSERT_TRUE(until([&] { return came(200); }));
+  for (int i = 0; i < 200; ++i) turn();
+  EXPECT_FALSE(came(101)) << "the other half of its WRITE has not been told";
+  b.devices[1]->stop(false);
+  ASSERT_TRUE(until([&] { return came(103); }));
+  EXPECT_EQ(remote_, local_);
+  EXPECT_TRUE(came(101) && came(102));
+  EXPECT_TRUE(ping(a, at_a, b, at_b)) << "nobody was disconnected";
+}
+
+TEST_F(RailsTest, APortThatGoesDownIsLeftToTheOther) {
+  auto& a = make_two();
+  auto& b = make_two();
+  const auto [at_a, at_b] = connect(a, b);
+  ASSERT_TRUE(ping(a, at_a, b, at_b));
+  for (const std::size_t which : {std::size_t{1}, std::size_t{0}}) {
+    b.devices[which]->set_port_state(1, IBV_PORT_DOWN);
+    const auto path = path_of(a, b);
+    EXPECT_TRUE(mentions(path, "verbs")) << path;
+    EXPECT_FALSE(mentions(path, ", and soft")) << path;
+    b.devices[which]->set_port_state(1, IBV_PORT_ACTIVE);
+  }
+  EXPECT_NE(b.peer.find_closed(at_b), nullptr) << "with the port went the connection";
+  EXPECT_TRUE(mentions(path_of(a, b), ", and soft")) << "it is back";
+}
+
+TEST_F(RailsTest, ARailThatCarriesNothingIsPassedOver) {
+  auto& a = make_two();
+  auto& b = make_two();
+  const auto [at_a, at_b] = connect(a, b);
+  ASSERT_TRUE(ping(a, at_a, b, at_b));
+  const auto span = expose(b, Access::read_write);
+  ASSERT_TRUE(ping(a, at_a, b, at_b));
+  a.devices[1]->fate = [](const ibv_wc&) { return Fate{.status = IBV_WC_RETRY_EXC_ERR}; };
+  ASSERT_TRUE(a.transport().write(at_a, {local_.data(), kLarge}, span, 1).ok());
+  ASSERT_TRUE(until([&, end = at_a] { return a.peer.find_closed(end) != nullptr; }));
+  EXPECT_EQ(a.ended(Kind::write_done, 1), Errc::peer_lost);
+  EXPECT_EQ(a.peer.count(Kind::write_done, 1), 1u);
+  const auto path = path_of(a, b);
+  EXPECT_TRUE(mentions(path, "verbs soft1 ")) << path;
+  EXPECT_FALSE(mentions(path, "soft1_1")) << path;
+  clock.pass(std::chrono::minutes(1));
+  a.devices[1]->fate = {};
+  EXPECT_TRUE(mentions(path_of(a, b), "soft1_1")) << "tried again";
+}
+
+TEST_F(RailsTest, AStrandThatNothingComesThroughFailsTheTry) {
+  auto& a = make_two();
+  auto& b = make_two();
+  b.devices[1]->stop(true);  // as if nothing got through
+  const auto endpoint = a.transport().connect(b.address, soon()).value();
+  settle();
+  EXPECT_FALSE(is_up(a, endpoint));
+  clock.pass(std::chrono::seconds(6));
+  ASSERT_TRUE(until([&] { return is_up(a, endpoint); }));
+  EXPECT_TRUE(mentions(a.transport().explain(endpoint), "tcp"));
+  const auto path = path_of(a, b);
+  EXPECT_TRUE(mentions(path, "verbs")) << path;
+  EXPECT_FALSE(mentions(path, ", and soft")) << "the next connection does without it: " << path;
+}
+
+TEST_F(RailsTest, AFrameThatWaitsForWhatIsNotThereEndsTheLink) {
+  auto& a = make({.more_devices = 1, .api = forging_api()});
+  auto& b = make_two();
+  for (const std::uint32_t awaits : {0b1u, 0b100u, 0x8000'0000u, ~0u}) {
+    SCOPED_TRACE(awaits);
+    forged_awaits.reset();
+    const auto [at_a, at_b] = connect(a, b);
+    ASSERT_TRUE(ping(a, at_a, b, at_b));
+    forged_awaits = awaits;
+    ASSERT_TRUE(send(a, at_a, 1, 100, Lane::bulk).ok());
+    ASSERT_TRUE(until([&, end = at_b] { return b.peer.find_closed(end) != nullptr; }));
+    EXPECT_EQ(b.peer.find_closed(at_b)->status, Errc::protocol);
+  }
+}
+
+TEST_F(RailsTest, AFloodOfFramesThatWaitForEverEndsTheLink) {
+  auto& a = make({.more_devices = 1, .api = forging_api()});
+  auto& b = make_two();
+  const auto [at_a, at_b] = connect(a, b);
+  ASSERT_TRUE(ping(a, at_a, b, at_b));
+  forged_awaits = 0b10;
+  for (std::uint64_t i = 0; b.peer.find_closed(at_b) == nullptr && i < 200; ++i) {
+    if (send(a, at_a, i, 1u << 20, Lane::bulk).code() == Errc::closed) break;
+    settle(20);
+  }
+  ASSERT_TRUE(until([&, end = at_b] { return b.peer.find_closed(end) != nullptr; }));
+  EXPECT_EQ(b.peer.find_closed(at_b)->status, Errc::protocol);
+}
+
+TEST_F(RailsTest, OneRailIsEnoughForWhoWantsOne) {
+  Filters one;
+  one.rails = 1;
+  auto& a = make_two(one);
+  auto& b = make_two();
+  const auto path = path_of(a, b);
+  EXPECT_TRUE(mentions(path, "verbs")) << path;
+  EXPECT_FALSE(mentions(path, ", and soft")) << path;
+}
+
+}  // namespace
+}  // namespace shoal::paths::test

@@ -1,0 +1,67 @@
+#include "transport/verbs/pairing.h"
+
+#include <algorithm>
+#include <bit>
+#include <tuple>
+
+#include "transport/verbs/limits.h"
+
+namespace shoal::verbs {
+
+namespace {
+
+/// Leading bits that two GIDs have in common.
+int common_bits(const PortCard& a, const PortCard& b) {
+  int bits = 0;
+  for (std::size_t i = 0; i < a.gid.size(); ++i) {
+    const auto different = static_cast<std::uint8_t>(a.gid[i] ^ b.gid[i]);
+    bits += std::countl_zero(different);
+    if (different != 0) break;
+  }
+  return bits;
+}
+
+struct Candidate {
+  Pairing pairing;
+  int bits = 0;
+  unsigned distance = 0;
+
+  auto rank() const { return std::tuple(-bits, distance, pairing.own, pairing.theirs); }
+};
+
+}  // namespace
+
+bool can_talk(const PortCard& a, const PortCard& b) {
+  return a.link_layer == b.link_layer && a.link_layer != kNoLinkLayer;
+}
+
+Result<std::vector<Pairing>> choose_pairings(std::span<const OwnPort> own,
+                                             std::span<const PortCard> theirs,
+                                             std::size_t strands_max) {
+  std::vector<Candidate> candidates;
+  for (std::uint32_t i = 0; i < own.size(); ++i) {
+    for (std::uint32_t j = 0; j < theirs.size(); ++j) {
+      if (!can_talk(own[i].card, theirs[j])) continue;
+      SHOAL_TRY(check(theirs[j]));
+      candidates.push_back({{i, j}, common_bits(own[i].card, theirs[j]), own[i].distance});
+    }
+  }
+  std::sort(candidates.begin(), candidates.end(),
+            [](const Candidate& a, const Candidate& b) { return a.rank() < b.rank(); });
+  std::vector<Pairing> chosen;
+  for (const auto& candidate : candidates) {
+    if (chosen.size() == strands_max || candidate.bits < candidates.front().bits - kStrandBits)
+      break;
+    const auto& pairing = candidate.pairing;
+    const auto& home = candidates.front().pairing;
+    const bool as_fast = own[pairing.own].card.gbit_per_s == own[home.own].card.gbit_per_s &&
+                         theirs[pairing.theirs].gbit_per_s == theirs[home.theirs].gbit_per_s;
+    const bool taken = std::any_of(chosen.begin(), chosen.end(), [&](const Pairing& one) {
+      return one.own == pairing.own || one.theirs == pairing.theirs;
+    });
+    if (as_fast && !taken) chosen.push_back(pairing);
+  }
+  return chosen;
+}
+
+}  // namespace shoal::verbs
