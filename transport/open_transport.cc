@@ -59,10 +59,11 @@ Result<std::unique_ptr<Fabric>> open_verbs([[maybe_unused]] const Config& config
 #endif
 }
 
-Result<std::unique_ptr<Fabric>> open_ucx([[maybe_unused]] const Clock& clock) {
+Result<std::unique_ptr<Fabric>> open_ucx([[maybe_unused]] const Config& config,
+                                         [[maybe_unused]] const Clock& clock) {
 #ifdef SHOAL_HAS_UCX
   SHOAL_ASSIGN(const auto api, ucx::load());
-  return ucx::create_fabric(api, {}, clock);
+  return ucx::create_fabric(api, ucx::options_of(config), clock);
 #else
   return Error{Errc::unavailable, "built without libucx-dev"};
 #endif
@@ -89,7 +90,7 @@ Result<std::unique_ptr<Transport>> open_transport(const Config& config, const Cl
   for (auto name = names.begin(); name != tcp; ++name) {
     // Whatever UCX uses, it does not say that it is RDMA.
     if (config.require == Config::Require::rdma && *name != "verbs") continue;
-    auto fabric = *name == "verbs" ? open_verbs(config, clock) : open_ucx(clock);
+    auto fabric = *name == "verbs" ? open_verbs(config, clock) : open_ucx(config, clock);
     if (fabric.ok())
       options.fabrics.push_back(std::move(fabric).value());
     else

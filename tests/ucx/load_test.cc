@@ -1,9 +1,17 @@
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
 
+#include <array>
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <string>
 
 #include "core/base/config.h"
+#include "transport/ucx/devices.h"
 #include "transport/ucx/ucx.h"
 #include "transport/ucx/wire.h"
 
@@ -40,6 +48,102 @@ TEST(UcxLoad, WhatItCannotUseIsSaid) {
   ASSERT_FALSE(fabric.ok());
   EXPECT_EQ(fabric.code(), Errc::unavailable);
   EXPECT_NE(fabric.error().message().find("UCX_TLS"), std::string::npos);
+}
+
+/// Of this process, and so of whatever it starts.
+std::string environment() {
+  std::string all;
+  for (char** variable = environ; *variable != nullptr; ++variable)
+    all += *variable + std::string("\n");
+  return all;
+}
+
+/// In a process that has loaded nothing yet, since each test has its own.
+TEST(UcxLoad, TheEnvironmentIsAsItWas) {
+  ::setenv("UCX_LOG_LEVEL", "error", 1);
+  const auto before = environment();
+  const auto api = load();
+  if (!api.ok()) GTEST_SKIP() << api.error().message();
+  EXPECT_EQ(environment(), before);
+  SteadyClock clock;
+  const auto fabric = create_fabric(*api, {.transports = "posix,self"}, clock);
+  EXPECT_TRUE(fabric.ok());
+  EXPECT_EQ(environment(), before);
+  EXPECT_TRUE(load().ok());
+  EXPECT_EQ(environment(), before);
+}
+
+/// UCX's own handlers would print a stack and end the process in their way.
+TEST(UcxLoad, SignalsStayOurs) {
+  struct sigaction before {
+  }, after{};
+  ASSERT_EQ(::sigaction(SIGSEGV, nullptr, &before), 0);
+  const auto api = load();
+  if (!api.ok()) GTEST_SKIP() << api.error().message();
+  ASSERT_EQ(::sigaction(SIGSEGV, nullptr, &after), 0);
+  EXPECT_EQ(before.sa_handler, after.sa_handler);
+}
+
+/// A tree like the kernel's, in a folder that goes with the test.
+class UcxDevices : public testing::Test {
+ protected:
+  UcxDevices() {
+    std::string name = (std::filesystem::temp_directory_path() / "ucx_sysfs_XXXXXX").string();
+    root_ = ::mkdtemp(name.data());
+    for (const auto* interface : {"docker0", "eth0", "lo"})
+      std::filesystem::create_directories(root_ / "class/net" / interface);
+    add_port("mlx5_0", "1", "");
+    add_port("mlx5_0", "2", "");
+    add_port("rxe0", "1", "eth0");
+  }
+  ~UcxDevices() override { std::filesystem::remove_all(root_); }
+  void add_port(const std::string& device, const std::string& port, const std::string& interface) {
+    const auto folder = root_ / "class/infiniband" / device / "ports" / port / "gid_attrs/ndevs";
+    std::filesystem::create_directories(folder);
+    std::ofstream(folder / "0") << interface << "\n";
+  }
+  Devices found(const std::string& devices, const std::string& interfaces) const {
+    Config config;
+    config.devices = NameFilter::parse(NameFilter::Kind::devices, devices).value();
+    config.interfaces = NameFilter::parse(NameFilter::Kind::interfaces, interfaces).value();
+    return survey(config, root_);
+  }
+
+  using Names = std::vector<std::string>;
+  std::filesystem::path root_;
+};
+
+TEST_F(UcxDevices, AllWithoutFilters) {
+  EXPECT_EQ(found("", "").taken,
+            (Names{"mlx5_0:1", "mlx5_0:2", "rxe0:1", "docker0", "eth0", "lo"}));
+}
+
+TEST_F(UcxDevices, PortsAndInterfacesAreFiltered) {
+  const auto devices = found("=mlx5_0:2,=rxe0", "eth0,^docker");
+  EXPECT_EQ(devices.taken, (Names{"mlx5_0:2", "rxe0:1", "eth0"}));
+  ASSERT_EQ(devices.left_out.size(), 3u);
+  EXPECT_EQ(devices.left_out[0], "mlx5_0:1: '=mlx5_0:2,=rxe0' has no name that fits");
+  EXPECT_EQ(devices.left_out[1], "docker0: 'eth0,^docker' leaves it out (^docker)");
+}
+
+TEST_F(UcxDevices, ARoceDeviceGoesWithItsInterface) {
+  EXPECT_EQ(found("", "^eth0").taken, (Names{"mlx5_0:1", "mlx5_0:2", "docker0", "lo"}));
+}
+
+TEST(UcxLoad, WhereNoDeviceIsLeftThereIsSharedMemory) {
+  const auto api = load();
+  if (!api.ok()) GTEST_SKIP() << api.error().message();
+  Config config;
+  config.interfaces = NameFilter::parse(NameFilter::Kind::interfaces, "=none").value();
+  config.devices = NameFilter::parse(NameFilter::Kind::devices, "=none").value();
+  EXPECT_EQ(options_of(config).network_devices, "");
+  SteadyClock clock;
+  EXPECT_TRUE(create_fabric(*api, options_of(config), clock).ok());
+  const auto lines = describe(config);
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[1].rfind("no: no network device is left; shared memory is (left out: ", 0), 0u)
+      << lines[1];
+  EXPECT_NE(lines[1].find("lo: '=none' has no name that fits"), std::string::npos) << lines[1];
 }
 
 TEST(UcxLoad, DescribesOrSaysWhyNot) {

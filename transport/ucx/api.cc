@@ -8,8 +8,6 @@
 #include <tuple>
 #include <utility>
 
-#include "transport/ucx/limits.h"
-
 namespace shoal::ucx {
 
 namespace {
@@ -19,16 +17,29 @@ constexpr unsigned kMajor = 1;
 constexpr unsigned kMinorMin = 12;
 
 /// UCX is a guest in this process: it installs no handlers of signals, hooks no allocation, and
-/// leaves reporting to us. Most of it is read while the library is loaded, and can be set nowhere
-/// else.
-constexpr std::array<std::pair<const char*, const char*>, 6> kEnvironment{{
+/// leaves reporting to us. The library's constructors read it, and nobody after them.
+constexpr std::array<std::pair<const char*, const char*>, 5> kEnvironment{{
     {"UCX_HANDLE_ERRORS", "none"},
     {"UCX_DEBUG_SIGNO", "0"},
     {"UCX_LOG_LEVEL", "fatal"},
     {"UCX_WARN_UNUSED_ENV_VARS", "n"},
     {"UCX_MEM_EVENTS", "n"},
-    {"UCX_TLS", kTransports},
 }};
+
+/// dlopen() with kEnvironment, where the user has not set it; other users of UCX, and whatever this
+/// process starts, do not see it.
+void* open_library(const char* library) {
+  if (void* handle = ::dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD)) return handle;
+  std::array<bool, kEnvironment.size()> ours{};
+  for (std::size_t i = 0; i < ours.size(); ++i) {
+    const auto& [name, value] = kEnvironment[i];
+    ours[i] = std::getenv(name) == nullptr && ::setenv(name, value, 0) == 0;
+  }
+  void* handle = ::dlopen(library, RTLD_NOW | RTLD_LOCAL);
+  for (std::size_t i = 0; i < ours.size(); ++i)
+    if (ours[i]) ::unsetenv(kEnvironment[i].first);
+  return handle;
+}
 
 Error unavailable(const std::string& why) {
   return {Errc::unavailable,
@@ -39,8 +50,7 @@ Error unavailable(const std::string& why) {
 }  // namespace
 
 Result<Api> load(const char* library) {
-  for (const auto& [name, value] : kEnvironment) ::setenv(name, value, 0);
-  void* handle = ::dlopen(library, RTLD_NOW | RTLD_LOCAL);
+  void* handle = open_library(library);
   if (handle == nullptr) return unavailable(::dlerror());
   std::string missing;
   const auto find = [&]<class Function>(Function*& function, const char* name) {

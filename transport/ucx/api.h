@@ -57,8 +57,9 @@ struct Api {
 
 /// The library of this machine, or a file of the same ABI; it stays loaded until the process ends,
 /// since it keeps threads and handlers. What it reads from the environment while it is loaded is
-/// set first, unless the user has: call it while no other thread looks at the environment. Errors:
-/// unavailable (not installed, or older than 1.12: what was found, and what to install).
+/// set for so long, unless the user has: call it first while no other thread looks at the
+/// environment. Errors: unavailable (not installed, or older than 1.12: what was found, and what to
+/// install).
 Result<Api> load(const char* library = "libucp.so.0");
 
 /// "1.13.1".

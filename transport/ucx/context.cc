@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include "transport/ucx/limits.h"
@@ -28,7 +29,11 @@ Result<std::unique_ptr<Context>> Context::create(const Api& api, const Options& 
     return unusable(api, fmt::format("it does not take {} = '{}'", name, value), result);
   };
   for (const auto& [name, value] : kSettings) SHOAL_TRY(set(name, value));
-  if (!options.transports.empty()) SHOAL_TRY(set("TLS", options.transports.c_str()));
+  if (!options.transports.empty())
+    SHOAL_TRY(set("TLS", options.transports.c_str()));
+  else if (std::getenv("UCX_TLS") == nullptr)
+    SHOAL_TRY(set("TLS", kTransports));
+  if (options.network_devices) SHOAL_TRY(set("NET_DEVICES", options.network_devices->c_str()));
   ucp_params_t parameters{};
   parameters.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME;
   parameters.features = UCP_FEATURE_AM | UCP_FEATURE_WAKEUP;

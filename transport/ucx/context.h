@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "transport/ucx/api.h"
@@ -12,6 +13,9 @@ struct Options {
   /// Which of UCX's transports may be used, as UCX_TLS; empty: the user's UCX_TLS, or else
   /// kTransports of limits.h.
   std::string transports;
+  /// The only network devices that may be used, as UCX_NET_DEVICES; an empty list: none, which
+  /// leaves shared memory. Nothing: the user's UCX_NET_DEVICES, or else all.
+  std::optional<std::string> network_devices = {};
 };
 
 /// UCX in this process: what links are made from.

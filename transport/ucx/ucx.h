@@ -13,9 +13,13 @@
 
 namespace shoal::ucx {
 
-/// What UCX finds on this machine, for people: one line, "yes: UCX 1.13.1, moves host memory ..."
-/// or "no: " with what is missing. Loads the library.
+/// What UCX finds on this machine, for people: "yes: UCX 1.13.1, moves host memory ..." or "no: "
+/// with what is missing; and, where `config` filters devices, which are left. Loads the library.
 std::vector<std::string> describe(const Config& config);
+
+/// What a process with this configuration lets UCX use: the devices that its filters take; without
+/// filters, whatever the user's UCX_NET_DEVICES say.
+Options options_of(const Config& config);
 
 /// Links over active messages of UCP. `clock` outlives it. Errors: unavailable (nothing that UCX
 /// can use, or a setting that it does not take).

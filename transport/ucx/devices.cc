@@ -1,0 +1,75 @@
+#include "transport/ucx/devices.h"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+
+#include "transport/ucx/ucx.h"
+
+namespace shoal::ucx {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Sorted; empty where there is no such folder.
+std::vector<std::string> names_in(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(folder, error))
+    names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// The interface under a port of RoCE; empty: there is none.
+std::string interface_of(const fs::path& port) {
+  for (const auto& index : names_in(port / "gid_attrs" / "ndevs")) {
+    std::ifstream file(port / "gid_attrs" / "ndevs" / index);
+    std::string name;
+    if (file >> name) return name;
+  }
+  return {};
+}
+
+void add(Devices& found, std::string name, const std::string& why_not) {
+  if (why_not.empty())
+    found.taken.push_back(std::move(name));
+  else
+    found.left_out.push_back(fmt::format("{}: {}", name, why_not));
+}
+
+void add_port(Devices& found, const Config& config, const fs::path& ports,
+              const std::string& device, const std::string& name) {
+  std::uint8_t number = 0;
+  if (std::from_chars(name.data(), name.data() + name.size(), number).ec != std::errc{}) return;
+  auto why = config.devices.why_not(device, number);
+  const auto interface = interface_of(ports / name);
+  if (why.empty() && !interface.empty()) why = config.interfaces.why_not(interface);
+  add(found, fmt::format("{}:{}", device, number), why);
+}
+
+}  // namespace
+
+Devices survey(const Config& config, const fs::path& sysfs) {
+  Devices found;
+  const auto rdma = sysfs / "class" / "infiniband";
+  for (const auto& device : names_in(rdma))
+    for (const auto& port : names_in(rdma / device / "ports"))
+      add_port(found, config, rdma / device / "ports", device, port);
+  for (const auto& interface : names_in(sysfs / "class" / "net"))
+    add(found, interface, config.interfaces.why_not(interface));
+  return found;
+}
+
+Options options_of(const Config& config) {
+  Options options;
+  if (!config.devices.text().empty() || !config.interfaces.text().empty())
+    options.network_devices = fmt::format("{}", fmt::join(survey(config).taken, ","));
+  return options;
+}
+
+}  // namespace shoal::ucx
