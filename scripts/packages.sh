@@ -8,7 +8,7 @@ build="g++ cmake make ninja-build ccache pkg-config libfmt-dev libspdlog-dev lib
        libibverbs-dev libucx-dev"
 demo="bible-kjv python3-minimal libpython3-stdlib gnuplot-nox"
 test="libgtest-dev python3-minimal libpython3-stdlib liblinear-tools bible-kjv procps"
-bench="libbenchmark-dev valgrind"
+bench="libbenchmark-dev valgrind ucx-utils perftest"
 # Verbs and UCX to build against, and the guest that has a device: scripts/soft_roce_vm.sh.
 rdma="libibverbs-dev librdmacm-dev libucx-dev ibverbs-providers ibverbs-utils rdmacm-utils perftest
       ucx-utils qemu-system-x86 busybox-static cpio kmod iproute2 xz-utils"

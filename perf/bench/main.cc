@@ -82,6 +82,10 @@ int run(const Options& options, const std::vector<Row>& rows) {
   for (const auto& row : rows) {
     std::fflush(stdout);
     const auto outcome = run_row(row, effort, options.runs);
+    if (outcome.code() == Errc::unavailable) {
+      fmt::print("{:<34} skipped: {}\n", row.name, outcome.error().message());
+      continue;
+    }
     if (!outcome.ok()) {
       fmt::print(stderr, "shoal_bench: {}: {}\n", row.name, outcome.error().message());
       ++failed;

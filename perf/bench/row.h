@@ -51,7 +51,8 @@ struct Effort {
   }
 };
 
-/// One line of the suite. A side makes one run, in processes of its own.
+/// One line of the suite. A side makes one run, in processes of its own; where it is `unavailable`
+/// the row is skipped.
 struct Row {
   using Side = std::function<Result<double>(const Effort&)>;
   std::string name;
@@ -68,6 +69,7 @@ void add_group_rows(std::vector<Row>& rows);
 void add_sparse_rows(std::vector<Row>& rows);
 void add_ops_rows(std::vector<Row>& rows);
 void add_memory_rows(std::vector<Row>& rows);
+void add_ucx_rows(std::vector<Row>& rows);
 /// All of them.
 std::vector<Row> suite_rows();
 

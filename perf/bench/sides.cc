@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <charconv>
+#include <cstdlib>
 #include <memory>
 #include <thread>
 
@@ -25,18 +26,24 @@ std::unique_ptr<CoreSeat> seat_if(bool wanted, Seat seat) {
 }
 
 /// What the environment sets, so that settings can be tried; not what would tie the runs together.
-Result<Config> tried_config() {
+Result<Config> tried_config(const ClusterSetup& setup) {
   SHOAL_ASSIGN(auto config, Config::from_env());
   config.name = config.trace = config.state_dir = {};
-  config.transports = "tcp";  // as the rows' names say
+  config.transports = setup.transports;  // as the rows' names say
   return config;
+}
+
+/// Of a process that has just begun, and has one thread.
+void set_ways(const ClusterSetup& setup) {
+  if (!setup.ucx_tls.empty()) ::setenv("UCX_TLS", setup.ucx_tls.c_str(), 1);
 }
 
 /// Scheduler and server, until the parent has heard enough.
 Status serve_cluster(const ClusterSetup& setup, Channel& parent) {
   const auto seat = seat_if(apart(setup), Seat::answers);
+  set_ways(setup);
   LocalCluster::Options options;
-  SHOAL_ASSIGN(options.config, tried_config());
+  SHOAL_ASSIGN(options.config, tried_config(setup));
   options.workers = setup.workers;
   options.config.spin = spin_of(setup.wait);
   SHOAL_ASSIGN(const auto cluster, LocalCluster::start(std::move(options)));
@@ -49,6 +56,7 @@ Status serve_cluster(const ClusterSetup& setup, Channel& parent) {
 Status work(Config config, const ClusterSetup& setup, const Effort& effort, const WatcherBody& body,
             pid_t servers, Channel& parent) {
   const auto seat = seat_if(apart(setup), Seat::asks);
+  set_ways(setup);
   config.spin = spin_of(setup.wait);
   config.progress = setup.progress;
   SHOAL_ASSIGN(auto worker, Worker::connect(config));
@@ -70,7 +78,7 @@ Result<std::vector<double>> run_watched(const ClusterSetup& setup, const Effort&
   SHOAL_ASSIGN(auto servers, Child::start("servers", [&](Channel& parent) {
                  return serve_cluster(setup, parent);
                }));
-  SHOAL_ASSIGN(auto config, tried_config());
+  SHOAL_ASSIGN(auto config, tried_config(setup));
   SHOAL_ASSIGN(config.scheduler, servers.receive());
   SHOAL_ASSIGN(config.token_file, servers.receive());
   std::vector<Child> workers;

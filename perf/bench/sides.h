@@ -20,6 +20,8 @@ struct ClusterSetup {
   Wait wait = Wait::block;  ///< of servers and workers
   Config::Progress progress = Config::Progress::caller;
   std::uint32_t workers = 1;
+  std::string transports = "tcp";  ///< as the configuration's
+  std::string ucx_tls = {};        ///< UCX_TLS of all processes; empty: as it is
 };
 
 /// What a worker process does; its number is what the row makes of.
