@@ -101,8 +101,9 @@ class Client {
       SHOAL_TRY(load.drop());
       return measured;
     }
-    SHOAL_ASSIGN(const auto load, TransportLoad::create(*link_, {op, plan_.wait, bytes, inflight,
-                                                                 both_ways, plan_.check}));
+    SHOAL_ASSIGN(const auto load,
+                 TransportLoad::create(*link_, {op, plan_.wait, bytes, inflight, both_ways,
+                                                plan_.check, plan_.told}));
     SHOAL_ASSIGN(const auto measured, timed([&] { return load->run(plan_.limits, recorder_); }));
     if (plan_.check) SHOAL_TRY(load->check());
     return measured;

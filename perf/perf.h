@@ -23,6 +23,7 @@ struct Plan {
   Wait wait = Wait::spin;
   bool both_ways = false;
   bool check = false;
+  bool told = true;  ///< TransportPattern's
 };
 
 /// Errors: invalid_argument, out_of_range, naming what does not fit.

@@ -39,7 +39,7 @@ Status TransportLoad::begin() {
 }
 
 Result<Measured> TransportLoad::run(const Limits& limits, Recorder& recorder) {
-  answered_ = read_ = 0;
+  answered_ = read_ = written_ = 0;
   return run_window(
       link_.clock(), limits, pattern_.inflight, pattern_.bytes * (pattern_.both_ways ? 2 : 1),
       recorder, [this](std::uint64_t i) { return issue(i); },
@@ -61,7 +61,8 @@ Status TransportLoad::issue(std::uint64_t i) {
   const auto remote = remote_.sub(source_.offset(i), pattern_.bytes);
   switch (pattern_.op) {
     case Op::write:
-      SHOAL_TRY(transport.write(link_.endpoint(), source_.at(i), remote, 0));
+      SHOAL_TRY(transport.write(link_.endpoint(), source_.at(i), remote, 1));
+      if (untold()) return {};
       return tell(Verb::written, i, {}, Lane::bulk);
     case Op::read:
       SHOAL_TRY(transport.read(link_.endpoint(), target_.at(i), remote, 1));
@@ -79,6 +80,8 @@ Status TransportLoad::finish(std::uint64_t i) {
 Status TransportLoad::on_event(const Event& event) {
   if (event.kind == Event::Kind::read_done) {
     ++read_;
+  } else if (event.kind == Event::Kind::write_done) {
+    ++written_;
   } else if (event.kind == Event::Kind::message &&
              static_cast<Verb>(event.frame.header.flags) == Verb::answer) {
     const auto& payload = event.frame.payload;

@@ -20,6 +20,9 @@ struct TransportPattern {
   /// The peer does the same to us, operation by operation: for `send` and `write` it echoes.
   bool both_ways = false;
   bool check = false;
+  /// Of `write`, one way: the peer is told of each, and answers. Else an operation ends as soon as
+  /// its source may be reused, as with ib_write_bw.
+  bool told = true;
 };
 
 /// Messages, READs and WRITEs between this process and its Peer, with no protocol above. Every
@@ -45,7 +48,9 @@ class TransportLoad {
   Status finish(std::uint64_t i);
   Status tell(Verb verb, std::uint64_t i, ConstMemoryView payload, Lane lane);
   Status on_event(const Event& event);
+  bool untold() const { return pattern_.op == Op::write && !pattern_.told && !pattern_.both_ways; }
   bool ended(std::uint64_t i) const {
+    if (untold()) return written_ > i;
     if (pattern_.op != Op::read) return answered_ > i;
     return read_ > i && (!pattern_.both_ways || answered_ > i);
   }
@@ -57,7 +62,7 @@ class TransportLoad {
   Region region_;  // goes before its memory
   RemoteSpan remote_{};
   PeerLink::Handler handler_;
-  std::uint64_t answered_ = 0, read_ = 0, echoes_wrong_ = 0;
+  std::uint64_t answered_ = 0, read_ = 0, written_ = 0, echoes_wrong_ = 0;
 };
 
 }  // namespace shoal::perf

@@ -29,6 +29,15 @@ std::vector<std::string> describe_verbs([[maybe_unused]] const Config& config) {
 
 }  // namespace
 
+Result<RdmaPort> first_rdma_port([[maybe_unused]] const Config& config) {
+#ifdef SHOAL_HAS_VERBS
+  SHOAL_ASSIGN(const auto port, verbs::first_port(config));
+  return RdmaPort{port.device, port.number, port.gid_index};
+#else
+  return Error{Errc::unavailable, "built without libibverbs-dev"};
+#endif
+}
+
 std::vector<Backend> describe_backends(const Config& config) {
   return {{"tcp", {"yes"}}, {"ucx", describe_ucx(config)}, {"verbs", describe_verbs(config)}};
 }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/base/config.h"
+#include "core/base/result.h"
 
 namespace shoal {
 
@@ -18,5 +19,14 @@ struct Backend {
 /// All that this version knows, those that this build has not among them. Looks at the machine's
 /// devices as `config` allows them, which may take milliseconds; connects to nobody.
 std::vector<Backend> describe_backends(const Config& config);
+
+/// An RDMA port, as tools of other projects want it named.
+struct RdmaPort {
+  std::string device;
+  unsigned number = 1;     ///< on the device, from 1
+  unsigned gid_index = 0;  ///< that Shoal uses
+};
+/// The first that can be used. Errors: unavailable (why not, of each; or no verbs in this build).
+Result<RdmaPort> first_rdma_port(const Config& config);
 
 }  // namespace shoal

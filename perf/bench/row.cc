@@ -73,6 +73,7 @@ std::vector<Row> suite_rows() {
   add_ops_rows(rows);
   add_memory_rows(rows);
   add_ucx_rows(rows);
+  add_verbs_rows(rows);
   // Raw sides in processes of their own: their buffers would be inherited by those of later rows.
   for (auto& row : rows)
     if (row.raw)

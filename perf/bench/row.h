@@ -70,6 +70,7 @@ void add_sparse_rows(std::vector<Row>& rows);
 void add_ops_rows(std::vector<Row>& rows);
 void add_memory_rows(std::vector<Row>& rows);
 void add_ucx_rows(std::vector<Row>& rows);
+void add_verbs_rows(std::vector<Row>& rows);
 /// All of them.
 std::vector<Row> suite_rows();
 

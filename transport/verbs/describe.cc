@@ -12,4 +12,14 @@ std::vector<std::string> describe(const Config& config) {
   return lines;
 }
 
+Result<Port> first_port(const Config& config) {
+  SHOAL_ASSIGN(const auto api, load());
+  std::string why_not;
+  for (const auto& finding : survey(api, {config.devices, config.interfaces})) {
+    if (finding.result.ok()) return *finding.result;
+    why_not += (why_not.empty() ? "" : "; ") + to_string(finding);
+  }
+  return Error{Errc::unavailable, why_not};
+}
+
 }  // namespace shoal::verbs

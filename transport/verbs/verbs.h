@@ -20,6 +20,9 @@ struct Counters;
 /// 2: the port is down: ..."; or one "no: " with what the machine lacks. Opens and closes devices.
 std::vector<std::string> describe(const Config& config);
 
+/// The first of these that can be used. Errors: unavailable (why not, of each).
+Result<Port> first_port(const Config& config);
+
 /// RDMA over the ports that `filters` take, all of which are opened. `clock` and `counters`
 /// (optional) outlive it. Errors: unavailable (no port can be used: why not, of each).
 Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Filters& filters,

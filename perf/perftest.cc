@@ -1,0 +1,40 @@
+#include "perf/perftest.h"
+
+#include "transport/backends.h"
+
+namespace shoal::perf {
+
+namespace {
+
+constexpr double kMiB = 1024.0 * 1024.0;
+
+}  // namespace
+
+Result<Tool> perftest(const std::string& program, std::size_t bytes, std::uint64_t iterations,
+                      const Config& config) {
+  SHOAL_ASSIGN(const auto port, first_rdma_port(config));
+  Tool tool{.program = program, .package = "perftest", .arguments = {}, .environment = {}};
+  tool.arguments = {"-d", port.device,
+                    "-i", std::to_string(port.number),
+                    "-x", std::to_string(port.gid_index),
+                    "-s", std::to_string(bytes),
+                    "-n", std::to_string(iterations),
+                    "-F"};
+  return tool;
+}
+
+// bytes, iterations, and of times: least, most, typical, average, deviation, 99 %, 99.9 %
+Result<double> perftest_typical_us(const Tool& tool, const Clock& clock) {
+  SHOAL_ASSIGN(const auto text, run_tool(tool, clock));
+  SHOAL_ASSIGN(const auto numbers, last_numbers(text, 9));
+  return numbers[4];
+}
+
+// bytes, iterations; MiB/s at the peak and on average; messages/s
+Result<double> perftest_bandwidth(const Tool& tool, const Clock& clock) {
+  SHOAL_ASSIGN(const auto text, run_tool(tool, clock));
+  SHOAL_ASSIGN(const auto numbers, last_numbers(text, 5));
+  return numbers[3] * kMiB;
+}
+
+}  // namespace shoal::perf
