@@ -83,6 +83,9 @@ class Fabric {
   virtual void detach(MemoryView memory) = 0;
   /// As Transport::pins().
   virtual bool pins() const = 0;
+  /// As Transport's.
+  virtual MemoryView allocate_shared(std::size_t /*bytes*/) { return {}; }
+  virtual bool deallocate_shared(MemoryView /*memory*/) { return false; }
 
   // --- Moving bytes. `key` and `offset` are inside the region: the caller has checked. Errors: as
   // Transport's; registration, no_memory: there will never be memory for so large a frame.

@@ -166,6 +166,14 @@ class Transport {
   /// would be others to the CPU than to a device.
   virtual bool pins() const { return false; }
 
+  /// Zeroed memory for the caller, page-aligned, into which and out of which peers on this host
+  /// copy by themselves once it, or a part, is registered: their WRITEs and READs move its bytes
+  /// once, not twice. Empty (null): such memory is no better here than any other. A child that is
+  /// forked shares it. Any thread may call either.
+  virtual MemoryView allocate_shared(std::size_t /*bytes*/) { return {}; }
+  /// Frees what allocate_shared() gave, whose regions are gone. False: this is not such memory.
+  virtual bool deallocate_shared(MemoryView /*memory*/) { return false; }
+
   /// Posts a frame. `header` needs kind and its own fields; lengths and checksum are filled in.
   /// `header` and `meta` are copied before return. `payload` (at most kPayloadViewsMax host views)
   /// is lent until `sent` if `context` is not 0, else until the endpoint is closed or the peer's

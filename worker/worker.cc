@@ -59,6 +59,11 @@ Result<const TableShape*> Worker::open_table(const TableSpec& spec) {
 }
 
 Result<RegisteredMemory> Worker::allocate_memory(std::size_t bytes) {
+  const auto shared = core_->engine().transport().allocate_shared(bytes);
+  if (shared.data != nullptr) {
+    const MemoryView view{shared.data, bytes};
+    return RegisteredMemory(core_, core_->add_memory(view, true), view, true);
+  }
   auto memory = HostDevice().allocate(std::max<std::size_t>(bytes, 1), {.huge_pages = true});
   if (!memory.ok())
     return Error{Errc::no_memory, fmt::format("could not allocate a buffer of {} bytes", bytes)};

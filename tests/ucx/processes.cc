@@ -6,9 +6,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 #include <vector>
 
 #include "transport/paths/paths.h"
@@ -21,6 +23,7 @@ namespace {
 constexpr const char* kRole = "SHOAL_TEST_UCX_ROLE";
 constexpr const char* kAddress = "SHOAL_TEST_UCX_ADDRESS";
 constexpr const char* kTransports = "SHOAL_TEST_UCX_TRANSPORTS";
+constexpr const char* kShared = "SHOAL_TEST_UCX_SHARED";
 
 Status say(Transport& transport, EndpointId to, std::span<const std::byte> meta) {
   FrameHeader header;
@@ -40,13 +43,26 @@ std::unique_ptr<Transport> make_transport(const std::string& transports, const C
   return paths::create_paths(std::move(options), clock).value();
 }
 
-Process::Process(Role role, const Address& at, const std::string& transports) {
+Memory::Memory(Transport& transport, bool shared, std::byte value) : transport_(transport) {
+  if (shared) view_ = transport.allocate_shared(kPeerBytes);
+  EXPECT_EQ(view_.data != nullptr, shared);
+  if (view_.data == nullptr) {
+    own_.resize(kPeerBytes);
+    view_ = {own_.data(), own_.size()};
+  }
+  std::fill(bytes().begin(), bytes().end(), value);
+}
+
+Memory::~Memory() { EXPECT_EQ(transport_.deallocate_shared(view_), own_.empty()); }
+
+Process::Process(Role role, const Address& at, const Way& way) {
   // Whatever is made between fork and exec is made before: UCX has threads.
   std::vector<std::string> own;
   for (char** variable = environ; *variable != nullptr; ++variable) own.emplace_back(*variable);
   own.push_back(std::string(kRole) + "=" + std::to_string(static_cast<int>(role)));
   own.push_back(std::string(kAddress) + "=" + at.to_string());
-  own.push_back(std::string(kTransports) + "=" + transports);
+  own.push_back(std::string(kTransports) + "=" + way.transports);
+  own.push_back(std::string(kShared) + "=" + (way.shared ? "1" : "0"));
   std::vector<char*> environment;
   for (auto& variable : own) environment.push_back(variable.data());
   environment.push_back(nullptr);
@@ -88,7 +104,7 @@ struct PeerState {
   Transport& transport;
   Role role;
   EndpointId endpoint;
-  std::vector<std::byte> memory;
+  Memory& memory;
   Region region;
   RemoteSpan target;
   int under_way = 0;
@@ -99,10 +115,7 @@ void on_event(PeerState& peer, const Event& event) {
   switch (event.kind) {
     case Event::Kind::connected:
       if (peer.role != Role::serves) return;
-      peer.region =
-          peer.transport
-              .register_memory({peer.memory.data(), peer.memory.size()}, Access::read_write)
-              .value();
+      peer.region = peer.transport.register_memory(peer.memory.view(), Access::read_write).value();
       peer.target = peer.region.remote();
       (void)say(peer.transport, peer.endpoint, std::as_bytes(std::span(&peer.target, 1)));
       return;
@@ -129,7 +142,7 @@ void run_peer(PeerState& peer) {
     const auto count = peer.transport.poll(events);
     for (std::size_t i = 0; i < count; ++i) on_event(peer, events[i]);
     while (peer.role == Role::writes && peer.target.bytes > 0 && peer.under_way < 3) {
-      const ConstMemoryView from(peer.memory.data(), peer.target.bytes);
+      const ConstMemoryView from(peer.memory.view().data, peer.target.bytes);
       if (!peer.transport.write(peer.endpoint, from, peer.target, 1).ok()) break;
       ++peer.under_way;
     }
@@ -149,10 +162,11 @@ TEST(UcxPeer, DISABLED_Runs) {
   const auto endpoint =
       transport->connect(at, deadline_after(clock.now(), std::chrono::seconds(20)));
   ASSERT_TRUE(endpoint.ok());
+  Memory memory(*transport, std::string_view(std::getenv(kShared)) == "1", kPeerByte);
   PeerState peer{.transport = *transport,
                  .role = static_cast<Role>(std::atoi(role)),
                  .endpoint = *endpoint,
-                 .memory = std::vector<std::byte>(kPeerBytes, kPeerByte),
+                 .memory = memory,
                  .region = {},
                  .target = {}};
   run_peer(peer);

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "core/base/clock.h"
 #include "transport/transport.h"
@@ -14,22 +16,45 @@
 
 namespace shoal::ucx::test {
 
+inline constexpr std::size_t kPeerBytes = 4u << 20;
+inline constexpr std::byte kPeerByte{2};
+
 /// What a peer does once it is connected.
 enum class Role : std::uint8_t {
   writes,  ///< into the region that the first message names, again and again
   serves,  ///< sends a span of its own memory, of kPeerBytes bytes of kPeerByte
 };
-inline constexpr std::size_t kPeerBytes = 4u << 20;
-inline constexpr std::byte kPeerByte{2};
 
-/// A transport over UCX alone, with `transports` as its UCX_TLS; null: there is no UCX here.
+/// Over what processes meet.
+struct Way {
+  const char* transports;  ///< UCX_TLS
+  bool shared;             ///< their memory is such that peers copy in it themselves
+};
+
+/// A transport over UCX alone; null: there is no UCX here.
 std::unique_ptr<Transport> make_transport(const std::string& transports, const Clock& clock);
+
+/// kPeerBytes of one value that go with this object.
+class Memory {
+ public:
+  Memory(Transport& transport, bool shared, std::byte value);
+  ~Memory();
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  MemoryView view() const { return view_; }
+  std::span<std::byte> bytes() const { return view_.host_span(); }
+
+ private:
+  Transport& transport_;
+  std::vector<std::byte> own_;
+  MemoryView view_;
+};
 
 /// A peer's process; its end is the destructor's business.
 class Process {
  public:
   /// It connects to `at`, and echoes each message from the second on.
-  Process(Role role, const Address& at, const std::string& transports);
+  Process(Role role, const Address& at, const Way& way);
   ~Process();
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;

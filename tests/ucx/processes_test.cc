@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,10 +22,10 @@ using Kind = Event::Kind;
 constexpr std::byte kFresh{1}, kAfter{7};
 
 /// The transport of this process, to which peers connect.
-class Processes : public testing::TestWithParam<const char*> {
+class Processes : public testing::TestWithParam<Way> {
  protected:
   void SetUp() override {
-    transport_ = make_transport(GetParam(), clock_);
+    transport_ = make_transport(GetParam().transports, clock_);
     if (transport_ == nullptr) GTEST_SKIP() << "libucp.so.0 cannot be loaded, or is too old";
     at_ = transport_->listen({"127.0.0.1", 0}).value();
   }
@@ -86,7 +87,7 @@ class Processes : public testing::TestWithParam<const char*> {
   void poll_some(std::uint64_t times) {
     for (std::uint64_t i = 0; i < times; ++i) poll();
   }
-  static bool only(const std::vector<std::byte>& bytes, std::byte value) {
+  static bool only(std::span<const std::byte> bytes, std::byte value) {
     return std::all_of(bytes.begin(), bytes.end(), [&](std::byte one) { return one == value; });
   }
 
@@ -103,9 +104,10 @@ TEST_P(Processes, OneThatIsKilledMidTransferIsTheOnlyOneLost) {
   RemoteSpan span;
   const auto [other, at_other] = start_server(span);
   for (int round = 0; round < 6; ++round) {
-    std::vector<std::byte> target(kPeerBytes, kFresh), into(kPeerBytes, kFresh);
-    auto region =
-        transport_->register_memory({target.data(), target.size()}, Access::read_write).value();
+    std::vector<std::byte> into(kPeerBytes, kFresh);
+    const Memory memory(*transport_, GetParam().shared, kFresh);
+    const auto target = memory.bytes();
+    auto region = transport_->register_memory(memory.view(), Access::read_write).value();
     auto [writer, at_writer] = start(Role::writes);
     const auto own = region.remote();
     ASSERT_TRUE(say(at_writer, std::as_bytes(std::span(&own, 1))).ok());
@@ -130,9 +132,9 @@ TEST_P(Processes, NoByteOfOneThatWasStoppedMidCopyLandsAfterRevoke) {
   const auto [other, at_other] = start_server(span);
   for (int round = 0; round < 12; ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
-    std::vector<std::byte> target(kPeerBytes, kFresh);
-    auto region =
-        transport_->register_memory({target.data(), target.size()}, Access::write).value();
+    const Memory memory(*transport_, GetParam().shared, kFresh);
+    const auto target = memory.bytes();
+    auto region = transport_->register_memory(memory.view(), Access::write).value();
     const auto [one, at_one] = start(Role::writes);
     const auto own = region.remote();
     ASSERT_TRUE(say(at_one, std::as_bytes(std::span(&own, 1))).ok());
@@ -190,11 +192,15 @@ TEST_P(Processes, ATransportEndsWhileAPeerIsStopped) {
   EXPECT_TRUE(only(into, kAfter));
 }
 
-std::string name_of(const testing::TestParamInfo<const char*>& info) {
-  return info.index == 0 ? "shm" : "tcp";
+std::string name_of(const testing::TestParamInfo<Way>& info) {
+  constexpr std::array kNames{"shm", "shared", "tcp"};
+  return kNames[info.index];
 }
 
-INSTANTIATE_TEST_SUITE_P(Ucx, Processes, testing::Values("posix,sysv,self", "tcp"), name_of);
+INSTANTIATE_TEST_SUITE_P(Ucx, Processes,
+                         testing::Values(Way{"posix,self", false}, Way{"posix,self", true},
+                                         Way{"tcp", false}),
+                         name_of);
 
 }  // namespace
 }  // namespace shoal::ucx::test

@@ -225,6 +225,19 @@ bool PathTransport::pins() const {
                      [](const auto& fabric) { return fabric->pins(); });
 }
 
+// Pages that are shared may be replaced by others, and a device would go on with the old ones.
+MemoryView PathTransport::allocate_shared(std::size_t bytes) {
+  if (pins()) return {};
+  for (const auto& fabric : fabrics_)
+    if (const auto memory = fabric->allocate_shared(bytes); memory.data != nullptr) return memory;
+  return {};
+}
+
+bool PathTransport::deallocate_shared(MemoryView memory) {
+  return std::any_of(fabrics_.begin(), fabrics_.end(),
+                     [&](const auto& fabric) { return fabric->deallocate_shared(memory); });
+}
+
 // --- Moving bytes --------------------------------------------------------------------------------
 
 Status PathTransport::send(EndpointId endpoint, const FrameHeader& header,

@@ -40,6 +40,8 @@ class PathTransport final : public Transport {
   Status attach(MemoryView memory) override;
   void detach(MemoryView memory) override;
   bool pins() const override;
+  MemoryView allocate_shared(std::size_t bytes) override;
+  bool deallocate_shared(MemoryView memory) override;
   std::size_t poll(std::span<Event> events) override;
   void flush() override;
   int wait_fd() const override { return tcp_->wait_fd(); }

@@ -46,6 +46,21 @@ inline constexpr std::size_t kLinksMax = 64;
 /// For UCX to let go of the last links when a fabric ends, before their workers are left behind.
 inline constexpr Duration kBurial = std::chrono::milliseconds(200);
 
+// --- Shared pages --------------------------------------------------------------------------------
+
+/// Smaller memory is not worth a descriptor and a mapping in every peer.
+inline constexpr std::size_t kSharedMin = 256u << 10;
+/// Each takes a descriptor, of the usual 1024.
+inline constexpr std::size_t kSharedMax = 256;
+/// Smaller READs and WRITEs go by packets: there the second copy costs less than the gate.
+inline constexpr std::size_t kCopiedMin = 16u << 10;
+/// Copied at once, some 25 us: messages wait for so long, and so many pages at most are replaced
+/// when a peer is stopped meanwhile.
+inline constexpr std::size_t kCopyBytes = 256u << 10;
+/// How long an owner that bars a peer waits for it to come out: one whose core is another's for a
+/// while is not stopped yet.
+inline constexpr Duration kInsideMax = std::chrono::milliseconds(5);
+
 // --- Sending -------------------------------------------------------------------------------------
 
 /// Packets that UCX has taken and not sent: what is under way where a message wants to pass, at

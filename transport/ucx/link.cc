@@ -22,8 +22,8 @@ Error refused(const Api& api, std::string_view what, ucs_status_t status) {
 
 // --- Making and connecting -----------------------------------------------------------------------
 
-Result<std::unique_ptr<Link>> Link::create(EndpointId id, Shared& shared) {
-  std::unique_ptr<Link> link(new Link(id, shared));
+Result<std::unique_ptr<Link>> Link::create(EndpointId id, std::size_t turnstile, Shared& shared) {
+  std::unique_ptr<Link> link(new Link(id, turnstile, shared));
   const auto& api = link->api();
   fill_random(std::as_writable_bytes(std::span(&link->own_secret_, 1)));
   ucp_worker_params_t parameters{};
@@ -66,6 +66,7 @@ Result<Card> Link::card() const {
   Writer out(card);
   LinkCard own;
   own.secret = own_secret_;
+  own.turnstile = static_cast<std::uint32_t>(turnstile);
   out.put(own);
   out.put_bytes({reinterpret_cast<const std::byte*>(address), bytes});
   api().worker_release_address(worker_, address);
@@ -79,7 +80,9 @@ Status Link::connect(std::span<const std::byte> card) {
   if (peer.version != kWireVersion)
     return Error{Errc::unavailable, fmt::format("the peer speaks version {} over UCX, we speak {}",
                                                 peer.version, kWireVersion)};
+  if (peer.turnstile >= kLinksMax) return Error{Errc::protocol, "card of a UCX link"};
   peer_secret_ = peer.secret;
+  peer_turnstile_ = peer.turnstile;
   const auto address = in.get_bytes(in.left());
   ucp_ep_params_t parameters{};
   parameters.field_mask = UCP_EP_PARAM_FIELD_REMOTE_ADDRESS | UCP_EP_PARAM_FIELD_ERR_HANDLING_MODE |
@@ -135,32 +138,33 @@ void Link::lose(Errc why, const std::string& what) {
 void Link::end_loans(Errc status) {
   // In the order in which they were posted: what UCX has first.
   for (auto at = oldest_; at != next_; ++at) {
-    auto& slot = window_[at % kWindow];
-    if (slot.packet.kind == PacketKind::write && slot.last)
-      complete(Event::Kind::write_done, slot.context, status);
-    if (slot.from == nullptr) continue;
-    slot.from = nullptr;
-    slot.packet.kind = PacketKind::nothing;
+    auto& sent = window_[at % kWindow];
+    const bool write = sent.packet.kind == PacketKind::write;
+    if (write && sent.last) complete(Event::Kind::write_done, sent.context, status);
+    if (!write && sent.from == nullptr) continue;
+    sent.from = nullptr;
+    sent.packet.kind = PacketKind::nothing;
   }
   auto& bulk = queues_[kBulk];
   for (; !bulk.empty(); bulk.pop_front())
     if (bulk.front().kind == PacketKind::write)
       complete(Event::Kind::write_done, bulk.front().context, status);
   queues_[kAnswers].clear();
+  queues_[kFetches].clear();
   for (auto& read : reads_)
     if (read.live) end_read(read, status);
 }
 
 void Link::forget(std::uint64_t region) {
   for (auto at = oldest_; at != next_; ++at) {
-    auto& slot = window_[at % kWindow];
-    if (slot.taken || slot.packet.kind != PacketKind::data || slot.packet.region != region)
+    auto& sent = window_[at % kWindow];
+    if (sent.taken || sent.packet.kind != PacketKind::data || sent.packet.region != region)
       continue;
-    slot.from = nullptr;
-    slot.packet.kind = PacketKind::nothing;
+    sent.from = nullptr;
+    sent.packet.kind = PacketKind::nothing;
     // All of it was on its way: nothing else is left to say that it does not come.
-    if (slot.last)
-      queues_[kAnswers].push_back({.kind = PacketKind::refuse, .read = slot.packet.read});
+    if (sent.last)
+      queues_[kAnswers].push_back({.kind = PacketKind::refuse, .read = sent.packet.read});
   }
   auto& answers = queues_[kAnswers];
   for (std::size_t i = 0; i < answers.size(); ++i) {

@@ -13,7 +13,9 @@
 #include "transport/links.h"
 #include "transport/ring.h"
 #include "transport/ucx/context.h"
+#include "transport/ucx/foreign_pages.h"
 #include "transport/ucx/limits.h"
+#include "transport/ucx/shared_pages.h"
 #include "transport/ucx/wire.h"
 
 namespace shoal::ucx {
@@ -31,6 +33,7 @@ struct Arrival {
 struct Exposed {
   MemoryView memory;
   Access access = Access::read;
+  SharedPages* pages = nullptr;  ///< through whose gate peers on this host may go; or null
 };
 
 /// What the links of a fabric have in common.
@@ -47,13 +50,14 @@ struct Shared {
 
 /// The half of a link that is ours: a worker, its one endpoint, and what waits to be sent. UCX
 /// never knows an address of lent memory: it asks for each packet's bytes when it has room for
-/// them, and hands over those that come in its own.
+/// them, and hands over those that come in its own. What the peer shares with us we copy
+/// ourselves.
 ///
-/// Sending is in link_send.cc, receiving in link_receive.cc.
+/// Sending is in link_send.cc and link_copy.cc, receiving in link_receive.cc.
 class Link {
  public:
   /// `shared` outlives it. Errors: unavailable, no_memory.
-  static Result<std::unique_ptr<Link>> create(EndpointId id, Shared& shared);
+  static Result<std::unique_ptr<Link>> create(EndpointId id, std::size_t turnstile, Shared& shared);
   /// Either never connected, or buried().
   ~Link();
   Link(const Link&) = delete;
@@ -68,12 +72,23 @@ class Link {
   const std::string& way() const { return way_; }
   std::size_t packet_bytes() const { return packet_bytes_; }
 
-  // Posting; errors: overloaded.
+  /// Lets the peer into pages of ours, and out of them for good: see SharedPages.
+  void admit(std::uint64_t region, SharedPages& pages) const {
+    pages.admit(turnstile, ticket_of(region, own_secret_));
+  }
+  /// Maps a region of the peer's, if it can be; gives a name for write() and read(), or 0.
+  std::uint64_t map(std::uint64_t region, const SharedCard& card);
+  void unmap(std::uint64_t mapping);
+  /// Regions of the peer's that are mapped.
+  std::size_t mapped() const;
+
+  // Posting; `mapping`: of map(). Errors: overloaded.
   Status send(const FrameHeader& sealed, std::span<const std::byte> meta,
               std::span<const ConstMemoryView> payload, Lane lane);
-  Status write(ConstMemoryView from, std::uint64_t region, std::uint64_t offset,
-               std::uint64_t context);
-  Status read(MemoryView to, std::uint64_t region, std::uint64_t offset, std::uint64_t context);
+  Status write(ConstMemoryView from, std::uint64_t region, std::uint64_t mapping,
+               std::uint64_t offset, std::uint64_t context);
+  Status read(MemoryView to, std::uint64_t region, std::uint64_t mapping, std::uint64_t offset,
+              std::uint64_t context);
 
   /// Gives UCX what it takes.
   void push();
@@ -101,11 +116,12 @@ class Link {
   bool buried() const;
 
   const EndpointId id;
-  bool ready = false;          ///< connected: frames may be sent
-  bool closing = false;        ///< its owner has closed it
-  Errc lost = Errc::ok;        ///< ends once all that has arrived is reported
-  std::size_t unreported = 0;  ///< frames among Shared::arrived
-  bool dry = false;            ///< nothing came in its last turn
+  const std::size_t turnstile;  ///< in the gates of our shared pages; no other link has it
+  bool ready = false;           ///< connected: frames may be sent
+  bool closing = false;         ///< its owner has closed it
+  Errc lost = Errc::ok;         ///< ends once all that has arrived is reported
+  std::size_t unreported = 0;   ///< frames among Shared::arrived
+  bool dry = false;             ///< nothing came in its last turn
 
  private:
   /// What is cut into packets.
@@ -117,6 +133,7 @@ class Link {
     std::uint64_t bytes = 0;
     std::uint64_t done = 0;
     std::uint64_t region = 0;
+    std::uint64_t mapping = 0;  ///< write, read: of the region; 0: it goes by packets
     std::uint64_t offset = 0;
     std::uint64_t read = 0;
     std::uint64_t context = 0;
@@ -140,9 +157,10 @@ class Link {
     std::uint32_t generation = 0;
     bool live = false;
   };
-  enum Queue : std::uint8_t { kMessages, kBulk, kAnswers, kQueues };
+  enum Queue : std::uint8_t { kMessages, kBulk, kAnswers, kFetches, kQueues };
 
-  Link(EndpointId id_, Shared& shared) : id(id_), shared_(shared) {}
+  Link(EndpointId id_, std::size_t turnstile_, Shared& shared)
+      : id(id_), turnstile(turnstile_), shared_(shared) {}
   const Api& api() const { return shared_.context.api(); }
   void complete(Event::Kind kind, std::uint64_t context, Errc status);
   void lose(Errc why, const std::string& what);
@@ -151,10 +169,17 @@ class Link {
   // link_send.cc
   friend struct Packer;
   Ring<Operation>* next_queue();
-  void send_packet(Ring<Operation>& queue);
+  std::size_t send_next(Ring<Operation>& queue);
+  std::size_t packet_bytes_of(const Operation& operation) const;
+  std::size_t send_packet(Ring<Operation>& queue);
   void give(Slot& slot);
   void retire();
   static void on_taken(void* request, ucs_status_t status, void* slot);
+
+  // link_copy.cc
+  ForeignPages* find_mapped(const Operation& operation) const;
+  std::size_t copy_out(Ring<Operation>& queue);
+  std::size_t copy_in(Ring<Operation>& queue);
 
   // link_receive.cc
   static ucs_status_t on_packet(void* link, const void* header, std::size_t header_bytes,
@@ -178,12 +203,13 @@ class Link {
 
   std::uint64_t own_secret_ = 0;
   std::uint64_t peer_secret_ = 0;
+  std::size_t peer_turnstile_ = 0;
   std::uint32_t next_out_ = 0;
   std::uint32_t next_in_ = 0;
   bool bye_heard_ = false;
 
   std::array<Ring<Operation>, kQueues> queues_;
-  bool answers_next_ = false;
+  std::size_t turn_ = 0;  ///< of the queues behind messages
   std::array<ByteRing, 2> frames_{ByteRing(kStagedMax), ByteRing(kStagedMax)};  ///< by Lane
   std::array<Slot, kWindow> window_;
   std::uint64_t oldest_ = 0;  ///< slots between the two are in UCX's hands, in order
@@ -195,6 +221,7 @@ class Link {
   std::array<FrameHeader, 2> headers_;
   std::vector<Read> reads_;
   std::vector<std::uint32_t> free_reads_;
+  std::vector<std::unique_ptr<ForeignPages>> mapped_;
 };
 
 }  // namespace shoal::ucx

@@ -106,8 +106,8 @@ void Link::take_frame(Lane lane, std::span<const std::byte> data) {
 void Link::take_write(const Packet& packet, std::span<const std::byte> data) {
   const auto at = shared_.exposed.find(packet.region);
   if (at == shared_.exposed.end() || data.empty()) return;
-  const auto& [memory, access] = at->second;
-  if (access == Access::read || packet.offset > memory.bytes ||
+  const auto& memory = at->second.memory;
+  if (at->second.access == Access::read || packet.offset > memory.bytes ||
       data.size() > memory.bytes - packet.offset)
     return lose(Errc::protocol, "the peer wrote where it may not");
   std::memcpy(memory.data + packet.offset, data.data(), data.size());

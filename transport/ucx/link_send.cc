@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "transport/ucx/link.h"
@@ -68,8 +69,8 @@ Status Link::send(const FrameHeader& sealed, std::span<const std::byte> meta,
   return {};
 }
 
-Status Link::write(ConstMemoryView from, std::uint64_t region, std::uint64_t offset,
-                   std::uint64_t context) {
+Status Link::write(ConstMemoryView from, std::uint64_t region, std::uint64_t mapping,
+                   std::uint64_t offset, std::uint64_t context) {
   auto& queue = queues_[kBulk];
   if (queue.size() >= kQueuedMax) return queue_full();
   queue.push_back({.kind = PacketKind::write,
@@ -77,12 +78,13 @@ Status Link::write(ConstMemoryView from, std::uint64_t region, std::uint64_t off
                    .from = from.data,
                    .bytes = from.bytes,
                    .region = region,
+                   .mapping = from.bytes < kCopiedMin ? 0 : mapping,
                    .offset = offset,
                    .context = context});
   return {};
 }
 
-Status Link::read(MemoryView to, std::uint64_t region, std::uint64_t offset,
+Status Link::read(MemoryView to, std::uint64_t region, std::uint64_t mapping, std::uint64_t offset,
                   std::uint64_t context) {
   if (free_reads_.empty()) {
     if (reads_.size() >= kReadsMax) return queue_full();
@@ -93,24 +95,28 @@ Status Link::read(MemoryView to, std::uint64_t region, std::uint64_t offset,
   free_reads_.pop_back();
   auto& read = reads_[index];
   read = {.to = to, .context = context, .generation = read.generation + 1, .live = true};
-  queues_[kMessages].push_back({.kind = PacketKind::read,
-                                .bytes = to.bytes,
-                                .region = region,
-                                .offset = offset,
-                                .read = (std::uint64_t{read.generation} << 32) | index});
+  const Operation operation{.kind = PacketKind::read,
+                            .bytes = to.bytes,
+                            .region = region,
+                            .mapping = to.bytes < kCopiedMin ? 0 : mapping,
+                            .offset = offset,
+                            .read = (std::uint64_t{read.generation} << 32) | index};
+  queues_[operation.mapping != 0 ? kFetches : kMessages].push_back(operation);
   return {};
 }
 
 // --- Giving to UCX -------------------------------------------------------------------------------
 
-/// Messages first; bulk and the answers to READs by turns. Null: nothing is queued.
+/// Messages first; bulk, the answers to READs, and READs that we carry out, by turns. Null: nothing
+/// is queued.
 Ring<Link::Operation>* Link::next_queue() {
   if (!queues_[kMessages].empty()) return &queues_[kMessages];
-  answers_next_ = !answers_next_;
-  const auto first = answers_next_ ? kAnswers : kBulk;
-  const auto second = answers_next_ ? kBulk : kAnswers;
-  if (!queues_[first].empty()) return &queues_[first];
-  return queues_[second].empty() ? nullptr : &queues_[second];
+  constexpr std::array kOthers{kBulk, kAnswers, kFetches};
+  for (std::size_t i = 0; i < kOthers.size(); ++i) {
+    auto& queue = queues_[kOthers[++turn_ % kOthers.size()]];
+    if (!queue.empty()) return &queue;
+  }
+  return nullptr;
 }
 
 bool Link::wants_push() const {
@@ -121,22 +127,39 @@ bool Link::wants_push() const {
 
 void Link::push() {
   retire();
-  for (std::size_t left = kTurnBytes / packet_bytes_; left > 0 && wants_push(); --left)
-    send_packet(*next_queue());
+  for (std::size_t done = 0; done < kTurnBytes && wants_push();) done += send_next(*next_queue());
 }
 
-void Link::send_packet(Ring<Operation>& queue) {
+/// Of the first operation; gives the bytes that it moved, about.
+std::size_t Link::send_next(Ring<Operation>& queue) {
   auto& operation = queue.front();
   if (operation.kind == PacketKind::write && operation.bytes == 0) {
     complete(Event::Kind::write_done, operation.context, Errc::ok);
-    return queue.pop_front();
+    queue.pop_front();
+    return 0;
   }
+  if (operation.mapping != 0) {
+    if (operation.kind == PacketKind::read) return copy_in(queue);
+    if (const auto copied = copy_out(queue)) return copied;
+  }
+  return send_packet(queue);
+}
+
+/// What the next packet carries: up to a page that is copied, if one is.
+std::size_t Link::packet_bytes_of(const Operation& operation) const {
+  const auto rest = std::min<std::uint64_t>(operation.bytes - operation.done, packet_bytes_);
+  const auto* pages = operation.mapping != 0 ? find_mapped(operation) : nullptr;
+  const auto before = pages != nullptr ? pages->before_page(operation.offset + operation.done) : 0;
+  return before != 0 ? std::min<std::uint64_t>(rest, before) : rest;
+}
+
+std::size_t Link::send_packet(Ring<Operation>& queue) {
+  auto& operation = queue.front();
   const bool carries = operation.kind == PacketKind::frame || operation.kind == PacketKind::write ||
                        operation.kind == PacketKind::data;
-  auto& slot = window_[next_ % kWindow];
-  slot.bytes =
-      carries ? std::min<std::uint64_t>(operation.bytes - operation.done, packet_bytes_) : 0;
-  slot.packet = {.secret = peer_secret_,
+  auto& sent = window_[next_ % kWindow];
+  sent.bytes = carries ? packet_bytes_of(operation) : 0;
+  sent.packet = {.secret = peer_secret_,
                  .sequence = next_out_++,
                  .kind = operation.kind,
                  .lane = operation.lane,
@@ -144,15 +167,16 @@ void Link::send_packet(Ring<Operation>& queue) {
                  .offset = operation.offset + operation.done,
                  .bytes = operation.bytes,
                  .read = operation.read};
-  slot.from = operation.from != nullptr ? operation.from + operation.done : nullptr;
-  slot.staged = operation.staged + operation.done;
-  slot.context = operation.context;
-  operation.done += slot.bytes;
-  slot.last = !carries || operation.done == operation.bytes;
-  if (slot.last) queue.pop_front();
+  sent.from = operation.from != nullptr ? operation.from + operation.done : nullptr;
+  sent.staged = operation.staged + operation.done;
+  sent.context = operation.context;
+  operation.done += sent.bytes;
+  sent.last = !carries || operation.done == operation.bytes;
+  if (sent.last) queue.pop_front();
   ++next_;
-  give(slot);
+  give(sent);
   retire();
+  return packet_bytes_;
 }
 
 void Link::give(Slot& slot) {

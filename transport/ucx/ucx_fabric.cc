@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 
 #include "core/base/log.h"
 #include "core/wire/codec.h"
@@ -48,15 +49,35 @@ Result<Link*> UcxFabric::add_link(EndpointId endpoint) {
   if (links_.size() + graves_.size() >= kLinksMax)
     return Error{Errc::unavailable,
                  fmt::format("there are {} links already, as many as one process has", kLinksMax)};
-  SHOAL_ASSIGN(auto link, Link::create(endpoint, shared_));
+  SHOAL_ASSIGN(auto link, Link::create(endpoint, free_turnstile(), shared_));
   SHOAL_TRY(wait_set_.add(link->fd()));
   by_endpoint_.add(*link);
   links_.push_back(std::move(link));
   return links_.back().get();
 }
 
+/// There are as many as links.
+std::size_t UcxFabric::free_turnstile() const {
+  std::array<bool, kLinksMax> taken{};
+  for (const auto& link : links_) taken[link->turnstile] = true;
+  for (const auto& grave : graves_) taken[grave->turnstile] = true;
+  return static_cast<std::size_t>(std::find(taken.begin(), taken.end(), false) - taken.begin());
+}
+
+void UcxFabric::admit(const Link& link) {
+  for (const auto& [region, exposed] : shared_.exposed)
+    if (exposed.pages != nullptr) link.admit(region, *exposed.pages);
+}
+
+/// From here on its peer copies nothing into pages of ours.
+void UcxFabric::bar(const Link& link) {
+  for (const auto& [region, exposed] : shared_.exposed)
+    if (exposed.pages != nullptr) exposed.pages->bar(link.turnstile, clock_);
+}
+
 /// Its events are on their way; of what UCX still does for it nobody hears.
 void UcxFabric::remove_link(Link& link) {
+  bar(link);
   by_endpoint_.remove(link);
   const auto at = std::find_if(links_.begin(), links_.end(),
                                [&](const auto& one) { return one.get() == &link; });
@@ -97,7 +118,10 @@ Result<Card> UcxFabric::answer(EndpointId endpoint, std::span<const std::byte> b
   SHOAL_ASSIGN(auto* link, add_link(endpoint));
   auto status = link->connect(begun);
   auto card = status.ok() ? link->card() : std::move(status).error();
-  if (!card.ok()) remove_link(*link);
+  if (card.ok())
+    admit(*link);
+  else
+    remove_link(*link);
   return card;
 }
 
@@ -105,7 +129,9 @@ Status UcxFabric::finish(EndpointId endpoint, std::span<const std::byte> answer)
   owner_.check();
   auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || link->ready) return unknown_link();
-  return link->connect(answer);
+  SHOAL_TRY(link->connect(answer));
+  admit(*link);
+  return {};
 }
 
 // Two packets, the first of them full.
@@ -119,6 +145,7 @@ void UcxFabric::close(EndpointId endpoint) {
   auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr || link->closing) return;
   link->closing = true;
+  bar(*link);
   link->end_loans(Errc::closed);
   if (link->ready && link->lost == Errc::ok) link->say_bye();
 }
@@ -145,8 +172,10 @@ void UcxFabric::lose(EndpointId endpoint, Errc why) {
 std::string UcxFabric::explain(EndpointId endpoint) const {
   const auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr) return {};
-  return fmt::format("ucx {} over {}, packets of {} B", version_of(*api_), link->way(),
-                     link->packet_bytes());
+  const auto shared = link->mapped();
+  return fmt::format("ucx {} over {}, packets of {} B{}", version_of(*api_), link->way(),
+                     link->packet_bytes(),
+                     shared == 0 ? "" : fmt::format(", {} of its buffers mapped", shared));
 }
 
 // --- Memory --------------------------------------------------------------------------------------
@@ -155,26 +184,43 @@ Result<Card> UcxFabric::expose(std::uint64_t region, MemoryView memory, Access a
   owner_.check();
   if (memory.space == MemorySpace::cuda)
     return Error{Errc::registration, "memory of a GPU cannot be reached over UCX yet"};
-  shared_.exposed.insert_or_assign(region, Exposed{memory, access});
-  Card card(sizeof region);
+  auto* pages = pool_.find(memory);
+  if (pages != nullptr && !pages->take(region)) pages = nullptr;
+  shared_.exposed.insert_or_assign(region, Exposed{memory, access, pages});
+  Card card(sizeof region + (pages != nullptr ? sizeof(SharedCard) : 0));
   Writer out(card);
   out.put(region);
+  if (pages == nullptr) return card;
+  out.put(pages->card(memory));
+  for (const auto& link : links_)
+    if (link->ready && !link->closing && link->lost == Errc::ok) link->admit(region, *pages);
   return card;
 }
 
 void UcxFabric::conceal(std::uint64_t region) {
   owner_.check();
-  if (shared_.exposed.erase(region) == 0) return;
+  const auto at = shared_.exposed.find(region);
+  if (at == shared_.exposed.end()) return;
+  if (at->second.pages != nullptr) at->second.pages->give_back(clock_);
+  shared_.exposed.erase(at);
   for (const auto& link : links_) link->forget(region);
 }
 
 Result<RegionKey> UcxFabric::import_key(EndpointId endpoint, std::span<const std::byte> card) {
-  if (by_endpoint_.find(endpoint) == nullptr) return unknown_link();
+  auto* link = by_endpoint_.find(endpoint);
+  if (link == nullptr) return unknown_link();
   Reader in(card);
   RegionKey key;
   key.words[0] = in.get<std::uint64_t>();
+  const bool shared = in.ok() && in.left() > 0;
+  const auto pages = shared ? in.get<SharedCard>() : SharedCard{};
   SHOAL_TRY(in.finish("key of a region"));
+  if (shared) key.words[1] = link->map(key.words[0], pages);
   return key;
+}
+
+void UcxFabric::forget_key(EndpointId endpoint, const RegionKey& key) {
+  if (auto* link = by_endpoint_.find(endpoint)) link->unmap(key.words[1]);
 }
 
 // --- Moving bytes --------------------------------------------------------------------------------
@@ -199,7 +245,7 @@ Status UcxFabric::read(EndpointId endpoint, MemoryView to, const RegionKey& key,
   owner_.check();
   auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
-  return link->read(to, key.words[0], offset, context);
+  return link->read(to, key.words[0], key.words[1], offset, context);
 }
 
 Status UcxFabric::write(EndpointId endpoint, ConstMemoryView from, const RegionKey& key,
@@ -207,7 +253,7 @@ Status UcxFabric::write(EndpointId endpoint, ConstMemoryView from, const RegionK
   owner_.check();
   auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
-  return link->write(from, key.words[0], offset, context);
+  return link->write(from, key.words[0], key.words[1], offset, context);
 }
 
 }  // namespace shoal::ucx

@@ -10,6 +10,7 @@
 #include "transport/fabric.h"
 #include "transport/links.h"
 #include "transport/ucx/link.h"
+#include "transport/ucx/shared_pages.h"
 #include "transport/ucx/wait_set.h"
 
 namespace shoal::ucx {
@@ -38,11 +39,13 @@ class UcxFabric final : public Fabric {
   Result<Card> expose(std::uint64_t region, MemoryView memory, Access access) override;
   void conceal(std::uint64_t region) override;
   Result<RegionKey> import_key(EndpointId endpoint, std::span<const std::byte> card) override;
-  void forget_key(EndpointId, const RegionKey&) override {}
+  void forget_key(EndpointId endpoint, const RegionKey& key) override;
   /// Bytes are copied through UCX's own memory whatever they come from.
   Status attach(MemoryView) override { return {}; }
   void detach(MemoryView) override {}
   bool pins() const override { return false; }
+  MemoryView allocate_shared(std::size_t bytes) override { return pool_.allocate(bytes); }
+  bool deallocate_shared(MemoryView memory) override { return pool_.deallocate(memory); }
 
   Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
               std::span<const ConstMemoryView> payload,
@@ -60,6 +63,9 @@ class UcxFabric final : public Fabric {
  private:
   // ucx_fabric.cc
   Result<Link*> add_link(EndpointId endpoint);
+  std::size_t free_turnstile() const;
+  void admit(const Link& link);
+  void bar(const Link& link);
   void remove_link(Link& link);
   void destroy(std::unique_ptr<Link> link);
 
@@ -78,6 +84,7 @@ class UcxFabric final : public Fabric {
   // What links are made of goes last.
   const std::unique_ptr<Context> context_;
   WaitSet wait_set_;
+  SharedPool pool_;
   Shared shared_;
   std::vector<std::unique_ptr<Link>> links_;
   LinkMap<Link> by_endpoint_;

@@ -11,7 +11,7 @@
 namespace shoal::ucx {
 
 /// Of cards and packets; another number is not understood.
-inline constexpr std::uint32_t kWireVersion = 1;
+inline constexpr std::uint32_t kWireVersion = 2;
 /// The active message that packets are.
 inline constexpr unsigned kMessageId = 1;
 
@@ -46,7 +46,7 @@ static_assert(offsetof(Packet, region) == 16 && offsetof(Packet, read) == 40);
 /// What a side tells the other about its half of a link; the address of its worker follows.
 struct LinkCard {
   std::uint32_t version = kWireVersion;
-  std::uint32_t reserved = 0;
+  std::uint32_t turnstile = 0;  ///< of the link, in the gates of this side's shared pages
   std::uint64_t secret = 0;
 };
 static_assert(sizeof(LinkCard) == 16 && std::has_unique_object_representations_v<LinkCard>);

@@ -60,7 +60,7 @@ Engine::~Engine() {
   for (auto& server : servers_) server->session->close();
   for (auto* record : memory_) {
     record->region.revoke();
-    if (record->owned) HostDevice().deallocate(record->memory);
+    if (record->owned) give_back(record->memory);
     delete record;
   }
 }

@@ -165,6 +165,7 @@ class Engine final : public Pollable {
   bool take_calls();
   void set_clock(Operation& op, WorkerClock clock) const;
   void accept(std::uint32_t index);
+  void give_back(MemoryView memory);
   void free_memory_if_unused(MemoryRecord* record);
 
   // engine_blocked.cc: who waits for others

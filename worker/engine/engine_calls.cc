@@ -233,6 +233,11 @@ void Engine::accept(std::uint32_t index) {
   recheck_needs_tick_ = true;
 }
 
+// As Worker::allocate_memory had it.
+void Engine::give_back(MemoryView memory) {
+  if (!transport_.deallocate_shared(memory)) HostDevice().deallocate(memory);
+}
+
 void Engine::free_memory_if_unused(MemoryRecord* record) {
   if (!record->released || record->uses.load() != 0) return;
   const auto at = std::find(memory_.begin(), memory_.end(), record);
@@ -241,7 +246,7 @@ void Engine::free_memory_if_unused(MemoryRecord* record) {
   memory_.pop_back();
   record->region.revoke();
   if (record->owned) {
-    HostDevice().deallocate(record->memory);
+    give_back(record->memory);
     delete record;
   } else {
     // The handle waits for this word and frees the record itself.
