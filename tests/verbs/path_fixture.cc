@@ -24,6 +24,9 @@ Process& PathTest::make(ProcessOptions options) {
         create_fabric(options.api.value_or(SoftFabric::api()), options.filters, clock).value();
     if (options.wrap) fabric = options.wrap(std::move(fabric));
     made.fabrics.push_back(std::move(fabric));
+    if (options.spare)
+      made.fabrics.push_back(
+          options.spare(create_fabric(options.api.value_or(SoftFabric::api()), {}, clock).value()));
   }
   process.peer.node.transport = create_paths(std::move(made), clock).value();
   process.address = process.transport().listen({"127.0.0.1", 0}).value();

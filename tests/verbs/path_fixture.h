@@ -48,6 +48,8 @@ struct ProcessOptions {
   /// Instead of the fabric as it is.
   std::function<std::unique_ptr<Fabric>(std::unique_ptr<Fabric>)> wrap = {};
   bool fabric_required = false;
+  /// A second fabric, behind the first: a link to the same device under another name.
+  std::function<std::unique_ptr<Fabric>(std::unique_ptr<Fabric>)> spare = {};
 };
 
 struct Process {

@@ -169,12 +169,14 @@ class Forger final : public Fabric {
         begin_(std::move(begin)),
         answer_(std::move(answer)) {}
 
-  std::string_view name() const override { return fabric_->name(); }
+  std::string_view name() const override { return alias.empty() ? fabric_->name() : alias; }
   Card offer() const override { return forged(fabric_->offer(), offer_).value(); }
   Result<Card> begin(EndpointId at, std::span<const std::byte> offer) override {
+    if (refuses_to_begin) return Error{Errc::unavailable, "not today"};
     return forged(fabric_->begin(at, offer), begin_);
   }
   Result<Card> answer(EndpointId at, std::span<const std::byte> begun) override {
+    if (!refusal.empty()) return Error{Errc::unavailable, refusal};
     return forged(fabric_->answer(at, begun), answer_);
   }
   Status finish(EndpointId at, std::span<const std::byte> answer) override {
@@ -216,6 +218,10 @@ class Forger final : public Fabric {
   bool arm() override { return fabric_->arm(); }
   void release_owner() override { fabric_->release_owner(); }
 
+  std::string alias;    ///< instead of the fabric's name
+  std::string refusal;  ///< of every link that a peer begins
+  bool refuses_to_begin = false;
+
  private:
   static Result<Card> forged(Result<Card> card, const Forge& forge) {
     if (card.ok() && forge) forge(*card);
@@ -240,6 +246,82 @@ Forger::Forge link_card(const std::function<void(StrandCard&)>& change) {
     change(link);
     std::memcpy(card.data(), &link, sizeof link);
   };
+}
+
+using Wrap = std::function<std::unique_ptr<Fabric>(std::unique_ptr<Fabric>)>;
+
+/// A fabric that is called "spare", and one that makes no links.
+Wrap changed(const std::function<void(Forger&)>& change) {
+  return [change](std::unique_ptr<Fabric> fabric) {
+    auto forger = std::make_unique<Forger>(std::move(fabric), nullptr, nullptr, nullptr);
+    change(*forger);
+    return forger;
+  };
+}
+const Wrap kSpare = changed([](Forger& fabric) { fabric.alias = "spare"; });
+
+TEST_F(SelectionTest, TheNextFabricWhereTheAcceptorDeclines) {
+  auto& a = make({.spare = kSpare});
+  auto& b = make({.wrap = changed([](Forger& fabric) { fabric.refusal = "no\x1b[31m memory\n"; }),
+                  .spare = kSpare});
+  const auto text = logged([&] {
+    const auto [at_a, at_b] = connect(a, b);
+    const auto explained = a.transport().explain(at_a);
+    EXPECT_EQ(explained.rfind("verbs soft1", 0), 0u) << "the spare one's words: " << explained;
+    EXPECT_TRUE(mentions(explained, "no faster path: verbs: no?[31m memory?")) << explained;
+    expect_works(a, at_a, b, at_b);
+  });
+  EXPECT_EQ(count(text, "tcp is used"), 0u) << text;
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  const auto [at_b, at_a] = connect(b, a);
+  EXPECT_FALSE(mentions(b.transport().explain(at_b), "no faster path"));
+  expect_works(b, at_b, a, at_a);
+}
+
+TEST_F(SelectionTest, TheNextFabricWhereTheFirstCannotBegin) {
+  auto& a = make(
+      {.wrap = changed([](Forger& fabric) { fabric.refuses_to_begin = true; }), .spare = kSpare});
+  auto& b = make({.spare = kSpare});
+  const auto [at_a, at_b] = connect(a, b);
+  EXPECT_TRUE(mentions(a.transport().explain(at_a), "no faster path: verbs: not today"));
+  expect_works(a, at_a, b, at_b);
+}
+
+/// Frames over the first do not arrive: it is given up, and the second tried.
+TEST_F(SelectionTest, TheNextFabricWhereATrialFails) {
+  const auto small = [](Card& card) {
+    LinkCard link;
+    std::memcpy(&link, card.data(), sizeof link);
+    link.port.mtu = IBV_MTU_512;
+    std::memcpy(card.data(), &link, sizeof link);
+  };
+  auto broken = forging({}, {}, small);
+  broken.spare = kSpare;
+  auto& b = make(std::move(broken));
+  auto& a = make({.spare = kSpare});
+  const auto [at_a, at_b] = connect(a, b);
+  EXPECT_TRUE(mentions(a.transport().explain(at_a), "verbs: the link broke while it was tried"))
+      << a.transport().explain(at_a);
+  EXPECT_NE(a.transport().explain(at_a).rfind("tcp", 0), 0u);
+  expect_works(a, at_a, b, at_b);
+}
+
+TEST_F(SelectionTest, TcpWhereNoFabricOfMoreWillDo) {
+  const auto declines = [](const char* alias) {
+    return changed([alias](Forger& fabric) {
+      fabric.alias = alias;
+      fabric.refusal = "no memory";
+    });
+  };
+  auto& a = make({.spare = kSpare});
+  auto& b = make({.wrap = declines(""), .spare = declines("spare")});
+  const auto text = logged([&] {
+    const auto [at_a, at_b] = connect(a, b);
+    expect_tcp(a, at_a, "no faster path: verbs: no memory (unavailable); spare: no memory");
+    expect_tcp(b, at_b, "no faster path: verbs: no memory (unavailable); spare: no memory");
+    expect_works(a, at_a, b, at_b);
+  });
+  EXPECT_EQ(count(text, "tcp is used"), 2u) << "once on each side:\n" << text;
 }
 
 /// Both sides believe in another size of packets: small frames pass, and full ones do not.

@@ -14,6 +14,14 @@ namespace {
 /// Peers whose lack of a path has been told; beyond it they are told again.
 constexpr std::size_t kWarnedMax = 256;
 
+/// What a peer wrote, for our log.
+std::string printable(std::string text) {
+  std::replace_if(
+      text.begin(), text.end(),
+      [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
+  return text;
+}
+
 /// The lane that a path_try or path_use says it is on; 0: none.
 std::uint8_t lane_bit(const FrameHeader& header) {
   return header.flags > 1 ? std::uint8_t{0} : static_cast<std::uint8_t>(1u << header.flags);
@@ -32,9 +40,11 @@ Fabric* PathTransport::find_fabric(std::string_view name) const {
   return nullptr;
 }
 
-Status PathTransport::say(Path& path, FrameKind kind, std::span<const std::byte> meta) {
+Status PathTransport::say(Path& path, FrameKind kind, std::span<const std::byte> meta,
+                          std::uint16_t flags) {
   FrameHeader header;
   header.kind = kind;
+  header.flags = flags;
   return tcp_->send(path.id, header, meta, {}, {});
 }
 
@@ -94,7 +104,9 @@ bool PathTransport::on_path_frame(Path& path, Event& event, const Fabric* from) 
       if (from == nullptr && path.stage == Stage::wanting) return on_offer(path, event);
       break;
     case FrameKind::path_begin:
-      if (from == nullptr && path.stage == Stage::offered) return on_begin(path, event);
+      if (from == nullptr && !path.connector &&
+          (path.stage == Stage::offered || path.stage == Stage::trying))
+        return on_begin(path, event);
       break;
     case FrameKind::path_answer:
       if (from == nullptr && path.stage == Stage::begun) return on_answer(path, event);
@@ -106,15 +118,7 @@ bool PathTransport::on_path_frame(Path& path, Event& event, const Fabric* from) 
       if (from != nullptr && from == path.fabric && !path.connector) return on_use(path, event);
       break;
     case FrameKind::path_decline:
-      if (from == nullptr && path.stage != Stage::fabric) {
-        Reader in(event.frame.meta);
-        path.why = in.get_string(kReasonMax);
-        if (path.fabric != nullptr) path.fabric->drop(path.id);
-        path.fabric = nullptr;
-        if (!in.finish("decline").ok()) break;
-        if (!fabric_required_) warn(path, "tcp is used: " + path.why);
-        return use_tcp(path, event);
-      }
+      if (from == nullptr && path.stage != Stage::fabric) return on_decline(path, event);
       break;
     default:
       break;
@@ -129,6 +133,8 @@ bool PathTransport::use_tcp(Path& path, Event& event) {
     return fail(path, event, Errc::unavailable);
   }
   path.stage = Stage::tcp;
+  path.control = tcp_->is_control(path.id);
+  if (path.control) ++on_control_;
   event = {.kind = path.connector ? Event::Kind::connected : Event::Kind::accepted,
            .status = Errc::ok,
            .endpoint = path.id,
@@ -137,14 +143,27 @@ bool PathTransport::use_tcp(Path& path, Event& event) {
   return true;
 }
 
-/// No link: says so to the peer, and goes on without.
+/// This link does not come to be. The connector begins the next; the acceptor says so, and waits
+/// for what the connector does.
 bool PathTransport::decline(Path& path, Event& event, const std::string& why) {
-  path.why = why.substr(0, kReasonMax);
-  if (path.fabric != nullptr) {
-    path.why = fmt::format("{}: {}", path.fabric->name(), why).substr(0, kReasonMax);
-    path.fabric->drop(path.id);
-    path.fabric = nullptr;
-  }
+  auto reason = path.fabric != nullptr ? fmt::format("{}: {}", path.fabric->name(), why) : why;
+  if (path.connector && !path.why.empty()) reason = path.why + "; " + reason;
+  path.why = reason.substr(0, kReasonMax);
+  if (path.fabric != nullptr) path.fabric->drop(path.id);
+  path.fabric = nullptr;
+  if (path.stage == Stage::wanting) return settle_for_tcp(path, event);  // nothing was offered
+  if (path.connector) return begin_next(path, event);
+  path.stage = Stage::offered;
+  std::vector<std::byte> meta(path.why.size() + sizeof(std::uint32_t));
+  Writer out(meta);
+  out.put_string(path.why);
+  if (!say(path, FrameKind::path_decline, meta, current(path)).ok())
+    return fail(path, event, Errc::peer_lost);
+  return false;
+}
+
+/// The connector has nothing (more) to begin: says so, with all reasons.
+bool PathTransport::settle_for_tcp(Path& path, Event& event) {
   if (!fabric_required_) warn(path, "tcp is used: " + path.why);
   std::vector<std::byte> meta(path.why.size() + sizeof(std::uint32_t));
   Writer out(meta);
@@ -153,7 +172,29 @@ bool PathTransport::decline(Path& path, Event& event, const std::string& why) {
   return use_tcp(path, event);
 }
 
-/// No link can be made: for TCP to go on without, if the peer did not talk nonsense.
+/// The connector's word is the last; the acceptor's is about the link that its flags number, which
+/// the connector may have given up meanwhile.
+bool PathTransport::on_decline(Path& path, Event& event) {
+  Reader in(event.frame.meta);
+  auto why = printable(in.get_string(kReasonMax));
+  if (!in.finish("decline").ok()) return fail(path, event, Errc::protocol);
+  if (path.connector) {
+    const auto number = event.frame.header.flags;
+    if (path.stage != Stage::wanting && number >= path.attempts)
+      return fail(path, event, Errc::protocol);
+    if (path.stage != Stage::wanting && number != current(path)) return false;
+    if (path.fabric != nullptr) path.fabric->drop(path.id);
+    path.fabric = nullptr;  // the peer's words name it
+    return decline(path, event, why);
+  }
+  path.why = std::move(why);
+  if (path.fabric != nullptr) path.fabric->drop(path.id);
+  path.fabric = nullptr;
+  if (!fabric_required_) warn(path, "tcp is used: " + path.why);
+  return use_tcp(path, event);
+}
+
+/// No link can be made: to go on without, if the peer did not talk nonsense.
 bool PathTransport::no_link(Path& path, Event& event, const Error& error) {
   if (error.code == Errc::protocol) return fail(path, event, Errc::protocol);
   return decline(path, event, error.message());
@@ -244,38 +285,54 @@ bool PathTransport::on_use(Path& path, Event& event) {
 
 bool PathTransport::on_offer(Path& path, Event& event) {
   Reader in(event.frame.meta);
-  const auto offer = read_offer(in);
+  auto offer = read_offer(in);
   if (!in.finish("offer of paths").ok()) return fail(path, event, Errc::protocol);
-  std::string why;
-  const auto add = [&](const Fabric& fabric, const std::string& reason) {
-    why += fmt::format("{}{}: {}", why.empty() ? "" : "; ", fabric.name(), reason);
+  path.offer = std::move(offer.cards);
+  return begin_next(path, event);
+}
+
+/// The best fabric that both have and that has not been tried; half of the time that is left is
+/// for it.
+bool PathTransport::begin_next(Path& path, Event& event) {
+  const auto skip = [&](const Fabric& fabric, const std::string& reason) {
+    path.why =
+        fmt::format("{}{}{}: {}", path.why, path.why.empty() ? "" : "; ", fabric.name(), reason);
   };
-  for (const auto& fabric : fabrics_) {
-    const auto at = std::find_if(offer.cards.begin(), offer.cards.end(),
-                                 [&](const auto& card) { return card.fabric == fabric->name(); });
-    if (at == offer.cards.end()) {
-      add(*fabric, "the peer has none");
+  while (path.next_fabric < fabrics_.size()) {
+    auto& fabric = *fabrics_[path.next_fabric++];
+    const auto at = std::find_if(path.offer.begin(), path.offer.end(),
+                                 [&](const auto& card) { return card.fabric == fabric.name(); });
+    if (at == path.offer.end()) {
+      skip(fabric, "the peer has none");
       continue;
     }
-    path.fabric = fabric.get();
+    path.fabric = &fabric;
     auto ready = expose_all(path);
-    auto card = ready.ok() ? fabric->begin(path.id, at->card) : std::move(ready).error();
+    auto card = ready.ok() ? fabric.begin(path.id, at->card) : std::move(ready).error();
     if (card.code() == Errc::protocol) return fail(path, event, Errc::protocol);
     if (!card.ok()) {
       path.fabric = nullptr;
-      add(*fabric, card.error().message());
+      skip(fabric, card.error().message());
       continue;
     }
     path.stage = Stage::begun;
-    const NamedCard begun{std::string(fabric->name()), std::move(card).value()};
-    if (!say(path, FrameKind::path_begin, encoded(begun, kOfferMax)).ok())
+    path.lanes_tried = 0;
+    const auto now = clock_.now();
+    path.deadline = now + std::min(try_timeout_, (path.connect_deadline - now) / 2);
+    look_at(path, path.deadline);
+    const NamedCard begun{std::string(fabric.name()), std::move(card).value()};
+    if (!say(path, FrameKind::path_begin, encoded(begun, kOfferMax), path.attempts++).ok())
       return fail(path, event, Errc::peer_lost);
     return false;
   }
-  return decline(path, event, why);
+  path.why.resize(std::min(path.why.size(), kReasonMax));
+  return settle_for_tcp(path, event);
 }
 
 bool PathTransport::on_answer(Path& path, Event& event) {
+  const auto number = event.frame.header.flags;
+  if (number >= path.attempts) return fail(path, event, Errc::protocol);
+  if (number != current(path)) return false;  // of a link that was given up
   Reader in(event.frame.meta);
   const auto answer = read_named_card(in);
   if (!in.finish("answer of a path").ok() || answer.fabric != path.fabric->name())
@@ -293,15 +350,20 @@ bool PathTransport::on_begin(Path& path, Event& event) {
   Reader in(event.frame.meta);
   const auto begun = read_named_card(in);
   auto* fabric = find_fabric(begun.fabric);
-  if (!in.finish("beginning of a path").ok() || fabric == nullptr)
+  const bool again = event.frame.header.flags < path.attempts;
+  if (!in.finish("beginning of a path").ok() || fabric == nullptr || again)
     return fail(path, event, Errc::protocol);
+  // The connector may have given up another.
+  if (path.fabric != nullptr) path.fabric->drop(path.id);
   path.fabric = fabric;
+  path.attempts = static_cast<std::uint16_t>(event.frame.header.flags + 1);
+  path.lanes_tried = 0;
   auto ready = expose_all(path);
   auto card = ready.ok() ? fabric->answer(path.id, begun.card) : std::move(ready).error();
   if (!card.ok()) return no_link(path, event, card.error());
   path.stage = Stage::trying;
   const NamedCard answer{begun.fabric, std::move(card).value()};
-  if (!say(path, FrameKind::path_answer, encoded(answer, kOfferMax)).ok())
+  if (!say(path, FrameKind::path_answer, encoded(answer, kOfferMax), current(path)).ok())
     return fail(path, event, Errc::peer_lost);
   return false;
 }

@@ -73,6 +73,7 @@ PathTransport::Path& PathTransport::add_path(EndpointId endpoint, Stage stage) {
 
 void PathTransport::forget(Path& path) {
   if (path.stage == Stage::fabric) --on_fabric_;
+  if (path.control) --on_control_;
   paths_.erase(path.id);
 }
 
@@ -120,8 +121,8 @@ void PathTransport::close(EndpointId endpoint) {
 std::string PathTransport::explain(EndpointId endpoint) const {
   const auto* path = find(endpoint);
   if (path == nullptr) return {};
-  if (path->stage == Stage::fabric) return path->fabric->explain(endpoint);
-  auto text = tcp_->explain(endpoint);
+  auto text =
+      path->stage == Stage::fabric ? path->fabric->explain(endpoint) : tcp_->explain(endpoint);
   if (!path->why.empty()) text += "; no faster path: " + path->why;
   return text;
 }

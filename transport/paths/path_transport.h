@@ -74,13 +74,17 @@ class PathTransport final : public Transport {
     EndpointId id;
     Stage stage = Stage::connecting;
     bool connector = false;
+    bool control = false;          ///< settled on TCP with a peer that only coordinates
     Fabric* fabric = nullptr;      ///< of the link, from `begun` on
     std::uint8_t lanes_tried = 0;  ///< bits by Lane: on which path_try has come,
     std::uint8_t lanes_used = 0;   ///< and path_use
     bool nonsense = false;  ///< the peer has said some over the link: nothing counts any more
     TimePoint deadline = kNever;
     TimePoint connect_deadline = kNever;  ///< of its owner
-    std::string why;                      ///< there is no link
+    std::string why;                      ///< there is no link, or no better one
+    std::vector<NamedCard> offer;         ///< connector: of the acceptor,
+    std::size_t next_fabric = 0;          ///< and which of ours to try next
+    std::uint16_t attempts = 0;           ///< links that were begun: frames number theirs, from 0
     std::unordered_map<std::uint64_t, PeerRegion> regions;
     Ring<std::uint64_t>
         untold;  ///< regions of ours that the peer has not heard of yet, or is to forget
@@ -135,13 +139,20 @@ class PathTransport final : public Transport {
   bool on_try(Path& path, Event& event);
   bool on_use(Path& path, Event& event);
   bool use_tcp(Path& path, Event& event);
+  bool begin_next(Path& path, Event& event);
+  /// The number of the link that was begun last.
+  static std::uint16_t current(const Path& path) {
+    return static_cast<std::uint16_t>(path.attempts - 1);
+  }
   bool decline(Path& path, Event& event, const std::string& why);
+  bool settle_for_tcp(Path& path, Event& event);
+  bool on_decline(Path& path, Event& event);
   bool no_link(Path& path, Event& event, const Error& error);
   bool fail(Path& path, Event& event, Errc why);
   bool up(Path& path, Event& event);
   Status try_link(Path& path);
   Status expose_all(Path& path);
-  Status say(Path& path, FrameKind kind, std::span<const std::byte> meta);
+  Status say(Path& path, FrameKind kind, std::span<const std::byte> meta, std::uint16_t flags = 0);
   Fabric* find_fabric(std::string_view name) const;
   /// The peer does not negotiate.
   std::string why_none() const;
@@ -161,7 +172,8 @@ class PathTransport final : public Transport {
   std::vector<EndpointId> unsettled_;  ///< paths with a deadline, or regions to tell
   std::vector<Event> farewells_;       ///< `closed`, behind completions that TCP still has
   std::vector<std::string> warned_;    ///< peers whose lack of a path was told
-  std::size_t on_fabric_ = 0;          ///< paths that TCP has little to say of
+  std::size_t on_fabric_ = 0;          ///< paths that TCP has little to say of,
+  std::size_t on_control_ = 0;         ///< and those on which nothing is in a hurry
   TimePoint timer_ = kNever;
   TimePoint next_tcp_ = TimePoint::min();
   bool woken_ = false;  ///< wait() has been called: TCP may have something

@@ -9,8 +9,8 @@ namespace shoal::paths {
 
 namespace {
 
-/// While links bring everything, TCP is only asked who connects and who dies: so often, as asking
-/// takes half a microsecond.
+/// While links bring all rows, TCP is only asked who connects and who dies, and what the scheduler
+/// says: so often, as asking takes microseconds.
 constexpr Duration kLookAround = std::chrono::microseconds(50);
 /// A closed link that still sends is asked so often whether it has done.
 constexpr Duration kLingerTurn = std::chrono::milliseconds(1);
@@ -26,7 +26,8 @@ std::size_t PathTransport::poll(std::span<Event> events) {
   if (!unsettled_.empty()) expire(now);
   report(out);
   poll_fabrics(out);
-  const bool quiet = on_fabric_ == paths_.size() && on_fabric_ > 0 && !woken_ && farewells_.empty();
+  const bool linked = on_fabric_ > 0 && on_fabric_ + on_control_ == paths_.size();
+  const bool quiet = linked && !woken_ && farewells_.empty();
   if (!quiet || now >= next_tcp_) poll_tcp(now, out);
   report(out);
   return out.count;
