@@ -15,7 +15,7 @@ constexpr std::size_t kStoreRows = 1u << 20;
 
 /// Of rows that operations go round. Both ways at once: half of them for each.
 std::size_t ranges_of(const TablePattern& pattern) {
-  if (pattern.ranges != 0) return std::max<std::size_t>(pattern.ranges, pattern.inflight);
+  if (pattern.ranges != 0) return pattern.ranges;
   return ring_size(pattern.bytes, pattern.both_ways ? 2 * pattern.inflight : pattern.inflight);
 }
 

@@ -20,7 +20,7 @@ struct TablePattern {
   std::size_t bytes = 8;       ///< of an operation: a multiple of 4
   std::uint32_t inflight = 1;  ///< operations under way
   bool both_ways = false;      ///< a push and a pull in each operation, of different rows
-  std::size_t ranges = 0;      ///< to go round, at least `inflight`; 0: ring_size()
+  std::size_t ranges = 0;      ///< to go round; 0: ring_size()
 };
 
 /// Pushes and pulls of consecutive rows of a dense f32 table that adds up, asynchronous, so that

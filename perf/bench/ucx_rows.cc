@@ -67,8 +67,7 @@ void add_shared_latency(std::vector<Row>& rows, TableOp op) {
 void add_shared_stream(std::vector<Row>& rows, TableOp op, std::size_t mib, const char* test,
                        Goal goal) {
   const auto bytes = mib * kMiB;
-  constexpr std::uint32_t kInflight = 2;
-  const TablePattern pattern{.op = op, .bytes = bytes, .inflight = kInflight, .ranges = kInflight};
+  const TablePattern pattern{.op = op, .bytes = bytes, .inflight = 2, .ranges = 1};
   rows.push_back({fmt::format("ucx-shm/{}/{}MiB", op == TableOp::pull ? "pull" : "push", mib),
                   "GB/s", goal,
                   [=](const Effort& effort) {
