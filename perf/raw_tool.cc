@@ -39,7 +39,8 @@ std::string find_program(const std::string& program) {
   const char* path = std::getenv("PATH");
   std::istringstream folders(path != nullptr ? path : "/usr/bin:/bin");
   for (std::string folder; std::getline(folders, folder, ':');)
-    if (const auto file = folder + "/" + program; ::access(file.c_str(), X_OK) == 0) return file;
+    if (auto file = fmt::format("{}/{}", folder, program); ::access(file.c_str(), X_OK) == 0)
+      return file;
   return {};
 }
 
@@ -85,9 +86,10 @@ class Spawned {
     // Whatever is made between fork and exec is made before: this process may have threads.
     std::vector<std::string> own;
     for (char** variable = environ; *variable != nullptr; ++variable) own.emplace_back(*variable);
-    for (const auto& [name, value] : tool.environment) {
-      std::erase_if(own, [&](const auto& one) { return one.starts_with(name + "="); });
-      own.push_back(name + "=" + value);
+    for (const auto& variable : tool.environment) {
+      const auto assignment = fmt::format("{}=", variable.first);
+      std::erase_if(own, [&](const auto& one) { return one.starts_with(assignment); });
+      own.push_back(assignment + variable.second);
     }
     words.insert(words.begin(), file);
     auto environment = pointers(own);

@@ -8,6 +8,7 @@
 
 #include "core/base/log.h"
 #include "perf/peer.h"
+#include "perf/raw_figures.h"
 #include "server/cli/commands.h"
 
 namespace shoal::cli {
@@ -118,6 +119,10 @@ int run_perf(const Config& given, const PerfArguments& arguments) {
   if (const auto hint = perf::advice(settings, *lines); !hint.empty())
     fmt::print(stderr, "shoal perf: {}\n", hint);
   if (arguments.json) fmt::print("{}\n", perf::report_json(settings, *lines));
+  std::fflush(stdout);
+  if (!arguments.json)
+    for (const auto& text : perf::raw_figures(*lines, arguments.local, clock))
+      fmt::print("# {}\n", text);
   if (arguments.plot.empty()) return 0;
   const auto drawn =
       perf::draw(perf::plot_script(settings, *lines, arguments.plot), arguments.plot);

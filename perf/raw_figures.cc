@@ -1,0 +1,116 @@
+#include "perf/raw_figures.h"
+
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+
+namespace shoal::perf {
+
+namespace {
+
+constexpr double kMiB = 1024.0 * 1024.0;
+constexpr std::uint64_t kLatencyRuns = 20'000;
+constexpr std::uint64_t kBytesMoved = std::uint64_t{1} << 30;
+
+std::uint64_t runs_of(std::size_t bytes) {
+  return std::clamp<std::uint64_t>(kBytesMoved / bytes, 50, 20'000);
+}
+
+/// The word behind `before` in a path's explanation, up to a space or a sign; empty: it is not
+/// there.
+std::string word_after(std::string_view path, std::string_view before) {
+  const auto at = path.find(before);
+  if (at == path.npos) return {};
+  const auto rest = path.substr(at + before.size());
+  return std::string(rest.substr(0, rest.find_first_of(" ,();")));
+}
+
+/// Whether the bytes of an operation go to whoever asks for it: a READ of the other's memory.
+bool fetches(Op op) { return op == Op::read || op == Op::push; }
+
+Tool over_ucx(const char* test, std::size_t bytes, std::uint64_t runs) {
+  auto tool = ucx_perftest(test, bytes, runs);
+  // As our own links, unless the user says otherwise.
+  if (std::getenv("UCX_TLS") == nullptr)
+    tool.environment = {{"UCX_TLS", "^tcp,sysv,cma,knem,xpmem"}};
+  return tool;
+}
+
+/// "verbs rxe0 port 1 (RoCE v2 10.77.0.1, GID index 1, ...".
+Tool over_verbs(const char* program, const std::string& path, std::size_t bytes,
+                std::uint64_t runs) {
+  Tool tool{.program = program, .package = "perftest", .arguments = {}, .environment = {}};
+  tool.arguments = {"-s", std::to_string(bytes), "-n", std::to_string(runs), "-F"};
+  const auto add = [&](const char* option, const std::string& value) {
+    if (!value.empty()) tool.arguments.insert(tool.arguments.end(), {option, value});
+  };
+  add("-d", word_after(path, "verbs "));
+  add("-i", word_after(path, " port "));
+  add("-x", word_after(path, "GID index "));
+  return tool;
+}
+
+std::string command_of(const Tool& tool) {
+  std::string text;
+  for (const auto& [name, value] : tool.environment) text += fmt::format("{}={} ", name, value);
+  return fmt::format("{}{} {}", text, tool.program, fmt::join(tool.arguments, " "));
+}
+
+std::string figure_of(const RawRun& run, const Clock& clock) {
+  const auto number = [&]() -> Result<double> {
+    SHOAL_ASSIGN(const auto text, run_tool(run.tool, clock));
+    SHOAL_ASSIGN(const auto numbers, last_numbers(text, run.column + 1));
+    return numbers[run.column] * run.unit;
+  }();
+  if (!number.ok()) return number.error().message();
+  return fmt::format("{}: {}", command_of(run.tool),
+                     run.latency ? fmt::format("{:.2f} usec, half of there and back", *number)
+                                 : fmt::format("{:.0f} MiB/sec", *number / kMiB));
+}
+
+}  // namespace
+
+std::vector<RawRun> raw_runs(const std::vector<Line>& lines) {
+  std::vector<RawRun> runs;
+  const auto over = [&](const char* fabric, bool fetched) {
+    std::vector<const Line*> found;
+    for (const auto& line : lines)
+      if (line.path.starts_with(fabric) && fetches(line.op) == fetched) found.push_back(&line);
+    std::stable_sort(found.begin(), found.end(),
+                     [](const Line* a, const Line* b) { return a->bytes < b->bytes; });
+    return found;
+  };
+  for (const bool fetched : {false, true}) {
+    if (const auto found = over("ucx ", fetched); !found.empty()) {
+      const auto small = found.front()->bytes, large = found.back()->bytes;
+      if (runs.empty()) runs.push_back({over_ucx("ucp_am_lat", small, kLatencyRuns), true, 1, 1});
+      runs.push_back(
+          {over_ucx(fetched ? "ucp_get" : "ucp_put_bw", large, runs_of(large)), false, 5, kMiB});
+    }
+    if (const auto found = over("verbs ", fetched); !found.empty()) {
+      const auto small = found.front()->bytes, large = found.back()->bytes;
+      if (runs.empty())
+        runs.push_back({over_verbs("ib_send_lat", found.front()->path, small, 1'000), true, 4, 1});
+      runs.push_back({over_verbs(fetched ? "ib_read_bw" : "ib_write_bw", found.back()->path, large,
+                                 std::min<std::uint64_t>(runs_of(large), 1'000)),
+                      false, 3, kMiB});
+    }
+  }
+  return runs;
+}
+
+std::vector<std::string> raw_figures(const std::vector<Line>& lines, bool local,
+                                     const Clock& clock) {
+  std::vector<std::string> texts;
+  for (const auto& run : raw_runs(lines)) {
+    texts.push_back(local ? figure_of(run, clock)
+                          : fmt::format("to compare: '{}' there, and here the same with its host",
+                                        command_of(run.tool)));
+  }
+  return texts;
+}
+
+}  // namespace shoal::perf
