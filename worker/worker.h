@@ -53,7 +53,8 @@ class Worker {
     return Table<T>(core_, handle);
   }
 
-  /// `count` values of T in registered memory, zeroed. Errors: no_memory.
+  /// `count` values of T in registered memory, zeroed. Where peers may be reached over UCX it is
+  /// shared memory: a child that is forked would share it, too. Errors: no_memory.
   template <class T>
   Result<Buffer<T>> allocate(std::size_t count) {
     if (count > std::numeric_limits<std::size_t>::max() / sizeof(T))
