@@ -209,6 +209,10 @@ constexpr Option kOptions[] = {
         "worker_list_bytes", "SIZE",
         "a worker's memory for key lists that repeat; 0: every list travels whole, every time",
         {"0", "1024GiB"}),
+    option<&Config::registration_cache_bytes>(
+        "registration_cache_bytes", "SIZE",
+        "a worker's memory that stays registered with RDMA devices once lent twice; 0: none",
+        {"0", "1024GiB"}),
     option<&Config::credits>("credits", "N", "unanswered requests of one worker at a server",
                              {"2", "4096"}),
     option<&Config::parked_quota>("parked_quota", "N", "parked requests of one worker at a server",

@@ -57,6 +57,9 @@ struct Config {
   std::size_t eager_bytes_max = 16u << 10;        ///< that travel inside a message; at most 64 KiB
   std::size_t worker_list_bytes = 256u << 20;     ///< for key lists that repeat; 0 to 1 TiB
 
+  std::size_t registration_cache_bytes =
+      std::size_t{4} << 30;  ///< of lent memory that stays registered; 0 to 1 TiB
+
   // Servers.
   std::uint32_t credits = 64;                        ///< unanswered requests of a worker; 2 to 4096
   std::uint32_t parked_quota = 256;                  ///< waiting requests of a worker; 0 to 65536

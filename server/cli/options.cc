@@ -61,6 +61,7 @@ constexpr Use kUses[] = {
     {"operations_max", kRun | kPerf},
     {"eager_bytes_max", kRun | kPerf},
     {"worker_list_bytes", kRun | kPerf},
+    {"registration_cache_bytes", kRun | kPerf},
     {"credits", kRun | kServer | kPerf},
     {"parked_quota", kRun | kServer | kPerf},
     {"memory_budget", kRun | kServer | kPerf},

@@ -8,11 +8,12 @@ namespace {
 
 const Address kScheduler{"scheduler", 7000};
 
-/// Tells of what its owner closes, in the middle of what the owner does.
+/// Tells of what its owner closes, in the middle of what the owner does, and of what it registers.
 class ToldTransport final : public Transport {
  public:
-  ToldTransport(std::unique_ptr<Transport> inner, const std::function<void()>& on_close)
-      : inner_(std::move(inner)), on_close_(on_close) {}
+  ToldTransport(std::unique_ptr<Transport> inner, const std::function<void()>& on_close, bool pins,
+                std::uint64_t& registrations)
+      : inner_(std::move(inner)), on_close_(on_close), pins_(pins), registrations_(registrations) {}
 
   std::string_view name() const override { return inner_->name(); }
   Result<Address> listen(const Address& at) override { return inner_->listen(at); }
@@ -25,7 +26,9 @@ class ToldTransport final : public Transport {
   }
   std::string peer_of(EndpointId endpoint) const override { return inner_->peer_of(endpoint); }
   std::string explain(EndpointId endpoint) const override { return inner_->explain(endpoint); }
+  bool pins() const override { return pins_; }
   Result<Region> register_memory(MemoryView memory, Access access) override {
+    ++registrations_;
     return inner_->register_memory(memory, access);
   }
   Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
@@ -53,6 +56,8 @@ class ToldTransport final : public Transport {
 
   std::unique_ptr<Transport> inner_;
   const std::function<void()>& on_close_;
+  const bool pins_;
+  std::uint64_t& registrations_;
 };
 
 }  // namespace
@@ -117,7 +122,8 @@ void EngineTest::start(std::uint32_t workers, const std::vector<TableSpec>& tabl
   for (std::uint32_t i = 0; i < workers; ++i) {
     auto& machine = *workers_.emplace_back(std::make_unique<Machine>());
     machine.node = network_.create_node("worker" + std::to_string(i));
-    machine.transport = std::make_unique<ToldTransport>(network_.start(machine.node), on_close_);
+    machine.transport = std::make_unique<ToldTransport>(network_.start(machine.node), on_close_,
+                                                        pins_, registrations_);
     auto options = engine_options_;
     options.scheduler = kScheduler;
     options.incarnation = Incarnation(100 + i);

@@ -75,6 +75,9 @@ class EngineTest : public testing::Test {
   ServerLimits limits_;
   Engine::Options engine_options_;
   std::function<void()> on_close_;  ///< after each connection that a worker closes
+  bool pins_ = false;               ///< what workers' transports say of what they register
+
+  std::uint64_t registrations_ = 0;  ///< by workers
 
   SimNetwork network_;
   SimDriver driver_;

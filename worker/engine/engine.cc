@@ -45,6 +45,7 @@ Engine::Engine(Transport& transport, const Clock& clock, Options options)
       calls_(std::size_t{options_.operations_max} * 4),
       flushes_(options_.operations_max),
       plans_(options_.plan_keys_min, options_.plan_bytes_max),
+      regions_(transport_, options_.registration_bytes_max),
       events_(kEventsPerTurn) {
   SHOAL_ASSERT(
       options_.eager_bytes_max <= kEagerBytesMax && options_.answer_bytes_max <= kEagerBytesMax,
@@ -72,6 +73,7 @@ bool Engine::poll(TimePoint now) {
   const auto event_count = transport_.poll(events_);
   for (std::size_t i = 0; i < event_count; ++i) dispatch(events_[i], now);
   bool busy = event_count > 0;
+  regions_.sweep();
   busy |= take_calls();
   busy |= link_.poll(now);
   recheck_waiting_ = recheck_waiting_ || busy;
@@ -219,8 +221,9 @@ std::size_t Engine::unfinished() const {
 void Engine::finish(Operation& op, Errc code, std::string detail) {
   const auto index = index_of(op);
   if (std::exchange(op.holds_push, false)) end_push(op.clock, op.place);
-  op.source_region.revoke();
-  op.target_region.revoke();
+  // Any other end may have come without the word of a server that knows of the memory.
+  regions_.end(op.source_loan, code == Errc::ok);
+  regions_.end(op.target_loan, code == Errc::ok);
   if (op.plan) plans_.give(std::move(op.plan));
   remove_active(index);
   recheck_blocked_ = recheck_blocked_ || !blocked_.empty();

@@ -21,6 +21,7 @@
 #include "worker/engine/flush_keeper.h"
 #include "worker/engine/key_plans.h"
 #include "worker/engine/operation.h"
+#include "worker/engine/region_cache.h"
 #include "worker/engine/request.h"
 #include "worker/engine/unseen_failures.h"
 
@@ -46,6 +47,7 @@ class Engine final : public Pollable {
     std::size_t answer_bytes_max = 16u << 10;  ///< pulls up to this ride in the answer
     std::size_t plan_keys_min = 256;  ///< shorter lists are grouped as fast as they are looked up
     std::size_t plan_bytes_max = 256u << 20;  ///< of key lists that were used twice; 0: none
+    std::size_t registration_bytes_max = std::size_t{4} << 30;  ///< kept between loans; 0: none
     Duration silence = std::chrono::seconds(10);
     Duration connect_timeout = std::chrono::seconds(5);  ///< of one try, to whomever
     std::string token_source = "token_file";             ///< as in SchedulerLink::Options
@@ -220,7 +222,9 @@ class Engine final : public Pollable {
   Status post_pull(std::uint32_t index, Server& server);
   Status lend_push(Operation& op, PushMeta& meta);
   Status lend_pull(Operation& op, bool values_eager, bool keys_eager, PullMeta& meta);
-  Result<WireSpan> lend(Region& own, MemoryRecord* record, MemoryView memory, Access access);
+  Result<WireSpan> lend(RegionCache::Loan& loan, MemoryRecord* record, MemoryView memory,
+                        Access access);
+  Result<WireSpan> lend(Region& own, MemoryView memory, Access access);
   bool must_hold_back(const Request& request, const Server& server);
   bool is_early_beyond_room(const Request& request, const Server& server);
   void forget_early(Request& request);
@@ -320,6 +324,7 @@ class Engine final : public Pollable {
   Tick told_;  ///< the last tick sent to the scheduler
   RequestTable requests_;
   KeyPlans plans_;
+  RegionCache regions_;
   std::vector<std::unique_ptr<Server>> servers_;
   std::vector<std::pair<NodeId, std::string>> gone_servers_;  ///< and what people call them
   std::unordered_map<EndpointId, Server*> by_endpoint_;

@@ -186,13 +186,12 @@ Status Engine::lend_push(Operation& op, PushMeta& meta) {
   if (!op.by_keys) {
     const MemoryView source{const_cast<std::byte*>(op.source.data), op.source.bytes,
                             op.source.space, op.source.device};
-    SHOAL_ASSIGN(meta.values, lend(op.source_region, op.source_memory, source, Access::read));
+    SHOAL_ASSIGN(meta.values, lend(op.source_loan, op.source_memory, source, Access::read));
     return {};
   }
   auto& plan = *op.plan;
-  SHOAL_ASSIGN(meta.values,
-               lend(plan.values_region, nullptr, plan.values_memory(), Access::read_write));
-  SHOAL_ASSIGN(meta.keys, lend(plan.keys_region, nullptr, plan.keys_memory(), Access::read));
+  SHOAL_ASSIGN(meta.values, lend(plan.values_region, plan.values_memory(), Access::read_write));
+  SHOAL_ASSIGN(meta.keys, lend(plan.keys_region, plan.keys_memory(), Access::read));
   return {};
 }
 
@@ -245,30 +244,37 @@ Status Engine::lend_pull(Operation& op, bool values_eager, bool keys_eager, Pull
   if (!op.by_keys) {
     if (values_eager) return {};
     SHOAL_ASSIGN(meta.destination,
-                 lend(op.target_region, op.target_memory, op.target, Access::write));
+                 lend(op.target_loan, op.target_memory, op.target, Access::write));
     return {};
   }
   auto& plan = *op.plan;
   if (!values_eager) {
     SHOAL_ASSIGN(meta.destination,
-                 lend(plan.values_region, nullptr, plan.values_memory(), Access::read_write));
+                 lend(plan.values_region, plan.values_memory(), Access::read_write));
   }
   if (!keys_eager) {
-    SHOAL_ASSIGN(meta.keys, lend(plan.keys_region, nullptr, plan.keys_memory(), Access::read));
+    SHOAL_ASSIGN(meta.keys, lend(plan.keys_region, plan.keys_memory(), Access::read));
   }
   return {};
 }
 
-Result<WireSpan> Engine::lend(Region& own, MemoryRecord* record, MemoryView memory, Access access) {
-  if (record != nullptr) {
-    if (!record->region.valid()) {
-      SHOAL_ASSIGN(record->region, transport_.register_memory(record->memory, Access::read_write));
-    }
-    const auto offset = static_cast<std::size_t>(memory.data - record->memory.data);
-    return wire(record->region.remote(offset, memory.bytes));
+Result<WireSpan> Engine::lend(RegionCache::Loan& loan, MemoryRecord* record, MemoryView memory,
+                              Access access) {
+  if (record == nullptr) {
+    SHOAL_ASSIGN(const auto span, regions_.lend(loan, memory, access));
+    return wire(span);
   }
+  if (!record->region.valid()) {
+    SHOAL_ASSIGN(record->region, regions_.register_memory(record->memory, Access::read_write));
+  }
+  const auto offset = static_cast<std::size_t>(memory.data - record->memory.data);
+  return wire(record->region.remote(offset, memory.bytes));
+}
+
+/// Of the engine's own.
+Result<WireSpan> Engine::lend(Region& own, MemoryView memory, Access access) {
   if (!own.valid()) {
-    SHOAL_ASSIGN(own, transport_.register_memory(memory, access));
+    SHOAL_ASSIGN(own, regions_.register_memory(memory, access));
   }
   return wire(own.remote(0, memory.bytes));
 }

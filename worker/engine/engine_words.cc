@@ -182,6 +182,7 @@ std::string Engine::explain() const {
       fmt::format("scheduler {}: {}\n", options_.scheduler.to_string(), link_.explain());
   for (const auto& server : servers_)
     text += fmt::format("server {}: {}\n", server->who, server->session->explain());
+  if (const auto kept = regions_.explain(); !kept.empty()) text += kept + '\n';
   return text;
 }
 

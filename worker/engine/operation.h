@@ -18,6 +18,7 @@
 #include "core/wire/frame.h"
 #include "worker/engine/key_plan.h"
 #include "worker/engine/memory_record.h"
+#include "worker/engine/region_cache.h"
 
 namespace shoal {
 
@@ -124,19 +125,19 @@ struct Operation {
   std::uint32_t ended = 0;     ///< the generation that ended last at this place, and why
   std::string ended_why;       ///< it failed (empty: it did not); its ticket may be gone
   std::uint32_t requests_left = 0;
-  std::uint32_t runs_applied = 0;       ///< runs of a push that were applied, and
-  std::uint32_t runs_burnt = 0;         ///< that were not and never will be
-  bool ambiguous = false;               ///< of some runs nobody can say whether they were applied
-  bool incomplete = false;              ///< some request ended without its answer
-  Errc end_code = Errc::ok;             ///< letting_go: how it will end, and
-  std::string end_detail;               ///< why
-  TimePoint force_at = kNever;          ///< letting_go: when the loan is ended by force
-  NodeId awaited;                       ///< pulls that time out: for whom, as the server said;
-  bool asks_scheduler = false;          ///< it is asked where that worker is, and
-  Straggler straggler;                  ///< has answered, if this names one
-  RequestId asked;                      ///< control: the request to the scheduler, until its answer
-  TableId opened_id;                    ///< control: open_table, until the view that has it is here
-  Region source_region, target_region;  ///< registered for the loan, if its memory was not before
+  std::uint32_t runs_applied = 0;  ///< runs of a push that were applied, and
+  std::uint32_t runs_burnt = 0;    ///< that were not and never will be
+  bool ambiguous = false;          ///< of some runs nobody can say whether they were applied
+  bool incomplete = false;         ///< some request ended without its answer
+  Errc end_code = Errc::ok;        ///< letting_go: how it will end, and
+  std::string end_detail;          ///< why
+  TimePoint force_at = kNever;     ///< letting_go: when the loan is ended by force
+  NodeId awaited;                  ///< pulls that time out: for whom, as the server said;
+  bool asks_scheduler = false;     ///< it is asked where that worker is, and
+  Straggler straggler;             ///< has answered, if this names one
+  RequestId asked;                 ///< control: the request to the scheduler, until its answer
+  TableId opened_id;               ///< control: open_table, until the view that has it is here
+  RegionCache::Loan source_loan, target_loan;  ///< of memory that the user did not register
   std::unique_ptr<KeyPlan> plan;  ///< key lists: grouped keys and values; KeyPlans has it otherwise
 
   /// Something is sent, by a push, a store or a push_pull.

@@ -31,6 +31,7 @@ Engine::Options engine_options(const Config& config, const Address& scheduler, R
   options.eager_bytes_max = config.eager_bytes_max;
   options.answer_bytes_max = config.eager_bytes_max;
   options.plan_bytes_max = config.worker_list_bytes;
+  options.registration_bytes_max = config.registration_cache_bytes;
   options.operations_max = config.operations_max;
   options.silence = config.worker_lease;
   options.connect_timeout = config.connect_timeout;
