@@ -71,6 +71,11 @@ class Fabric {
   /// Lets peers reach `memory` by the card, under the name `region`, until conceal(), which returns
   /// when nobody can any more. Errors: registration (with what to do about it).
   virtual Result<Card> expose(std::uint64_t region, MemoryView memory, Access access) = 0;
+  /// As expose(), for memory that is lent for a while: without pinning it, if pages_on_demand().
+  virtual Result<Card> expose_on_demand(std::uint64_t region, MemoryView memory, Access access) {
+    return expose(region, memory, access);
+  }
+  virtual bool pages_on_demand() const { return false; }
   virtual void conceal(std::uint64_t region) = 0;
   /// Takes the card of a peer's region. Errors: protocol.
   virtual Result<RegionKey> import_key(EndpointId endpoint, std::span<const std::byte> card) = 0;

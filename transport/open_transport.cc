@@ -50,10 +50,12 @@ Result<tcp::TcpOptions> tcp_options(const Config& config) {
 }
 
 Result<std::unique_ptr<Fabric>> open_verbs([[maybe_unused]] const Config& config,
-                                           [[maybe_unused]] const Clock& clock) {
+                                           [[maybe_unused]] const Clock& clock,
+                                           [[maybe_unused]] DmaBufExporter* exporter) {
 #ifdef SHOAL_HAS_VERBS
   SHOAL_ASSIGN(const auto api, verbs::load());
-  return verbs::create_fabric(api, {config.devices, config.interfaces, config.rails}, clock);
+  return verbs::create_fabric(api, {config.devices, config.interfaces, config.rails}, clock,
+                              nullptr, exporter);
 #else
   return Error{Errc::unavailable, "built without libibverbs-dev"};
 #endif
@@ -78,7 +80,8 @@ Error nothing_to_offer(const Config& config, const std::string& missing) {
 
 }  // namespace
 
-Result<std::unique_ptr<Transport>> open_transport(const Config& config, const Clock& clock) {
+Result<std::unique_ptr<Transport>> open_transport(const Config& config, const Clock& clock,
+                                                  DmaBufExporter* exporter) {
   SHOAL_ASSIGN(const auto names, parse_transports(config.transports));
   paths::PathOptions options;
   SHOAL_ASSIGN(options.tcp, tcp_options(config));
@@ -90,7 +93,7 @@ Result<std::unique_ptr<Transport>> open_transport(const Config& config, const Cl
   for (auto name = names.begin(); name != tcp; ++name) {
     // Whatever UCX uses, it does not say that it is RDMA.
     if (config.require == Config::Require::rdma && *name != "verbs") continue;
-    auto fabric = *name == "verbs" ? open_verbs(config, clock) : open_ucx(config, clock);
+    auto fabric = *name == "verbs" ? open_verbs(config, clock, exporter) : open_ucx(config, clock);
     if (fabric.ok())
       options.fabrics.push_back(std::move(fabric).value());
     else

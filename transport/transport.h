@@ -156,6 +156,16 @@ class Transport {
   /// sent. Errors: registration, overloaded (table full).
   virtual Result<Region> register_memory(MemoryView memory, Access access) = 0;
 
+  /// As register_memory(), for memory of others that is lent for a while. Where the devices can do
+  /// without, it is not pinned: a page is looked for when it is needed, so what peers reach is
+  /// whatever is at the address then. That costs them time, which memory that was registered to be
+  /// used again and again is spared. Errors: as register_memory().
+  virtual Result<Region> register_loan(MemoryView memory, Access access) {
+    return register_memory(memory, access);
+  }
+  /// Whether register_loan() pins, as attached memory is pinned.
+  virtual bool pins_loans() const { return pins(); }
+
   /// Says that `memory` will be the source or target of read(), write() and send() again and again,
   /// until detach() with the same view: backends that have to register it do so once, and move its
   /// bytes without a copy. Memory that is not attached may be copied on its way. It must be mapped

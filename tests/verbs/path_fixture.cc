@@ -20,8 +20,9 @@ Process& PathTest::make(ProcessOptions options) {
     }
     process.device = process.devices.front();
     const SoftFabric::Current current(its_network, host);
-    auto fabric =
-        create_fabric(options.api.value_or(SoftFabric::api()), options.filters, clock).value();
+    auto fabric = create_fabric(options.api.value_or(SoftFabric::api()), options.filters, clock,
+                                nullptr, options.exporter)
+                      .value();
     if (options.wrap) fabric = options.wrap(std::move(fabric));
     made.fabrics.push_back(std::move(fabric));
     if (options.spare)

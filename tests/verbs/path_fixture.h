@@ -50,6 +50,7 @@ struct ProcessOptions {
   bool fabric_required = false;
   /// A second fabric, behind the first: a link to the same device under another name.
   std::function<std::unique_ptr<Fabric>(std::unique_ptr<Fabric>)> spare = {};
+  DmaBufExporter* exporter = nullptr;
 };
 
 struct Process {

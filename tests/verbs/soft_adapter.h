@@ -56,6 +56,8 @@ struct DeviceOptions {
   /// Left empty: one active RoCE port of MTU 4096, with link-local and IPv4 GIDs of v1 and v2.
   std::vector<PortOptions> ports = {};
   std::uint32_t max_inline = 512;
+  /// Has on-demand paging of READs and WRITEs; regions that use it lock nothing.
+  bool pages_on_demand = false;
   /// RLIMIT_MEMLOCK: registering more is ENOMEM.
   std::size_t memlock_bytes = std::numeric_limits<std::size_t>::max();
 
@@ -80,7 +82,10 @@ struct Counts {
   std::uint64_t completions = 0;  ///< Put into completion queues.
   std::uint64_t polls = 0;
   std::uint64_t channel_events = 0;
-  std::uint64_t packets = 0;  ///< Sent by this device.
+  std::uint64_t packets = 0;         ///< Sent by this device.
+  std::uint64_t pinned_regions = 0;  ///< Made, of all kinds:
+  std::uint64_t paged_regions = 0;
+  std::uint64_t dma_buf_regions = 0;
 };
 
 struct SoftDevice : ibv_device {

@@ -73,6 +73,17 @@ int query_device(ibv_context* context, ibv_device_attr* attributes) {
   return 0;
 }
 
+int query_device_ex(ibv_context* context, ibv_device_attr_ex* attributes) {
+  *attributes = {};
+  const auto& options = static_cast<SoftContext*>(context)->owner().options;
+  attributes->orig_attr = options.attributes;
+  if (!options.pages_on_demand) return 0;
+  attributes->odp_caps.general_caps = IBV_ODP_SUPPORT;
+  attributes->odp_caps.per_transport_caps.rc_odp_caps =
+      IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
+  return 0;
+}
+
 int query_port(ibv_context* context, std::uint8_t number, ibv_port_attr* attributes) {
   const auto* port = static_cast<SoftContext*>(context)->owner().find_port(number);
   if (port == nullptr) return EINVAL;
@@ -128,6 +139,7 @@ void fill_devices(Api& api) {
   api.open_device = &open_device;
   api.close_device = &close_device;
   api.query_device = &query_device;
+  api.query_device_ex = &query_device_ex;
   api.query_port = &query_port;
   api.query_gid_ex = &query_gid_ex;
   api.get_async_event = &get_async_event;

@@ -110,6 +110,9 @@ Counts SoftFabric::counts() const {
     sum.polls += one.polls;
     sum.channel_events += one.channel_events;
     sum.packets += one.packets;
+    sum.pinned_regions += one.pinned_regions;
+    sum.paged_regions += one.paged_regions;
+    sum.dma_buf_regions += one.dma_buf_regions;
   }
   return sum;
 }

@@ -44,7 +44,9 @@ int refuses(SoftContext& owner, std::size_t bytes, int access) {
     return device.registration_error_;
   }
   if (bytes > device.options.attributes.max_mr_size) return EINVAL;
-  if (bytes > device.options.memlock_bytes - device.registered_bytes_) return ENOMEM;
+  const bool paged = (access & IBV_ACCESS_ON_DEMAND) != 0;
+  if (paged && !device.options.pages_on_demand) return EOPNOTSUPP;
+  if (!paged && bytes > device.options.memlock_bytes - device.registered_bytes_) return ENOMEM;
   const auto regions = owner.network().regions.size();
   return regions >= static_cast<std::size_t>(device.options.attributes.max_mr) ? ENOMEM : 0;
 }
@@ -60,7 +62,13 @@ ibv_mr* add(ibv_pd* pd, std::unique_ptr<SoftMr> region) {
     region->rkey = network.fresh_key();
     network.by_rkey[region->rkey] = region.get();
   }
-  owner.owner().registered_bytes_ += region->length;
+  auto& device = owner.owner();
+  if ((region->access & IBV_ACCESS_ON_DEMAND) != 0) {
+    ++device.counts.paged_regions;
+  } else {
+    ++(region->mapping != nullptr ? device.counts.dma_buf_regions : device.counts.pinned_regions);
+    device.registered_bytes_ += region->length;
+  }
   ++owner.objects;
   ++static_cast<SoftPd*>(pd)->users;
   network.regions.push_back(std::move(region));
@@ -102,7 +110,7 @@ int dereg_mr(ibv_mr* mr) {
   auto& region = static_cast<SoftMr&>(*mr);
   auto& owner = owner_of(mr->pd);
   owner.network().unplug(region);
-  owner.owner().registered_bytes_ -= region.length;
+  if ((region.access & IBV_ACCESS_ON_DEMAND) == 0) owner.owner().registered_bytes_ -= region.length;
   if (region.mapping != nullptr) ::munmap(region.mapping, region.mapping_bytes);
   --owner.objects;
   --static_cast<SoftPd*>(mr->pd)->users;

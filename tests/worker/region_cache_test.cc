@@ -17,6 +17,9 @@ class PinningTransport final : public Transport {
   std::map<std::uint64_t, std::pair<MemoryView, Access>> regions;
   int registrations = 0;
   bool pinning = true;
+  bool paging = false;  ///< of loans
+  bool paging_fails = false;
+  int paged = 0;
   std::size_t room = ~std::size_t{0};  ///< of locked memory
 
   std::size_t bytes() const {
@@ -31,6 +34,12 @@ class PinningTransport final : public Transport {
   std::string peer_of(EndpointId) const override { return {}; }
   std::string explain(EndpointId) const override { return {}; }
   bool pins() const override { return pinning; }
+  bool pins_loans() const override { return pinning && !paging; }
+  Result<Region> register_loan(MemoryView memory, Access access) override {
+    if (paging && paging_fails) return Error{Errc::registration, "no paging"};
+    if (paging) ++paged;
+    return register_memory(memory, access);
+  }
   Result<Region> register_memory(MemoryView memory, Access access) override {
     if (bytes() + memory.bytes > room) return Error{Errc::registration, "no room"};
     regions[++registrations] = {memory, access};
@@ -231,6 +240,19 @@ TEST_F(RegionCacheTest, KeepsNothingWhereNothingIsPinnedOrWanted) {
   cache = std::make_unique<RegionCache>(transport, 0);
   EXPECT_EQ(three_times(memory, Access::read), 3);
   EXPECT_NE(cache->explain().find("registration_cache_bytes = 0"), std::string::npos);
+}
+
+/// What is not pinned is whatever is at the address: nothing has to be watched.
+TEST_F(RegionCacheTest, WhatIsPagedOnDemandStaysRegisteredWhateverItIs) {
+  transport.paging = true;
+  const auto memory = map(kBytes);
+  EXPECT_EQ(three_times(memory, Access::write), 2);
+  EXPECT_EQ(transport.paged, 2);
+  (void)map(kBytes, memory.data);
+  cache->sweep();
+  EXPECT_EQ(three_times(memory, Access::write), 0);
+  transport.paging_fails = true;
+  EXPECT_EQ(three_times(map(kBytes), Access::write), 3) << "pinned, then, for each loan";
 }
 
 TEST_F(RegionCacheTest, MemoryOfAFileIsRegisteredForEachLoan) {

@@ -140,15 +140,32 @@ Status PathTransport::expose(std::uint64_t region, OwnRegion& own, const Fabric&
   const auto index = index_of(fabric);
   own.cards.resize(fabrics_.size());
   if (!own.cards[index].empty()) return {};
-  SHOAL_ASSIGN(own.cards[index], fabrics_[index]->expose(region, own.on_tcp.memory(), own.access));
+  const auto memory = own.on_tcp.memory();
+  SHOAL_ASSIGN(own.cards[index], own.on_demand
+                                     ? fabrics_[index]->expose_on_demand(region, memory, own.access)
+                                     : fabrics_[index]->expose(region, memory, own.access));
   return {};
 }
 
 Result<Region> PathTransport::register_memory(MemoryView memory, Access access) {
+  return add_region(memory, access, false);
+}
+
+Result<Region> PathTransport::register_loan(MemoryView memory, Access access) {
+  return add_region(memory, access, true);
+}
+
+bool PathTransport::pins_loans() const {
+  return std::any_of(fabrics_.begin(), fabrics_.end(), [](const auto& fabric) {
+    return fabric->pins() && !fabric->pages_on_demand();
+  });
+}
+
+Result<Region> PathTransport::add_region(MemoryView memory, Access access, bool on_demand) {
   owner_.check();
   SHOAL_ASSIGN(auto on_tcp, tcp_->register_memory(memory, access));
   const auto region = on_tcp.remote(0, 0).region;
-  OwnRegion own{std::move(on_tcp), access, {}};
+  OwnRegion own{std::move(on_tcp), access, on_demand, {}};
   Status status;
   for (const auto& [id, path] : paths_)
     if (path->fabric != nullptr && status.ok()) status = expose(region, own, *path->fabric);

@@ -31,6 +31,8 @@ class PathTransport final : public Transport {
   std::string peer_of(EndpointId endpoint) const override { return tcp_->peer_of(endpoint); }
   std::string explain(EndpointId endpoint) const override;
   Result<Region> register_memory(MemoryView memory, Access access) override;
+  Result<Region> register_loan(MemoryView memory, Access access) override;
+  bool pins_loans() const override;
   Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
               std::span<const ConstMemoryView> payload, const SendOptions& options) override;
   Status read(EndpointId endpoint, MemoryView to, const RemoteSpan& from,
@@ -93,6 +95,7 @@ class PathTransport final : public Transport {
   struct OwnRegion {
     Region on_tcp;
     Access access = Access::read;
+    bool on_demand = false;   ///< not to be pinned where that is not needed
     std::vector<Card> cards;  ///< by fabric; empty: not exposed there
   };
   struct Out {
@@ -114,6 +117,7 @@ class PathTransport final : public Transport {
   void look_at(Path& path, TimePoint when);
   std::size_t index_of(const Fabric& fabric) const;
   Status expose(std::uint64_t region, OwnRegion& own, const Fabric& fabric);
+  Result<Region> add_region(MemoryView memory, Access access, bool on_demand);
   bool tell_regions(Path& path);
   const PeerRegion* find_region(const Path& path, const RemoteSpan& span, Access access) const;
   void refuse(EndpointId endpoint, Event::Kind kind, std::uint64_t context);

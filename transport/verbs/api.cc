@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include <atomic>
+#include <cerrno>
 #include <string>
 
 namespace shoal::verbs {
@@ -20,6 +21,13 @@ using QueryGid = int(ibv_context*, std::uint32_t, std::uint32_t, ibv_gid_entry*,
                      std::size_t);
 std::atomic<QueryPort*> query_port_compatibly = nullptr;
 std::atomic<QueryGid*> query_gid_entry = nullptr;
+
+int query_device_ex(ibv_context* context, ibv_device_attr_ex* attributes) {
+  *attributes = {};
+  auto* provider = verbs_get_ctx_op(context, query_device_ex);
+  if (provider == nullptr) return EOPNOTSUPP;
+  return provider->query_device_ex(context, nullptr, attributes, sizeof *attributes);
+}
 
 int query_port(ibv_context* context, std::uint8_t port, ibv_port_attr* attributes) {
   *attributes = {};
@@ -64,7 +72,8 @@ Result<Api> load(const char* library) {
     function = reinterpret_cast<Function*>(::dlsym(handle, name));
     if (function == nullptr && missing.empty()) missing = name;
   };
-  Api api{.query_port = &query_port,
+  Api api{.query_device_ex = &query_device_ex,
+          .query_port = &query_port,
           .query_gid_ex = &query_gid_ex,
           .poll_cq = &poll_cq,
           .req_notify_cq = &req_notify_cq,

@@ -22,6 +22,8 @@ struct Api {
   ibv_context* (*open_device)(ibv_device* device) = nullptr;
   int (*close_device)(ibv_context* context) = nullptr;
   int (*query_device)(ibv_context* context, ibv_device_attr* attributes) = nullptr;
+  /// Null in tests; EOPNOTSUPP if the provider does not know it.
+  int (*query_device_ex)(ibv_context* context, ibv_device_attr_ex* attributes) = nullptr;
   int (*query_port)(ibv_context* context, std::uint8_t port, ibv_port_attr* attributes) = nullptr;
   int (*query_gid_ex)(ibv_context* context, std::uint32_t port, std::uint32_t index,
                       ibv_gid_entry* entry) = nullptr;

@@ -32,6 +32,16 @@ inline constexpr std::size_t kReceivesLostMax = 2048;
 /// Completions taken from a queue at a time.
 inline constexpr int kCompletionsPerPoll = 16;
 
+// --- Registering ---------------------------------------------------------------------------------
+
+/// Memory whose pages several threads fault in before it is registered. Below that starting them
+/// costs about what they save.
+inline constexpr std::size_t kPopulateBytes = 8u << 20;
+/// What a thread takes at a time: a few milliseconds' work, whole huge pages.
+inline constexpr std::size_t kPopulatePiece = 4u << 20;
+/// The kernel clears pages at the speed of memory, which a few cores use up.
+inline constexpr unsigned kPopulateThreads = 8;
+
 // --- Sending -------------------------------------------------------------------------------------
 
 /// Work requests on a pair: of messages, a burst of a session's credits with answers of several

@@ -30,7 +30,22 @@ Error not_registered(const Port& port, MemoryView memory, int error) {
         ": this process may lock {} KiB of memory: raise that with 'ulimit -l unlimited', "
         "LimitMEMLOCK=infinity in a systemd unit, or 'memlock' in /etc/security/limits.conf",
         limit.rlim_cur >> 10);
+  else if (error == ENOMEM)
+    what += ": memory is short, or the device has as many regions as it can";
   if (error == EFAULT) what += ": not all of it is mapped, or writable";
+  if (error == EINVAL) what += ": the device takes no region of this size at this address";
+  if (error == EOPNOTSUPP)
+    what += ": it is of a file system or a device whose memory cannot be pinned";
+  return {Errc::registration, std::move(what), error};
+}
+
+/// The same of memory of another device.
+Error not_registered(const Port& port, const DmaBuf& exported, MemoryView memory, int error) {
+  auto what = fmt::format("registering {} bytes of a GPU, at {} of a dma-buf, with {}",
+                          memory.bytes, exported.offset, port.device);
+  if (error == EOPNOTSUPP || error == ENOSYS || error == EPROTONOSUPPORT)
+    what += ": its driver, or a kernel before 5.12, takes no dma-bufs";
+  if (error == EINVAL) what += ": it is none, or not so long";
   return {Errc::registration, std::move(what), error};
 }
 
@@ -98,6 +113,19 @@ Result<MemoryRegion> Rail::register_memory(MemoryView memory, int access) const 
   errno = 0;
   MemoryRegion region(api_, api_.reg_mr(pd_.get(), memory.data, memory.bytes, access));
   if (!region) return not_registered(port_, memory, errno);
+  return region;
+}
+
+Result<MemoryRegion> Rail::register_dma_buf(const DmaBuf& exported, MemoryView memory,
+                                            int access) const {
+  if (api_.reg_dmabuf_mr == nullptr)
+    return Error{Errc::registration,
+                 "memory of a GPU needs ibv_reg_dmabuf_mr, which rdma-core has since version 34"};
+  errno = 0;
+  MemoryRegion region(
+      api_, api_.reg_dmabuf_mr(pd_.get(), exported.offset, memory.bytes,
+                               reinterpret_cast<std::uintptr_t>(memory.data), exported.fd, access));
+  if (!region) return not_registered(port_, exported, memory, errno);
   return region;
 }
 

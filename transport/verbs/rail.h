@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/base/result.h"
+#include "core/memory/dma_buf.h"
 #include "core/memory/memory_view.h"
 #include "transport/ring.h"
 #include "transport/verbs/cards.h"
@@ -64,6 +65,10 @@ class Rail {
   Status usable() const;
   /// Errors: registration, which names the limit on locked memory if that is the cause.
   Result<MemoryRegion> register_memory(MemoryView memory, int access) const;
+  /// Memory that `exported` begins with, by its own address. Errors: registration (what is
+  /// missing).
+  Result<MemoryRegion> register_dma_buf(const DmaBuf& exported, MemoryView memory,
+                                        int access) const;
   /// Zeroed pages, registered for our own use; huge ones if that is worth it. Errors: as above,
   /// no_memory.
   Result<Slab> allocate(std::size_t bytes) const;

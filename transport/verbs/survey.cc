@@ -90,6 +90,15 @@ int numa_node_of(const ibv_device& device) {
   return node;
 }
 
+/// Frames need none: they go through memory of our own.
+bool pages_on_demand(const Api& api, ibv_context* context) {
+  ibv_device_attr_ex device{};
+  if (api.query_device_ex == nullptr || api.query_device_ex(context, &device) != 0) return false;
+  constexpr std::uint32_t kNeeded = IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ;
+  return (device.odp_caps.general_caps & IBV_ODP_SUPPORT) != 0 &&
+         (device.odp_caps.per_transport_caps.rc_odp_caps & kNeeded) == kNeeded;
+}
+
 /// The entries of a port's GID table that hold something.
 Result<std::vector<ibv_gid_entry>> gids_of(const Api& api, ibv_context* context,
                                            std::uint8_t number, int length) {
@@ -185,7 +194,8 @@ Result<Port> survey_port(const Api& api, ibv_context* context, std::uint8_t numb
               .interface = interface_of(gid),
               .mtu_bytes = bytes_of(attributes.active_mtu),
               .gbit_per_s = gbit_per_s(attributes.active_speed, attributes.active_width),
-              .numa_node = numa_node_of(device)};
+              .numa_node = numa_node_of(device),
+              .pages_on_demand = pages_on_demand(api, context)};
 }
 
 void survey_device(const Api& api, ibv_device* device, const Filters& filters,
@@ -243,6 +253,7 @@ std::string to_string(const Port& port) {
   if (port.mtu_bytes != 0) text += fmt::format(", MTU {}", port.mtu_bytes);
   if (port.gbit_per_s != 0) text += fmt::format(", {:g} Gbit/s", port.gbit_per_s);
   if (port.numa_node >= 0) text += fmt::format(", NUMA {}", port.numa_node);
+  if (port.pages_on_demand) text += ", on-demand paging";
   return text + ")";
 }
 

@@ -26,6 +26,7 @@ struct Port {
   std::uint32_t mtu_bytes = 0;  ///< the active one; 0: the device says nothing that is known
   double gbit_per_s = 0;        ///< of all lanes together; 0: the device says nothing that is known
   int numa_node = -1;           ///< that the device is attached to; -1: none, or not known
+  bool pages_on_demand = false;  ///< READs and WRITEs may go to memory that is not pinned
 };
 
 /// "10.77.0.1", or "fe80::1".

@@ -7,6 +7,7 @@
 #include "core/base/clock.h"
 #include "core/base/config.h"
 #include "core/base/result.h"
+#include "core/memory/dma_buf.h"
 #include "transport/fabric.h"
 #include "transport/verbs/api.h"
 #include "transport/verbs/survey.h"
@@ -23,9 +24,11 @@ std::vector<std::string> describe(const Config& config);
 /// The first of these that can be used. Errors: unavailable (why not, of each).
 Result<Port> first_port(const Config& config);
 
-/// RDMA over the ports that `filters` take, all of which are opened. `clock` and `counters`
-/// (optional) outlive it. Errors: unavailable (no port can be used: why not, of each).
+/// RDMA over the ports that `filters` take, all of which are opened. `clock`, `counters` and
+/// `exporter` (of GPUs' memory; both optional) outlive it. Errors: unavailable (no port can be
+/// used: why not, of each).
 Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Filters& filters,
-                                              const Clock& clock, Counters* counters = nullptr);
+                                              const Clock& clock, Counters* counters = nullptr,
+                                              DmaBufExporter* exporter = nullptr);
 
 }  // namespace shoal::verbs

@@ -37,7 +37,8 @@ Card bytes_of(const LinkCard& card) {
 }  // namespace
 
 Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Filters& filters,
-                                              const Clock& clock, Counters* counters) {
+                                              const Clock& clock, Counters* counters,
+                                              DmaBufExporter* exporter) {
   auto table = std::make_unique<Api>(api);
   std::vector<std::unique_ptr<Rail>> rails;
   std::string why_not;
@@ -56,15 +57,17 @@ Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Filters& fil
   if (rails.empty()) return Error{Errc::unavailable, why_not};
   return std::unique_ptr<Fabric>(std::make_unique<VerbsFabric>(
       std::move(table), std::move(rails), std::clamp(filters.rails, std::size_t{1}, kStrandsMax),
-      clock, counters));
+      clock, counters, exporter));
 }
 
 VerbsFabric::VerbsFabric(std::unique_ptr<Api> api, std::vector<std::unique_ptr<Rail>> rails,
-                         std::size_t strands_max, const Clock& clock, Counters* counters)
+                         std::size_t strands_max, const Clock& clock, Counters* counters,
+                         DmaBufExporter* exporter)
     : api_(std::move(api)),
       strands_max_(strands_max),
       clock_(clock),
       counters_(counters != nullptr ? *counters : own_counters_),
+      exporter_(exporter),
       rails_(std::move(rails)),
       receivers_(rails_.size()),
       suspect_until_(rails_.size(), TimePoint::min()) {}
@@ -255,25 +258,34 @@ std::string VerbsFabric::explain(EndpointId endpoint) const {
 // --- Memory --------------------------------------------------------------------------------------
 
 Result<Card> VerbsFabric::expose(std::uint64_t region, MemoryView memory, Access access) {
+  return expose(region, memory, access, Paging::pinned);
+}
+
+Result<Card> VerbsFabric::expose_on_demand(std::uint64_t region, MemoryView memory, Access access) {
+  return expose(region, memory, access, pages_on_demand() ? Paging::on_demand : Paging::pinned);
+}
+
+Result<Card> VerbsFabric::expose(std::uint64_t region, MemoryView memory, Access access,
+                                 Paging paging) {
   owner_.check();
-  if (memory.space == MemorySpace::cuda)
-    return Error{Errc::registration, "memory of a GPU cannot be registered with verbs"};
   Attached exposed{memory, {}, -1};
+  // No device registers nothing, and transfers of nothing ask for no key.
+  if (memory.bytes != 0) {
+    SHOAL_ASSIGN(exposed.regions,
+                 register_with(rails_, memory, access_of(access), paging, exporter_));
+  }
   Card card(sizeof(std::uint64_t) + rails_.size() * sizeof(std::uint32_t));
   Writer out(card);
   out.put(reinterpret_cast<std::uint64_t>(memory.data));
-  for (const auto& rail : rails_) {
-    // No device registers nothing, and transfers of nothing ask for no key.
-    if (memory.bytes == 0) {
-      out.put(std::uint32_t{0});
-      continue;
-    }
-    SHOAL_ASSIGN(auto registered, rail->register_memory(memory, access_of(access)));
-    out.put(registered->rkey);
-    exposed.regions.push_back(std::move(registered));
-  }
+  for (std::size_t i = 0; i < rails_.size(); ++i)
+    out.put(memory.bytes == 0 ? std::uint32_t{0} : exposed.regions[i]->rkey);
   exposed_.insert_or_assign(region, std::move(exposed));
   return card;
+}
+
+bool VerbsFabric::pages_on_demand() const {
+  return std::all_of(rails_.begin(), rails_.end(),
+                     [](const auto& rail) { return rail->port().pages_on_demand; });
 }
 
 void VerbsFabric::conceal(std::uint64_t region) {
@@ -292,12 +304,11 @@ Result<RegionKey> VerbsFabric::import_key(EndpointId endpoint, std::span<const s
 
 Status VerbsFabric::attach(MemoryView memory) {
   owner_.check();
-  if (memory.space == MemorySpace::cuda || memory.bytes == 0) return {};
-  Attached attached{memory, {}, numa_node_of_memory(memory.data)};
-  for (const auto& rail : rails_) {
-    SHOAL_ASSIGN(auto registered, rail->register_memory(memory, IBV_ACCESS_LOCAL_WRITE));
-    attached.regions.push_back(std::move(registered));
-  }
+  if (memory.bytes == 0) return {};
+  const bool of_gpu = memory.space == MemorySpace::cuda;
+  Attached attached{memory, {}, of_gpu ? -1 : numa_node_of_memory(memory.data)};
+  SHOAL_ASSIGN(attached.regions,
+               register_with(rails_, memory, IBV_ACCESS_LOCAL_WRITE, Paging::pinned, exporter_));
   const auto at = std::find_if(attached_.begin(), attached_.end(),
                                [&](const Attached& one) { return one.memory.data > memory.data; });
   attached_.insert(at, std::move(attached));
@@ -396,6 +407,8 @@ Status VerbsFabric::transfer(EndpointId endpoint, Use use, MemoryView own, const
   if (link == nullptr) return unknown_link();
   const auto strands = link->strands();
   const auto* attached = find_attached(own.data, own.bytes);
+  if (own.space == MemorySpace::cuda && attached == nullptr && own.bytes != 0)
+    return Error{Errc::registration, "memory of a GPU moves only while it is attached"};
   const auto first = first_strand(*link, own.bytes, attached);
   const auto parts = std::clamp<std::size_t>(own.bytes / kPartBytes, 1, strands.size());
   const auto strand_of = [&](std::size_t part) { return (first + part) % strands.size(); };

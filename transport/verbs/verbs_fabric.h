@@ -12,16 +12,18 @@
 #include "transport/verbs/link.h"
 #include "transport/verbs/numa.h"
 #include "transport/verbs/pairing.h"
+#include "transport/verbs/registration.h"
 
 namespace shoal::verbs {
 
 /// Links over reliable-connected queue pairs. poll() reads top to bottom in verbs_poll.cc.
 class VerbsFabric final : public Fabric {
  public:
-  /// `rails`: at least one, of which a link uses up to `strands_max`; `clock` and `counters`
-  /// (optional) outlive it.
+  /// `rails`: at least one, of which a link uses up to `strands_max`; `clock`, `counters`
+  /// and `exporter` (both optional) outlive it.
   VerbsFabric(std::unique_ptr<Api> api, std::vector<std::unique_ptr<Rail>> rails,
-              std::size_t strands_max, const Clock& clock, Counters* counters);
+              std::size_t strands_max, const Clock& clock, Counters* counters,
+              DmaBufExporter* exporter);
   ~VerbsFabric() override;
 
   std::string_view name() const override { return "verbs"; }
@@ -37,12 +39,14 @@ class VerbsFabric final : public Fabric {
   std::string explain(EndpointId endpoint) const override;
 
   Result<Card> expose(std::uint64_t region, MemoryView memory, Access access) override;
+  Result<Card> expose_on_demand(std::uint64_t region, MemoryView memory, Access access) override;
   void conceal(std::uint64_t region) override;
   Result<RegionKey> import_key(EndpointId endpoint, std::span<const std::byte> card) override;
   void forget_key(EndpointId, const RegionKey&) override {}
   Status attach(MemoryView memory) override;
   void detach(MemoryView memory) override;
   bool pins() const override { return true; }
+  bool pages_on_demand() const override;
 
   Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
               std::span<const ConstMemoryView> payload,
@@ -72,6 +76,7 @@ class VerbsFabric final : public Fabric {
   };
 
   // verbs_fabric.cc
+  Result<Card> expose(std::uint64_t region, MemoryView memory, Access access, Paging paging);
   Status usable(std::uint32_t rail) const;
   void suspect(std::uint32_t rail);
   Result<Link*> add_link(EndpointId endpoint, std::span<const Pairing> pairings);
@@ -108,6 +113,7 @@ class VerbsFabric final : public Fabric {
   const Clock& clock_;
   Counters own_counters_;
   Counters& counters_;
+  DmaBufExporter* const exporter_;
   Owner owner_;
   // What links and memory are made of goes last.
   std::vector<std::unique_ptr<Rail>> rails_;

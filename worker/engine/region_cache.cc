@@ -47,7 +47,9 @@ Result<RemoteSpan> RegionCache::lend(Loan& loan, MemoryView memory, Access acces
       return span(entry, memory);
     }
   }
-  SHOAL_ASSIGN(loan.own, register_memory(memory, access));
+  auto own = register_with_room(&Transport::register_loan, memory, access);
+  if (!own.ok() && !transport_.pins_loans()) own = register_memory(memory, access);
+  SHOAL_ASSIGN(loan.own, std::move(own));
   return loan.own.remote();
 }
 
@@ -58,14 +60,18 @@ void RegionCache::end(Loan& loan, bool confirmed) {
   auto& entry = entries_[index];
   entry.last = entry.last || !confirmed;
   if (--entry.loans > 0) return;
-  if (entry.last || !monitor_->seems_intact(entry.watch)) drop(entry);
+  if (entry.last || is_gone(entry)) drop(entry);
 }
 
 Result<Region> RegionCache::register_memory(MemoryView memory, Access access) {
-  auto region = transport_.register_memory(memory, access);
+  return register_with_room(&Transport::register_memory, memory, access);
+}
+
+Result<Region> RegionCache::register_with_room(Register how, MemoryView memory, Access access) {
+  auto region = (transport_.*how)(memory, access);
   // What is kept counts for the limit on locked memory, too.
   while (region.code() == Errc::registration && drop_oldest())
-    region = transport_.register_memory(memory, access);
+    region = (transport_.*how)(memory, access);
   return region;
 }
 
@@ -74,14 +80,14 @@ void RegionCache::sweep() {
   const auto turns = monitor_->turns();
   if (turns == std::exchange(heard_, turns)) return;
   for (auto& entry : entries_)
-    if (entry.taken && entry.loans == 0 && !monitor_->seems_intact(entry.watch)) drop(entry);
+    if (entry.taken && entry.loans == 0 && is_gone(entry)) drop(entry);
 }
 
 std::size_t RegionCache::find(MemoryView memory, Access access) {
   for (std::size_t i = 0; i < kEntriesMax; ++i) {
     auto& entry = entries_[i];
     if (entry.taken && !entry.last && holds(entry.memory, memory) && allows(entry.access, access) &&
-        monitor_->intact(entry.watch))
+        (!entry.watch.valid() || monitor_->intact(entry.watch)))
       return i;
   }
   return kNone;
@@ -98,19 +104,20 @@ std::size_t RegionCache::keep(MemoryView memory, Access access) {
   const bool again = seen.data == memory.data && seen.bytes == memory.bytes;
   if (!again) seen = {memory.data, memory.bytes, false};
   // What is lent once, as many temporaries are, would only take room; and watching it takes time.
-  if (!again || seen.refused || memory.bytes > bytes_max_ || monitor() == nullptr) return kNone;
-  if (!make_room(memory.bytes)) return kNone;
-  // Watched first: what is pinned then is what is watched.
-  auto watch = monitor_->watch(memory);
+  const bool pinned = transport_.pins_loans();
+  if (!again || seen.refused || memory.bytes > bytes_max_) return kNone;
+  if ((pinned && monitor() == nullptr) || !make_room(memory.bytes)) return kNone;
+  // Watched first: what is pinned then is what is watched. What is not pinned cannot be stale.
+  auto watch = pinned ? monitor_->watch(memory) : MemoryMonitor::Watch{};
   if (!watch.ok()) {
     seen.refused = watch.code() == Errc::unavailable;
     return kNone;
   }
   // A target is often a source next, and may be written to in any case.
   if (access == Access::write) access = Access::read_write;
-  auto region = register_memory(memory, access);
-  if (!region.ok() || !monitor_->intact(*watch)) {
-    monitor_->forget(*watch);
+  auto region = register_with_room(&Transport::register_loan, memory, access);
+  if (!region.ok() || (pinned && !monitor_->intact(*watch))) {
+    if (pinned) monitor_->forget(*watch);
     return kNone;
   }
   const auto free =
@@ -140,6 +147,10 @@ bool RegionCache::drop_oldest() {
       oldest = &entry;
   if (oldest != nullptr) drop(*oldest);
   return oldest != nullptr;
+}
+
+bool RegionCache::is_gone(const Entry& entry) const {
+  return entry.watch.valid() && !monitor_->seems_intact(entry.watch);
 }
 
 /// What the new one serves as well.

@@ -74,6 +74,9 @@ class RegionCache {
     bool refused = false;  ///< it cannot be watched
   };
 
+  using Register = Result<Region> (Transport::*)(MemoryView, Access);
+  Result<Region> register_with_room(Register how, MemoryView memory, Access access);
+  bool is_gone(const Entry& entry) const;
   std::size_t find(MemoryView memory, Access access);
   std::size_t keep(MemoryView memory, Access access);
   Seen& seen_of(MemoryView memory);
