@@ -6,6 +6,7 @@
 
 #include <bit>
 
+#include "core/base/log.h"
 #include "core/base/random.h"
 #include "transport/session_parts.h"
 
@@ -57,6 +58,7 @@ using session::PayloadViews;
 namespace {
 
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
+constexpr Duration kNoMemoryRetry = std::chrono::milliseconds(100);
 
 struct Slot {
   RequestId id;  ///< 0: free
@@ -157,6 +159,7 @@ struct Session::State {
   Duration next_delay();
   void drop_connection();
   void pump();
+  void put_off(const Error& why);
   void on_ended(Errc status, Incoming& incoming);
   void fail(Errc status, Incoming& incoming);
   void on_message(const FrameView& frame, TimePoint now, Incoming& incoming);
@@ -176,6 +179,7 @@ struct Session::State {
   TimePoint next_try{};         ///< waiting
   TimePoint deadline = kNever;  ///< connecting, greeting
   TimePoint pump_at = kNever;   ///< open, and the transport was full
+  std::string stuck;            ///< for people: why not all is sent; empty: no reason to speak of
   TimePoint now{};              ///< when the owner last told us
   TimePoint last_heard{};
   Errc last_failure = Errc::ok;
@@ -219,6 +223,7 @@ void Session::State::drop_connection() {
   slots.rewind();
   credits = 0;
   pump_at = kNever;
+  stuck.clear();
 }
 
 void Session::State::pump() {
@@ -230,13 +235,21 @@ void Session::State::pump() {
     auto header = slot->header;
     header.epoch = std::max(header.epoch, epoch);
     const auto sent = transport.send(endpoint, header, slot->meta, slot->payload.span(), {});
-    if (!sent.ok()) {  // full; or closed, and the event that says so is on its way
-      pump_at = deadline_after(now, kFullRetry);
-      return;
-    }
+    if (!sent.ok()) return put_off(sent.error());
+    stuck.clear();
     --credits;
     slots.mark_sent(*slot);
   }
+}
+
+/// A full transport has room soon, and of a closed one an event tells. What finds no memory may
+/// find some later: until then `explain`, and so whoever waits in vain, says so.
+void Session::State::put_off(const Error& why) {
+  const bool soon = why.code == Errc::overloaded || why.code == Errc::closed;
+  pump_at = deadline_after(now, soon ? kFullRetry : kNoMemoryRetry);
+  if (soon) return;
+  if (stuck.empty()) log_warn("session", "{}: {}", options.peer.to_string(), why.message());
+  stuck = "; cannot send: " + why.message();
 }
 
 /// The transport has ended the connection.
@@ -462,8 +475,9 @@ std::uint32_t Session::credits() const { return state_->credits; }
 std::string Session::State::state() const {
   switch (phase) {
     case Phase::open:
-      return fmt::format("connected, {} requests unanswered, {} of {} credits left; {}",
-                         slots.live(), credits, welcome.credits, transport.explain(endpoint));
+      return fmt::format("connected, {} requests unanswered, {} of {} credits left; {}{}",
+                         slots.live(), credits, welcome.credits, transport.explain(endpoint),
+                         stuck);
     case Phase::closed:
       return "closed";
     default:

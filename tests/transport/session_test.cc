@@ -204,6 +204,25 @@ TEST_F(SessionTest, AFullTransportIsAskedAgain) {
   EXPECT_EQ(session.next_timer(), kNever);
 }
 
+TEST_F(SessionTest, ATransportWithoutMemoryIsAskedSeldomAndExplained) {
+  open(8);
+  transport.forget();
+  for (const auto why : {Errc::registration, Errc::no_memory}) {
+    transport.send_fails = why;
+    const auto id = request(1);
+    EXPECT_TRUE(sent().empty());
+    EXPECT_NE(session.explain().find("cannot send: as the test says"), std::string::npos)
+        << session.explain();
+    EXPECT_GT(session.next_timer(), now + std::chrono::milliseconds(50));
+    transport.send_fails = Errc::ok;
+    now = session.next_timer();
+    session.poll(now);
+    EXPECT_EQ(sent(), std::vector{id});
+    EXPECT_EQ(session.explain().find("cannot send"), std::string::npos);
+    transport.forget();
+  }
+}
+
 TEST_F(SessionTest, IsBounded) {
   open(2);
   for (std::uint64_t i = 0; i < 8; ++i) request(i);
