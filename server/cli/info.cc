@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "core/base/version.h"
+#include "core/memory/memory_monitor.h"
 #include "core/ops/host_device.h"
 #include "server/cli/commands.h"
 #include "transport/backends.h"
@@ -59,6 +60,10 @@ int show_info(const Config& config, const RuleSet& rules, bool show_config) {
   fmt::print("devices\n");
   fmt::print("  host   {} hardware threads, {}\n", std::thread::hardware_concurrency(),
              instruction_set());
+  const auto monitor = MemoryMonitor::create();
+  fmt::print("         {}\n", monitor.ok() ? "memory that is lent twice stays registered with RDMA"
+                                           : "memory is registered with RDMA at each use: " +
+                                                 monitor.error().message());
   fmt::print("  cuda   no: this version has no CUDA device\n");
   fmt::print("update rules\n ");
   for (const auto name : rules.names()) fmt::print(" {}", name);
