@@ -175,6 +175,9 @@ class Transport {
   /// Whether attached memory is pinned: its pages, once given back to the kernel (madvise(2)),
   /// would be others to the CPU than to a device.
   virtual bool pins() const { return false; }
+  /// Whether read() on this endpoint is served by a device, or something as quick, and not by the
+  /// peer's program: it goes on while that program computes or is stopped.
+  virtual bool one_sided(EndpointId /*endpoint*/) const { return false; }
 
   /// Zeroed memory for the caller, page-aligned, into which and out of which peers on this host
   /// copy by themselves once it, or a part, is registered: their WRITEs and READs move its bytes

@@ -256,6 +256,11 @@ bool PathTransport::deallocate_shared(MemoryView memory) {
                      [&](const auto& fabric) { return fabric->deallocate_shared(memory); });
 }
 
+bool PathTransport::one_sided(EndpointId endpoint) const {
+  const auto* path = find(endpoint);
+  return path != nullptr && path->stage == Stage::fabric && path->fabric->one_sided();
+}
+
 // --- Moving bytes --------------------------------------------------------------------------------
 
 Status PathTransport::send(EndpointId endpoint, const FrameHeader& header,

@@ -27,6 +27,7 @@ class SimTransport final : public Transport {
   Status write(EndpointId endpoint, ConstMemoryView from, const RemoteSpan& to,
                std::uint64_t context) override;
   std::size_t poll(std::span<Event> events) override;
+  bool one_sided(EndpointId) const override { return true; }
   void flush() override {}
   int wait_fd() const override { return -1; }
   bool arm() override;

@@ -47,6 +47,7 @@ class VerbsFabric final : public Fabric {
   void detach(MemoryView memory) override;
   bool pins() const override { return true; }
   bool pages_on_demand() const override;
+  bool one_sided() const override { return true; }
 
   Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
               std::span<const ConstMemoryView> payload,
