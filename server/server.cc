@@ -11,6 +11,8 @@
 
 #include "core/base/log.h"
 #include "core/base/owner.h"
+#include "server/engine/directories.h"
+#include "server/engine/exports.h"
 #include "server/engine/held_requests.h"
 #include "server/engine/plane.h"
 #include "server/engine/pulls.h"
@@ -28,6 +30,7 @@ struct Server::State {
       : options(std::move(o)),
         metrics(m),
         transport(transport_of_server),
+        exports(transport),
         shard(std::move(s)),
         sessions(transport, {.node = NodeId(0),
                              .incarnation = options.link.join.incarnation,
@@ -39,8 +42,11 @@ struct Server::State {
               std::move(waiting), std::move(gathered), options.trace),
         pushes(plane, options.faults),
         pulls(plane),
+        directories(plane),
         held(plane),
-        events(options.limits.events_per_turn) {}
+        events(options.limits.events_per_turn) {
+    shard->set_exporter(exports);
+  }
   /// Loans end before the memory that was lent.
   ~State() {
     for (const auto& [endpoint, peer] : peers) sessions.close(endpoint);
@@ -73,12 +79,14 @@ struct Server::State {
   Options options;
   ServerMetrics& metrics;
   Transport& transport;
+  RegionExports exports;
   std::unique_ptr<Shard> shard;
   SessionServer sessions;
   SchedulerLink link;
   Plane plane;
   Pushes pushes;
   Pulls pulls;
+  Directories directories;
   HeldRequests held;
   std::vector<Event> events;
   std::unordered_map<EndpointId, std::unique_ptr<Peer>> peers;
@@ -143,6 +151,7 @@ bool Server::poll(TimePoint now) {
   busy |= s.fold();
   busy |= s.pushes.start_reads();
   busy |= s.pulls.send();
+  busy |= s.directories.expose_some();
   s.pulls.expire();
   s.close_stalled();
   s.tell_traffic();
@@ -156,6 +165,7 @@ TimePoint Server::next_timer() const {
   if (s.pushes.blocked() || s.pulls.blocked())
     next = std::min(next, deadline_after(s.plane.now, kFullRetry));
   if (!s.to_fold.empty() && s.plane.copy_waiters.empty()) next = s.plane.now;
+  if (s.directories.busy()) next = s.plane.now;
   if (s.has_news()) next = std::min(next, s.tell_at);
   return next;
 }
@@ -261,7 +271,8 @@ Peer* Server::State::peer_of(const SessionServer::Peer& session) {
 
 void Server::State::on_request(Peer& peer, const FrameView& frame) {
   const auto epoch = Epoch::unpacked(frame.header.epoch);
-  if (frame.header.kind != FrameKind::push && frame.header.kind != FrameKind::pull)
+  const auto kind = frame.header.kind;
+  if (kind != FrameKind::push && kind != FrameKind::pull && kind != FrameKind::directory)
     return send_to_scheduler(peer, frame.header);
   if (plane.view == nullptr)
     return plane.answer(peer, frame.header.request, false, frame.header.table, Errc::not_ready, 0,
@@ -313,7 +324,9 @@ void Server::State::serve(Peer& peer, const FrameView& frame) {
   if (table->broken != Errc::ok)
     return plane.refuse(peer, header.request, header.table, table->broken, table->why);
   const bool sound = push ? pushes.handle(peer, member, *table, frame)
-                          : pulls.handle(peer, member, observer, *table, frame);
+                     : header.kind == FrameKind::pull
+                         ? pulls.handle(peer, member, observer, *table, frame)
+                         : directories.handle(peer, *table, frame);
   if (sound) return;
   ++metrics.malformed;
   close(peer);
@@ -360,6 +373,7 @@ void Server::State::on_view() {
   shard->update(*plane.view, plane.self, [&](SlotState& slot, Errc why) {
     pushes.drop(slot, why);
     pulls.drop(slot, why);
+    directories.drop(slot);
     plane.forget_slot(slot);
     std::erase(kicked, &slot);
     std::erase(to_fold, &slot);

@@ -45,7 +45,7 @@ struct Connection : SessionServer::Peer {
 bool is_request(FrameKind kind) {
   const auto number = static_cast<std::uint16_t>(kind);
   const bool rows = number >= static_cast<std::uint16_t>(FrameKind::push) &&
-                    number <= static_cast<std::uint16_t>(FrameKind::scan);
+                    number <= static_cast<std::uint16_t>(FrameKind::directory);
   const bool control = number >= static_cast<std::uint16_t>(FrameKind::join) &&
                        number <= static_cast<std::uint16_t>(FrameKind::status);
   return rows || control || kind == FrameKind::straggler;

@@ -146,6 +146,14 @@ Result<PullParts> parse_pull(const FrameView& frame) {
   return parts;
 }
 
+Result<DirectoryMeta> parse_directory(const FrameView& frame) {
+  DirectoryMeta meta;
+  if (frame.meta.size() != sizeof meta || !frame.payload.empty())
+    return malformed("directory", "its length");
+  std::memcpy(&meta, frame.meta.data(), sizeof meta);
+  return meta;
+}
+
 Result<AnswerParts> parse_answer(const FrameView& frame) {
   AnswerParts parts;
   const auto meta = frame.meta;

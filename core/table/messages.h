@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "core/base/ids.h"
@@ -109,6 +110,38 @@ struct AnswerMeta {
   WorkerClock newest;
 };
 static_assert(sizeof(AnswerMeta) == 32);
+
+/// Meta of a `directory` request: where a worker can READ this server's slots of a table, from slot
+/// `first` on. The payload of the answer is DirectorySlots, at most kDirectorySlotsMax, ascending.
+/// `unavailable`: nobody can, and why in words. See docs/design/one_sided.md.
+struct DirectoryMeta {
+  SlotIndex first;
+  std::uint32_t reserved = 0;
+};
+static_assert(sizeof(DirectoryMeta) == 8);
+
+struct DirectorySlot {
+  SlotIndex slot;
+  std::uint32_t reserved = 0;
+  std::uint64_t since = 0;  ///< Epoch::packed() of the slot's chain
+  WireSpan entries;         ///< DirectoryEntry of each of the slot's segments, in order
+};
+static_assert(sizeof(DirectorySlot) == 40);
+inline constexpr std::size_t kDirectorySlotsMax = 1024;
+
+Result<DirectoryMeta> parse_directory(const FrameView& frame);
+/// Calls f(const DirectorySlot&) for each slot of an answer. Errors: protocol.
+template <class F>
+Status for_each_directory_slot(std::span<const std::byte> payload, F&& f) {
+  if (payload.size() % sizeof(DirectorySlot) != 0)
+    return Error{Errc::protocol, "malformed directory: half a slot"};
+  for (; !payload.empty(); payload = payload.subspan(sizeof(DirectorySlot))) {
+    DirectorySlot slot;  // payloads are not aligned
+    std::memcpy(&slot, payload.data(), sizeof slot);
+    f(slot);
+  }
+  return {};
+}
 
 /// A parsed meta: `prefix` by value, `runs` and `signatures` in place in the frame (8-byte aligned
 /// by the transports). There is a signature for every part, or none.

@@ -47,6 +47,7 @@ bool is_known(FrameKind kind) {
     case FrameKind::pull:
     case FrameKind::call:
     case FrameKind::scan:
+    case FrameKind::directory:
     case FrameKind::join:
     case FrameKind::leave:
     case FrameKind::heartbeat:

@@ -44,8 +44,9 @@ enum class FrameKind : std::uint16_t {
   // Workers to servers.
   push = 64,
   pull = 65,
-  call = 66,  ///< Reserved: a user's function on the server.
-  scan = 67,  ///< Reserved: all rows of a key range of a sparse table.
+  call = 66,       ///< Reserved: a user's function on the server.
+  scan = 67,       ///< Reserved: all rows of a key range of a sparse table.
+  directory = 68,  ///< Where a table's segments can be READ: docs/design/one_sided.md.
   // To and from the scheduler.
   join = 96,
   leave = 97,

@@ -26,8 +26,8 @@ class RequestTrace {
   /// A message was dealt with, since `received`.
   void served(NodeId peer, const FrameHeader& header) const {
     if (!on()) return;
-    work(TraceRecord::What::serve, header.kind == FrameKind::push ? "push" : "pull", peer,
-         header.request, header.table, received, trace_->now(), header.payload_bytes);
+    work(TraceRecord::What::serve, traced_name(header.kind), peer, header.request, header.table,
+         received, trace_->now(), header.payload_bytes);
   }
   /// A part was applied, or left out.
   void applied(PushOp& op, TimePoint began, std::uint64_t bytes) const {
@@ -63,6 +63,10 @@ class RequestTrace {
   }
 
  private:
+  static const char* traced_name(FrameKind kind) {
+    if (kind == FrameKind::directory) return "directory";
+    return kind == FrameKind::push ? "push" : "pull";
+  }
   void work(TraceRecord::What what, const char* name, NodeId peer, RequestId request, TableId table,
             TimePoint from, TimePoint to, std::uint64_t bytes) const {
     TraceRecord record;

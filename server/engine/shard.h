@@ -54,6 +54,8 @@ class Shard {
   const Members& members() const { return members_; }
   const MemoryBudget& budget() const { return budget_; }
   const CopyQuota& copies() const { return copies_; }
+  /// Peers READ segments by it; outlives the shard.
+  void set_exporter(Exporter& exporter) { pool_.set_exporter(exporter); }
   StoreContext context() { return {host_, pool_, budget_, copies_, scratch_, members_, metrics_}; }
 
  private:

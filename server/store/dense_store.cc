@@ -41,6 +41,8 @@ DenseStore::DenseStore(const TableRules& table, SlotIndex slot, StoreContext con
 }
 
 DenseStore::~DenseStore() {
+  // Who READs what the memory is used for next finds the entry odd, for good.
+  for (std::size_t s = 0; s < segments_.size(); ++s) directory_.begin(s);
   for (auto& segment : segments_) {
     if (segment.values == nullptr) continue;
     // What is still being sent counts as a copy from now on, as if a push had left it behind.
@@ -78,10 +80,35 @@ Status DenseStore::allocate() {
     pages_[s] =
         states_.arrays(table_.rule(), segments_[s].values->data,
                        segments_[s].states != nullptr ? segments_[s].states->data : nullptr);
-    const SegmentDirectory::Change change(directory_, s);
-    directory_.place(s, segments_[s].values->data, bytes_of(s));
   }
   return {};
+}
+
+std::uint64_t DenseStore::expose_directory() {
+  auto* exporter = context_.pool.exporter();
+  return exporter != nullptr ? directory_.expose(*exporter) : 0;
+}
+
+bool DenseStore::expose_some() {
+  while (entered_ < segments_.size()) {
+    const auto segment = entered_++;
+    bool registered = false;
+    (void)context_.pool.expose(*segments_[segment].values, registered);
+    if (segments_[segment].ready) {
+      const SegmentDirectory::Change change(directory_, segment);
+      enter_place(segment);
+    }
+    if (registered) break;
+  }
+  return entered_ < segments_.size();
+}
+
+/// What stands in a segment before its rows do is nobody's to read.
+void DenseStore::enter_place(std::size_t segment) {
+  const auto& s = segments_[segment];
+  if (directory_.key() == 0 || !s.ready || segment >= entered_) return;
+  bool registered = false;
+  directory_.place(segment, context_.pool.expose(*s.values, registered), bytes_of(segment));
 }
 
 DenseRows DenseStore::dense_rows(std::size_t segment, RowRange rows) const {
@@ -103,6 +130,7 @@ void DenseStore::make_ready(std::size_t segment) {
   if (s.states != nullptr) std::memset(s.states->data, 0, states_.bytes);
   table_.rule_at(s.version).reset(dense_rows(segment, {0, rows.size()}));
   s.ready = true;
+  enter_place(segment);
 }
 
 bool DenseStore::make_writable(std::size_t segment) {
@@ -121,7 +149,7 @@ bool DenseStore::make_writable(std::size_t segment) {
   context_.copies.take();
   context_.pool.give(std::exchange(s.values, copy));
   pages_[segment].weights = s.values->data;
-  directory_.place(segment, s.values->data, bytes_of(segment));
+  enter_place(segment);
   ++context_.metrics.copies_on_write;
   return true;
 }

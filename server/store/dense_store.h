@@ -78,6 +78,11 @@ class DenseStore {
   Outcome gather(std::span<const Key> rows, std::byte* out);
 
   const SegmentDirectory& directory() const { return directory_; }
+  /// on_arrival: lets peers READ the directory, by the key that it returns, and from then on the
+  /// segments, each once its place is in its entry. 0: they cannot.
+  std::uint64_t expose_directory();
+  /// After that: goes on until it has exposed a chunk of segments. False: all places are entered.
+  bool expose_some();
 
  private:
   struct Segment {
@@ -104,6 +109,8 @@ class DenseStore {
   }
   DenseRows dense_rows(std::size_t segment, RowRange rows_in_segment) const;
   void make_ready(std::size_t segment);
+  /// Within a change: enters where the segment lies.
+  void enter_place(std::size_t segment);
   /// Moves a pinned segment to a copy. False: none is free.
   bool make_writable(std::size_t segment);
   /// Positions of listed rows, and which segments they touch; false: one is not of this slot.
@@ -137,6 +144,7 @@ class DenseStore {
   std::uint32_t folds_waiting_ = 0;
   std::uint64_t reserved_bytes_ = 0;
   SegmentDirectory directory_;
+  std::size_t entered_ = 0;  ///< exposed: segments below have their places entered
   bool pushed_ = false;
 };
 

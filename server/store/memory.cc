@@ -26,6 +26,8 @@ struct SegmentChunk {
   std::uint16_t size_class = 0;
   std::size_t in_use = 0;     ///< blocks that are owned or pinned
   std::size_t real_free = 0;  ///< blocks
+  std::uint64_t key = 0;      ///< under which peers READ it; 0: not exposed
+  bool tried = false;         ///< to expose it
 };
 
 Status MemoryBudget::take(std::uint64_t bytes, const char* what) {
@@ -59,7 +61,19 @@ SegmentPool::SegmentPool(Device& device, MemoryBudget& budget) : device_(device)
   budget_.on_full([this](std::uint64_t bytes) { reclaim(bytes); });
 }
 
-SegmentPool::~SegmentPool() { budget_.on_full({}); }
+SegmentPool::~SegmentPool() {
+  budget_.on_full({});
+  for (auto& chunk : chunks_)
+    if (chunk->key != 0) exporter_->conceal(chunk->key);
+}
+
+ExportedPlace SegmentPool::expose(const SegmentMemory& memory, bool& registered) {
+  auto& chunk = *memory.chunk;
+  registered = exporter_ != nullptr && !std::exchange(chunk.tried, true);
+  if (registered) chunk.key = exporter_->expose(chunk.buffer.view());
+  if (chunk.key == 0) return {};
+  return {chunk.key, static_cast<std::uint64_t>(memory.data - chunk.buffer.data())};
+}
 
 std::size_t SegmentPool::block_bytes(std::size_t bytes) {
   return round_up(std::max<std::size_t>(bytes, 1), bytes < kPage ? kMemoryAlignment : kPage);
@@ -160,6 +174,7 @@ void SegmentPool::drop_chunk(std::size_t index) {
   const auto its_own = [&](const SegmentMemory* memory) { return memory->chunk == &chunk; };
   std::erase_if(c.real, its_own);
   std::erase_if(c.unreal, its_own);
+  if (chunk.key != 0) exporter_->conceal(chunk.key);
   budget_.release(chunk.real_free * c.bytes);
   c.mapped -= chunk.blocks.size() * c.bytes;
   c.blocks -= chunk.blocks.size();

@@ -10,6 +10,7 @@
 #include "core/base/result.h"
 #include "core/memory/device.h"
 #include "core/memory/device_memory.h"
+#include "server/store/exporter.h"
 
 // Where rows, sums and landing bytes live. What tables need goes through one budget, in large
 // aligned chunks that the kernel can back with huge pages. See docs/design/snapshots.md.
@@ -82,6 +83,13 @@ class SegmentPool {
   /// Gives back the chunks of which nothing is in use: a table has gone.
   void trim();
 
+  /// Peers READ segments by it from now on; outlives the pool. Before the first expose().
+  void set_exporter(Exporter& exporter) { exporter_ = &exporter; }
+  Exporter* exporter() const { return exporter_; }
+  /// Where peers can READ the memory, whose chunk is exposed for good at the first call: true in
+  /// `registered`, as that may take milliseconds. What failed is not tried again.
+  ExportedPlace expose(const SegmentMemory& memory, bool& registered);
+
   Device& device() { return device_; }
 
  private:
@@ -103,6 +111,7 @@ class SegmentPool {
   MemoryBudget& budget_;
   std::vector<SizeClass> classes_;
   std::vector<std::unique_ptr<SegmentChunk>> chunks_;
+  Exporter* exporter_ = nullptr;
   std::size_t hand_ = 0;  ///< where reclaim() goes on: what is in use again and again is passed by
 };
 

@@ -151,24 +151,6 @@ TEST(DenseStore, SnapshotsStayAsTheyWerePinned) {
   }
 }
 
-TEST(DenseStore, TheDirectoryFollowsEveryChangeAndMove) {
-  StoreFixture f;
-  const auto rules = f.rules(spec_of(64, 1, Add{}, Apply::on_arrival), 1);
-  auto store = DenseStore::create(rules, SlotIndex(0), f.context()).value();
-  const auto& entry = store->directory().entries()[0];
-  const auto snapshot = store->pin(0);
-  EXPECT_EQ(entry.address.load(), reinterpret_cast<std::uintptr_t>(snapshot.memory->data));
-  EXPECT_EQ(entry.bytes.load(), 256u);
-  const auto version = entry.version.load();
-  const std::vector<float> values(64, 1.0f);
-  ASSERT_EQ(store->apply(RowRange{0, 64}, bytes_of(values)), Outcome::applied);
-  EXPECT_GT(entry.version.load(), version);
-  EXPECT_NE(entry.address.load(), reinterpret_cast<std::uintptr_t>(snapshot.memory->data));
-  EXPECT_EQ(reinterpret_cast<const float*>(entry.address.load())[3], 1.0f);
-  auto context = f.context();
-  unpin(context, *snapshot.memory);
-}
-
 /// A table is dropped while rows of it are on their way.
 TEST(DenseStore, MemoryThatOutlivesItsStoreCountsAsACopy) {
   StoreFixture f(1);
