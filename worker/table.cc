@@ -107,6 +107,7 @@ Result<Ticket> TableHandle::issue_pull(const Rows& rows, const Memory& to,
   ask.target = to.view;
   ask.target_memory = to.record;
   ask.ahead = options.ahead;
+  ask.one_sided = options.one_sided;
   return core_->issue(std::move(ask), options.after, options.timeout, to.borrowed || rows.by_keys,
                       true);
 }

@@ -21,6 +21,10 @@ struct PullOptions {
   After after{};                      ///< issue it when these are done
   std::int64_t ahead = 0;             ///< clocks: for use that many ticks from now (a prefetch)
   std::optional<Duration> timeout{};  ///< not given: the worker's operation_timeout
+  /// A wish: READ the rows straight from the servers' memory, where neither their load nor their
+  /// pauses count. For ranges of dense tables with unbounded staleness, over RDMA; whatever cannot
+  /// be READ is asked for as usual. Worker::one_sided() counts both. See docs/guide.md.
+  bool one_sided = false;
 };
 
 struct PushOptions {

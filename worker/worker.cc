@@ -43,6 +43,8 @@ Worker::Traffic Worker::traffic() const {
   return {traffic.bytes_pushed, traffic.bytes_pulled};
 }
 
+OneSidedCounts Worker::one_sided() const { return core_->engine().one_sided(); }
+
 std::string Worker::explain() { return core_->explain(); }
 
 Result<const TableShape*> Worker::open_table(const TableSpec& spec) {

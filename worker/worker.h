@@ -13,6 +13,7 @@
 #include "core/memory/dtype.h"
 #include "core/ops/rules.h"
 #include "worker/buffer.h"
+#include "worker/one_sided_counts.h"
 #include "worker/table.h"
 #include "worker/ticket.h"
 
@@ -93,6 +94,8 @@ class Worker {
     std::uint64_t bytes_pulled = 0;
   };
   Traffic traffic() const;
+  /// What became of pulls that were to be one-sided.
+  OneSidedCounts one_sided() const;
   /// Which path is used to each server and why, a line each.
   std::string explain();
 

@@ -46,6 +46,7 @@ class ToldTransport final : public Transport {
   std::size_t poll(std::span<Event> events) override { return inner_->poll(events); }
   void flush() override { inner_->flush(); }
   int wait_fd() const override { return inner_->wait_fd(); }
+  bool one_sided(EndpointId endpoint) const override { return inner_->one_sided(endpoint); }
   bool arm() override { return inner_->arm(); }
   TimePoint next_timer() const override { return inner_->next_timer(); }
 

@@ -160,7 +160,14 @@ void Cluster::make_tables() {
     sparse.apply = Apply::per_clock;
     sparse.staleness = static_cast<std::int64_t>(random_.below(3));
   }
-  for (auto& spec : {dense, per_clock, collective, sparse}) {
+  // A third of the seeds has rows to be pulled one-sidedly while they change.
+  auto asynchronous = dense;
+  asynchronous.name = "asynchronous";
+  asynchronous.staleness = unbounded;
+  asynchronous.rows = 16;
+  asynchronous.segment_bytes = 8 * sizeof(RowValue);
+  for (auto& spec : {dense, per_clock, collective, sparse, asynchronous}) {
+    if (spec.name == asynchronous.name && seed_ % 3 != 0) continue;
     const auto rows = spec.layout == Layout::sparse ? 0 : Geometry::rows_per_segment(spec);
     ledger_.specs.push_back(spec);
     ledger_.models.emplace_back(spec.name, spec.apply_mode(), rows);
@@ -228,6 +235,7 @@ void Cluster::start_worker(int rounds, Job job) {
   plan.engine.silence = std::chrono::seconds(1);
   plan.engine.seed = random_.next();
   plan.engine.faults.report_clock_early = mutation_.report_clock_early;
+  plan.engine.faults.read_unchecked = mutation_.read_unchecked;
   constexpr std::size_t kEager[] = {0, 100, 16u << 10};
   plan.engine.eager_bytes_max = kEager[random_.below(3)];
   plan.engine.answer_bytes_max = kEager[random_.below(3)];
@@ -270,6 +278,14 @@ void Cluster::start_hearts() {
   }
 }
 
+/// Before its process goes.
+void Cluster::count_reads(WorkerMachine& machine) {
+  if (machine.process == nullptr) return;
+  const auto counts = machine.process->engine().one_sided();
+  shares_read_ += counts.reads;
+  segments_again_ += counts.retries;
+}
+
 void Cluster::crash_worker(std::size_t index) {
   auto& machine = *workers_[index];
   if (!machine.up) return;
@@ -278,6 +294,7 @@ void Cluster::crash_worker(std::size_t index) {
     network_.crash(node);
     driver_.detach(node);
   }
+  count_reads(machine);
   machine.process.reset();
   machine.heart.reset();
   machine.transport.reset();
@@ -408,6 +425,9 @@ Outcome Cluster::run() {
   outcome.trace_hash = network_.trace_hash();
   outcome.pushes_applied = ledger_.pushes_applied;
   outcome.pulls_answered = ledger_.pulls_answered;
+  for (auto& worker : workers_) count_reads(*worker);
+  outcome.shares_read = shares_read_;
+  outcome.segments_again = segments_again_;
   return outcome;
 }
 

@@ -22,6 +22,7 @@ struct Mutation {
   bool report_clock_early = false;    ///< a worker reports a clock before its pushes have ended
   bool join_at_global_clock = false;  ///< the scheduler lets late joiners start at G, not G + W
   bool forget_last = false;           ///< a server forgets which pushes it has applied
+  bool read_unchecked = false;        ///< a one-sided pull takes whatever it READ
 };
 
 /// What one run found. Empty `violations`: every invariant held.
@@ -31,6 +32,8 @@ struct Outcome {
   std::uint64_t events = 0;
   std::uint64_t pushes_applied = 0;
   std::uint64_t pulls_answered = 0;
+  std::uint64_t shares_read = 0;     ///< of one-sided pulls
+  std::uint64_t segments_again = 0;  ///< READ once more, as they had changed
   std::uint64_t trace_hash = 0;
 };
 
@@ -67,6 +70,7 @@ class Cluster {
   void stop_watcher();
   void stop_for(const Machine& machine, Duration time);
   void start_hearts();
+  void count_reads(WorkerMachine& machine);
   void crash_worker(std::size_t index);
   void crash_server(std::size_t index);
   void restart_scheduler();
@@ -100,6 +104,7 @@ class Cluster {
   std::vector<WorkerClock> server_clock_seen_;
   WorkerClock clock_seen_{0};
   std::uint32_t expected_workers_ = 1;
+  std::uint64_t shares_read_ = 0, segments_again_ = 0;
 };
 
 /// Runs one seed from its beginning to its end.

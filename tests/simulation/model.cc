@@ -53,16 +53,20 @@ void TableModel::check_row(Key row, const RowValue& value, std::vector<std::stri
 /// Every push that the bound covers, of workers that are still there, is in the row; and on
 /// on_arrival tables the worker's own earlier ones.
 void TableModel::check_bound(const PullRecord& pull, Key row, const RowValue& value,
-                             const std::vector<bool>& gone, std::vector<std::string>& broken) {
+                             WorkerClock oldest, const std::vector<bool>& gone,
+                             std::vector<std::string>& broken) {
+  // The clock that it reports is a bound, too.
+  auto need = pull.bounded ? pull.need : WorkerClock(std::numeric_limits<std::int64_t>::min());
+  if (apply_ == Apply::on_arrival) need = std::max(need, oldest);
   for (std::uint32_t i = 0; i < pushes_.size(); ++i) {
     const auto& push = pushes_[i];
     if (!push.rows.contains(row) || digit_of(value, i) != 0) continue;
     if (push.state == PushState::unknown || push.state == PushState::cancelled) continue;
-    if (!pull.bounded || push.clock >= pull.need || gone[push.worker]) continue;
+    if (push.clock >= need || gone[push.worker]) continue;
     auto sentence = fmt::format(
-        "3: table {} row {}: a pull that needs clock {} misses push {} of worker {} at "
+        "3: table {} row {}: a pull that needs or reports clock {} misses push {} of worker {} at "
         "clock {}",
-        name_, row, pull.need.value, i, push.worker, push.clock.value);
+        name_, row, need.value, i, push.worker, push.clock.value);
     // A collective round folds when every part has come, burnt ones included, and the worker of one
     // that burnt may not know yet.
     if (apply_ == Apply::collective && push.state == PushState::issued)
@@ -89,6 +93,30 @@ std::vector<std::string> TableModel::end(std::uint32_t push, PushState state) {
     for (const auto& [owed, sentence] : owed_)
       if (owed == push) broken.push_back(sentence);
   return broken;
+}
+
+std::vector<RowValue> TableModel::seen(std::uint32_t worker, std::span<const Key> rows) const {
+  std::vector<RowValue> values;
+  for (const auto row : rows) {
+    const auto known = seen_.find({worker, row});
+    values.push_back(known != seen_.end() ? known->second : RowValue{});
+  }
+  return values;
+}
+
+/// What a process has pulled once is in whatever it pulls later.
+void TableModel::check_seen(const PullRecord& pull, std::span<const RowValue> values,
+                            std::vector<std::string>& broken) {
+  if (apply_ != Apply::on_arrival) return;
+  for (std::size_t r = 0; r < pull.rows.size(); ++r) {
+    auto& seen = seen_[{pull.worker, pull.rows[r]}];
+    for (std::size_t column = 0; column < kColumns; ++column) {
+      if (r < pull.seen_before.size() && (pull.seen_before[r][column] & ~values[r][column]) != 0)
+        broken.push_back(fmt::format("4: table {} row {}: worker {} pulled something newer before",
+                                     name_, pull.rows[r], pull.worker));
+      seen[column] |= values[r][column];
+    }
+  }
 }
 
 /// Rows of one segment that one push covers hold it all or none.
@@ -129,8 +157,9 @@ std::vector<std::string> TableModel::check(const PullRecord& pull, WorkerClock o
   std::vector<std::string> broken;
   for (std::size_t r = 0; r < pull.rows.size(); ++r) {
     check_row(pull.rows[r], values[r], broken);
-    check_bound(pull, pull.rows[r], values[r], gone, broken);
+    check_bound(pull, pull.rows[r], values[r], oldest, gone, broken);
   }
+  check_seen(pull, values, broken);
   check_segments(pull, values, broken);
   if (oldest > newest)
     broken.push_back(fmt::format("table {}: a pull's oldest clock {} is above its newest {}", name_,

@@ -50,6 +50,7 @@ struct PullRecord {
   bool bounded = true;
   std::vector<Key> rows;
   std::vector<std::uint32_t> own_before;  ///< pushes of this worker sent before it
+  std::vector<RowValue> seen_before;  ///< on_arrival: digits that this process has pulled before
 };
 
 /// One table's pushes, and the checks of what pulls return.
@@ -72,6 +73,9 @@ class TableModel {
   /// behind. Those that follow another operation may not be, nor those of later clocks behind them.
   std::vector<std::uint32_t> sent_by(std::uint32_t worker) const;
 
+  /// What the process has pulled of these rows so far.
+  std::vector<RowValue> seen(std::uint32_t worker, std::span<const Key> rows) const;
+
   /// Checks a pull that succeeded. `gone[w]`: the worker was dropped from the roster at some time.
   /// Returns sentences, empty if everything holds.
   std::vector<std::string> check(const PullRecord& pull, WorkerClock oldest, WorkerClock newest,
@@ -82,8 +86,10 @@ class TableModel {
 
  private:
   void check_row(Key row, const RowValue& value, std::vector<std::string>& broken) const;
-  void check_bound(const PullRecord& pull, Key row, const RowValue& value,
+  void check_bound(const PullRecord& pull, Key row, const RowValue& value, WorkerClock oldest,
                    const std::vector<bool>& gone, std::vector<std::string>& broken);
+  void check_seen(const PullRecord& pull, std::span<const RowValue> values,
+                  std::vector<std::string>& broken);
   void check_segments(const PullRecord& pull, std::span<const RowValue> values,
                       std::vector<std::string>& broken) const;
   void check_version(const PullRecord& pull, WorkerClock version, std::span<const RowValue> values,
@@ -96,6 +102,7 @@ class TableModel {
   /// Own pushes that a pull did not hold while they were still under way: wrong unless they turn
   /// out to have been cancelled or lost.
   std::vector<std::pair<std::uint32_t, std::string>> owed_;
+  std::map<std::pair<std::uint32_t, Key>, RowValue> seen_;  ///< by worker and row
   std::map<std::pair<Key, std::int64_t>, RowValue>
       versions_;  ///< first value seen of (row, version)
 };

@@ -32,16 +32,19 @@ class Simulation : public testing::TestWithParam<std::uint64_t> {};
 TEST_P(Simulation, EveryInvariantHolds) {
   std::uint64_t pushes = 0;
   std::uint64_t pulls = 0;
+  std::uint64_t read = 0;
   for (auto seed = GetParam() * kSeedsPerCase + 1; seed <= (GetParam() + 1) * kSeedsPerCase;
        ++seed) {
     const auto outcome = run_seed(seed);
     ASSERT_TRUE(outcome.violations.empty()) << text(outcome);
     pushes += outcome.pushes_applied;
     pulls += outcome.pulls_answered;
+    read += outcome.shares_read;
   }
   // A search in which nothing happens proves nothing.
   EXPECT_GT(pushes, kSeedsPerCase);
   EXPECT_GT(pulls, kSeedsPerCase);
+  EXPECT_GT(read, kSeedsPerCase) << "one-sided pulls";
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, Simulation, testing::Range<std::uint64_t>(0, kCases));
@@ -87,6 +90,12 @@ TEST(SimulationCanFail, FindsALateJoinerAtG) {
 TEST(SimulationCanFail, FindsAServerThatForgetsWhatItApplied) {
   Mutation mutation;
   mutation.forget_last = true;
+  EXPECT_TRUE(found(mutation));
+}
+
+TEST(SimulationCanFail, FindsRowsThatWereReadWhileTheyChanged) {
+  Mutation mutation;
+  mutation.read_unchecked = true;
   EXPECT_TRUE(found(mutation));
 }
 

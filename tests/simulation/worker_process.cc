@@ -55,6 +55,7 @@ WorkerProcess::WorkerProcess(Ledger& ledger, Transport& transport, const Clock& 
     : ledger_(ledger),
       plan_(std::move(plan)),
       random_(plan_.seed),
+      wishes_(plan_.seed ^ 0x72656164),
       arena_(kArenaRows),
       engine_(transport, clock, plan_.engine),
       arena_memory_(engine_.add_memory(view_of(arena_), false)),
@@ -229,6 +230,12 @@ void WorkerProcess::play_round(TimePoint now) {
       if (random_.chance(0.2)) issue_rows(table, OperationKind::pull, 0, now);
       continue;
     }
+    if (spec.name == "asynchronous") {
+      // No pull is READ while a push of the worker's own is under way.
+      const auto kind = random_.chance(0.5) ? OperationKind::push : OperationKind::pull;
+      for (auto count = 1 + random_.below(4); count > 0; --count) issue_rows(table, kind, 0, now);
+      continue;
+    }
     for (auto pushes = random_.below(3); pushes > 0; --pushes)
       issue_rows(table, OperationKind::push, 0, now);
     for (auto pulls = random_.below(3); pulls > 0; --pulls)
@@ -290,6 +297,7 @@ void WorkerProcess::audit(TimePoint now) {
       issued.keys.push_back(dense ? i : mix64(i));
     issued.pull.rows = issued.keys;
     Engine::Ask ask;
+    ask.one_sided = wishes_.chance(0.5);
     issued.out = take_rows(issued.keys.size(), issued.own_out, ask.target_memory);
     ask.kind = OperationKind::pull;
     ask.table = shapes_[table];
@@ -317,6 +325,7 @@ void WorkerProcess::issue_rows(std::size_t table, OperationKind kind, std::int64
   ask.table = shapes_[table];
   ask.deadline = issued.deadline;
   ask.ahead = ahead;
+  ask.one_sided = wishes_.chance(0.7);
   // Rows of a dense table are named by ranges or by lists; a push_pull's, and those that go to a
   // collective table, by ranges only.
   ask.by_keys =
@@ -377,6 +386,7 @@ void WorkerProcess::lend_pulled(Issued& issued, Engine::Ask& ask) {
   pull.worker = plan_.index;
   pull.observer = role() == Role::observer;
   pull.rows = issued.keys;
+  pull.seen_before = ledger_.models[issued.table].seen(plan_.index, issued.keys);
   pull.bounded = ledger_.specs[issued.table].staleness != unbounded && !pull.observer;
   pull.own_before = ledger_.models[issued.table].sent_by(plan_.index);
   if (issued.kind == OperationKind::push_pull) pull.own_before.push_back(issued.push);

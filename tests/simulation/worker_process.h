@@ -119,6 +119,7 @@ class WorkerProcess final : public Pollable {
   Ledger& ledger_;
   Plan plan_;
   Random random_;
+  Random wishes_;  ///< which pulls are to be one-sided: apart, so that seeds keep the rest
   std::vector<RowValue> arena_;  ///< registered once, for many operations: slices are used once
   std::size_t arena_used_ = 0;
   Engine engine_;

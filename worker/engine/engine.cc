@@ -46,6 +46,7 @@ Engine::Engine(Transport& transport, const Clock& clock, Options options)
       flushes_(options_.operations_max),
       plans_(options_.plan_keys_min, options_.plan_bytes_max),
       regions_(transport_, options_.registration_bytes_max),
+      reads_(transport),
       events_(kEventsPerTurn) {
   SHOAL_ASSERT(
       options_.eager_bytes_max <= kEagerBytesMax && options_.answer_bytes_max <= kEagerBytesMax,
@@ -61,6 +62,7 @@ Engine::~Engine() {
   for (auto& server : servers_) server->session->close();
   for (auto* record : memory_) {
     record->region.revoke();
+    record->attachment = {};
     if (record->owned) give_back(record->memory);
     delete record;
   }
@@ -126,8 +128,10 @@ void Engine::dispatch(const Event& event, TimePoint now) {
       case Incoming::Kind::refused:
         on_stranger(server, true);
         break;
-      case Incoming::Kind::nothing:
       case Incoming::Kind::bulk:
+        on_read_done(server, event);
+        break;
+      case Incoming::Kind::nothing:
         break;
     }
   };

@@ -20,6 +20,7 @@
 #include "worker/engine/clock_keeper.h"
 #include "worker/engine/flush_keeper.h"
 #include "worker/engine/key_plans.h"
+#include "worker/engine/one_sided.h"
 #include "worker/engine/operation.h"
 #include "worker/engine/region_cache.h"
 #include "worker/engine/request.h"
@@ -56,6 +57,7 @@ class Engine final : public Pollable {
     /// Only for tests that prove the seed search can fail: see tests/simulation.
     struct Faults {
       bool report_clock_early = false;  ///< report the local clock before its pushes have ended
+      bool read_unchecked = false;      ///< one-sided pulls: take what was READ for whole
     } faults;
   };
   /// `transport` and `clock` outlive the engine. Eager limits are at most kEagerBytesMax.
@@ -78,6 +80,7 @@ class Engine final : public Pollable {
     MemoryRecord* target_memory = nullptr;
     std::span<const OperationId> after;
     std::int64_t ahead = 0;
+    bool one_sided = false;  ///< a pull: READ the rows, where that can be
     TimePoint deadline = kNever;
     FrameKind control = FrameKind::barrier;
     std::vector<std::byte> control_meta;
@@ -112,6 +115,7 @@ class Engine final : public Pollable {
     std::uint64_t bytes_pulled = 0;
   };
   Traffic traffic() const;
+  OneSidedCounts one_sided() const { return reads_.counts(); }
   UnseenFailures& unseen() { return unseen_; }
 
   // ---- The loop.
@@ -231,6 +235,21 @@ class Engine final : public Pollable {
   void wait_and_post_again(std::uint32_t index, Epoch wanted, Duration delay);
   bool post_waiting(TimePoint now);
 
+  // engine_one_sided.cc: pulls that READ segments by themselves
+  bool start_reading(std::uint32_t index, Server& server);
+  Fallback why_not_read(const Request& request, Server& server);
+  bool has_own_push(const Table& table, const Request& request);
+  void attach_target(Operation& op);
+  void pump(ShareReader& share, Server& server);
+  void on_read_done(Server& server, const Event& event);
+  void end_reading(std::uint32_t index);
+  void lose_reading(std::uint32_t index);
+  void let_go_reading(std::uint32_t index);
+  void ask_for_directory(Table& table, Server& server, SlotIndex slot);
+  void on_directory(Server& server, TableId id, const FrameView& frame);
+  void on_no_directory(Server& server, Table& table, Errc code, const FrameView& frame);
+  void forget_directories(const Request& request);
+
   // engine_answer.cc: answers, letting go
   void on_answer(Server& server, const Incoming& incoming);
   void take_answer(Server& server, Request& request, const Incoming& incoming);
@@ -325,6 +344,7 @@ class Engine final : public Pollable {
   RequestTable requests_;
   KeyPlans plans_;
   RegionCache regions_;
+  OneSidedReads reads_;
   std::vector<std::unique_ptr<Server>> servers_;
   std::vector<std::pair<NodeId, std::string>> gone_servers_;  ///< and what people call them
   std::unordered_map<EndpointId, Server*> by_endpoint_;
@@ -344,6 +364,8 @@ class Engine final : public Pollable {
   NodeId holder_;                  ///< who held G back when a server last said
   std::vector<NodeId> questions_;  ///< about whom the scheduler is being asked; 0: who holds G back
   WorkerClock seen_global_clock_;
+  /// G as of a view no newer than ours: all pushes below it are where our view has their slots.
+  WorkerClock applied_clock_;
 
   // Scratch of one turn; they keep their capacity.
   std::vector<Event> events_;

@@ -50,6 +50,9 @@ constexpr Duration kRetryMax = std::chrono::milliseconds(100);
 }  // namespace
 
 void Engine::on_answer(Server& server, const Incoming& incoming) {
+  if (incoming.context >> 32 == 0)
+    return on_directory(server, TableId(static_cast<std::uint32_t>(incoming.context)),
+                        incoming.frame);
   auto* request = requests_.find(incoming.context);
   if (request == nullptr || request->id != incoming.id) return;  // it has ended meanwhile
   if (options_.trace == nullptr) return take_answer(server, *request, incoming);
@@ -72,6 +75,8 @@ void Engine::take_answer(Server& server, Request& request, const Incoming& incom
     return on_broken(server);
   }
   seen_global_clock_ = std::max(seen_global_clock_, frame.header.clock);
+  if (seen_view_ && Epoch::unpacked(frame.header.epoch) <= seen_view_->epoch)
+    applied_clock_ = std::max(applied_clock_, frame.header.clock);
   if (answer->prefix.holder.value != 0) holder_ = answer->prefix.holder;
   // The link has the view first, so that retry() need not ask for it; the engine follows it once
   // the answer is dealt with.
@@ -206,7 +211,10 @@ void Engine::release_request(std::uint32_t index) {
   if (is_unsettled(request)) unsettled_.fetch_sub(1, std::memory_order_relaxed);
   forget_early(request);
   recheck_waiting_ = true;  // its credit is free
-  if (request.kind != Request::Kind::pull) end_push(request.clock, request.place);
+  if (request.kind != Request::Kind::pull) {
+    end_push(request.clock, request.place);
+    --find_table(request.table)->pushes;
+  }
   requests_.release(index);
 }
 
@@ -337,6 +345,7 @@ void Engine::let_go_pull(std::uint32_t index) {
   auto& request = requests_[index];
   auto& op = operations_[request.operation];
   auto* server = find_server(request.server);
+  if (request.stage == Request::Stage::reading) return let_go_reading(index);
   if (request.stage == Request::Stage::posted && server != nullptr &&
       server->session->was_sent(request.id) && server->session->open()) {
     request.stage = Request::Stage::letting_go;
@@ -363,7 +372,8 @@ void Engine::force_end(Operation& op) {
     auto& request = requests_[index];
     if (request.stage == Request::Stage::free || request.operation != index_of(op)) continue;
     auto* server = find_server(request.server);
-    const bool posted = request.stage == Request::Stage::posted;
+    const bool posted =
+        request.stage == Request::Stage::posted || request.stage == Request::Stage::reading;
     if (server != nullptr && (posted || request.stage == Request::Stage::letting_go)) {
       server->session->break_connection();
       on_broken(*server);
@@ -395,6 +405,10 @@ void Engine::on_broken(Server& server) {
   by_endpoint_.erase(server.endpoint);
   for (std::uint32_t index = 0; index < requests_.size(); ++index) {
     auto& request = requests_[index];
+    if (request.stage == Request::Stage::reading && request.server == server.id) {
+      lose_reading(index);
+      continue;
+    }
     if (request.stage != Request::Stage::posted && request.stage != Request::Stage::letting_go)
       continue;
     if (request.server != server.id) continue;

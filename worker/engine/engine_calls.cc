@@ -66,6 +66,7 @@ Result<OperationId> Engine::submit(Ask ask) {
   std::fill(std::begin(op->after), std::end(op->after), OperationId{});
   std::copy_n(ask.after.begin(), std::min(ask.after.size(), Operation::kAfterMax), op->after);
   op->ahead = ask.ahead;
+  op->one_sided = ask.one_sided;
   set_clock(*op, clock());
   op->code = Errc::ok;
   op->detail.clear();
@@ -245,6 +246,7 @@ void Engine::free_memory_if_unused(MemoryRecord* record) {
   *at = memory_.back();
   memory_.pop_back();
   record->region.revoke();
+  record->attachment = {};
   if (record->owned) {
     give_back(record->memory);
     delete record;

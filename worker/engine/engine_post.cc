@@ -103,6 +103,7 @@ void Engine::post(std::uint32_t index) {
   auto& request = requests_[index];
   auto* server = find_server(request.server);
   if (server == nullptr) return wait_and_post_again(index, Epoch{}, std::chrono::milliseconds(50));
+  if (request.one_sided && start_reading(index, *server)) return;
   if (must_hold_back(request, *server)) {
     request.held_back = true;
     return wait_and_post_again(index, Epoch{}, kNever - now_);

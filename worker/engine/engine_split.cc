@@ -178,10 +178,12 @@ void Engine::plan_requests(Operation* op, Table& table, Request::Kind kind, Work
     request.clock = clock;
     request.place = place;
     request.server = server;
+    if (kind != Request::Kind::pull) ++table.pushes;
     if (op != nullptr) {
       request.operation = index_of(*op);
       request.store = op->store;
       request.by_keys = op->by_keys;
+      request.one_sided = kind == Request::Kind::pull && op->one_sided;
       ++op->requests_left;
     }
     if (kind != Request::Kind::pull) begin_push(clock, place);

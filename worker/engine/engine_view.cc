@@ -48,6 +48,7 @@ void Engine::on_change(const SchedulerLink::Change& change) {
   }
   if (change.joined || change.view) on_view();
   if (change.global_clock) seen_global_clock_ = std::max(seen_global_clock_, link_.global_clock());
+  applied_clock_ = std::max(applied_clock_, link_.global_clock());
   if (change.answered) on_control_answer(change.answer);
 }
 
@@ -137,6 +138,7 @@ void Engine::follow_tables() {
     if (!table) continue;
     table->info = seen_view_->find_table(table->shape.id);
     if (table->info == nullptr) table->forget();
+    table->asked.clear();
   }
   for (const auto& info : seen_view_->tables) {
     if (tables_.size() <= info.id.value) tables_.resize(info.id.value + 1);
@@ -182,7 +184,11 @@ void Engine::reroute(std::uint32_t index) {
   });
   const bool any_lost = lost != request.runs.end();
   if (!any_lost && !moved) return;
-  if (request.stage == Request::Stage::letting_go) return;  // only waits for its loan's end
+  // It only waits for its loan's end.
+  if (request.stage == Request::Stage::letting_go) return;
+  if (request.stage == Request::Stage::reading &&
+      operations_[request.operation].stage == Operation::Stage::letting_go)
+    return;
   const auto lost_slot = any_lost ? lost->slot : SlotIndex{};
   leave_server(index);
   if (request.stage == Request::Stage::waiting) std::erase(waiting_, index);
@@ -265,6 +271,7 @@ std::uint32_t Engine::another_like(std::uint32_t index) {
   to.kind = from.kind;
   to.store = from.store;
   to.by_keys = from.by_keys;
+  to.one_sided = from.one_sided;
   to.repeated = from.repeated;
   to.doubtful = from.doubtful;
   to.partly = from.partly;
@@ -274,7 +281,10 @@ std::uint32_t Engine::another_like(std::uint32_t index) {
   to.place = from.place;
   if (to.operation != Request::kNone) ++operations_[to.operation].requests_left;
   if (is_unsettled(to)) unsettled_.fetch_add(1, std::memory_order_relaxed);
-  if (to.kind != Request::Kind::pull) begin_push(to.clock, to.place);
+  if (to.kind != Request::Kind::pull) {
+    begin_push(to.clock, to.place);
+    ++find_table(to.table)->pushes;
+  }
   return made;
 }
 
@@ -286,6 +296,10 @@ void Engine::leave_server(std::uint32_t index) {
   if (server == nullptr) return;
   // What an operation's burn stands for was sent, even if the burn was not.
   const bool burns = request.kind == Request::Kind::burn && request.operation != Request::kNone;
+  if (request.stage == Request::Stage::reading) {
+    server->session->break_connection();
+    return on_broken(*server);
+  }
   const bool posted = request.stage == Request::Stage::posted;
   if (!posted && !burns) return;
   const bool sent = burns || server->session->was_sent(request.id);

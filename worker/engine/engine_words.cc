@@ -183,6 +183,8 @@ std::string Engine::explain() const {
   for (const auto& server : servers_)
     text += fmt::format("server {}: {}\n", server->who, server->session->explain());
   if (const auto kept = regions_.explain(); !kept.empty()) text += kept + '\n';
+  if (const auto counts = reads_.counts(); counts.reads + counts.fell_back() != 0)
+    text += words_of(counts);
   return text;
 }
 

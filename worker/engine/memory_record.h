@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/memory/memory_view.h"
+#include "transport/attachment.h"
 #include "transport/transport.h"
 
 namespace shoal {
@@ -13,8 +14,10 @@ namespace shoal {
 /// it.
 struct MemoryRecord {
   MemoryView memory;
-  bool owned = false;  ///< `memory` is a HostDevice's and is given back with the record
-  Region region;       ///< the loop's
+  bool owned = false;     ///< `memory` is a HostDevice's and is given back with the record
+  Region region;          ///< the loop's
+  Attachment attachment;  ///< the loop's: for one-sided pulls into it
+  bool attach_tried = false;
   std::atomic<std::uint32_t> uses{0};  ///< operations that were issued and have not ended
   std::atomic<std::uint32_t> gone{0};  ///< 1: revoked, and freed if owned (futex word)
   bool released = false;               ///< the loop's: the handle is gone

@@ -79,6 +79,7 @@ struct Operation {
   MemoryRecord* target_memory = nullptr;
   OperationId after[kAfterMax] = {};  ///< the engine clears those that have ended
   std::int64_t ahead = 0;             ///< pulls
+  bool one_sided = false;             ///< pulls: READ the rows, where that can be
   WorkerClock clock;                  ///< the worker's clock at the call, or the loop's if later
   WorkerClock use_clock;              ///< pulls: u
   WorkerClock need;  ///< pulls: u - s; admitted when G or the version is at least this.

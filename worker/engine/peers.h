@@ -30,12 +30,26 @@ struct Engine::Table {
   std::vector<NodeId> last_server;       ///< by slot: the last that it had; 0: lost before we came
   std::vector<std::uint64_t> contributed;  ///< collective: rows by segment, of the current clock
   std::uint64_t contributed_rows = 0;      ///< and of all segments
+  std::uint32_t pushes = 0;  ///< requests with sequence numbers of it that have not ended
+
+  /// Where the entries of a slot's segments can be READ. bytes 0: not known.
+  struct Directory {
+    RemoteSpan entries;
+    std::uint64_t since = 0;  ///< of the slot's chain
+  };
+  std::vector<Directory> directories;  ///< by slot
+  /// Servers that were asked for theirs: they have not answered yet, or refused.
+  struct Asked {
+    NodeId server;
+  };
+  std::vector<Asked> asked;
 
   explicit Table(const TableInfo& table)
       : shape{table.id, table.spec, table.geometry(), table.spec.row_bytes(),
               table.spec.row_bytes() * table.spec.update.inputs},
         next_q(table.slots.size(), Sequence(1)),
-        last_server(table.slots.size()) {
+        last_server(table.slots.size()),
+        directories(table.slots.size()) {
     if (collective()) contributed.assign(shape.geometry.segments(), 0);
   }
   /// Dropped: only the shape, which tables of the user name, is kept.
@@ -43,6 +57,7 @@ struct Engine::Table {
     next_q = std::vector<Sequence>();
     slot_rank = std::vector<std::uint32_t>();
     last_server = std::vector<NodeId>();
+    directories = std::vector<Directory>();
     contributed = std::vector<std::uint64_t>();
     contributed_rows = 0;
   }

@@ -34,6 +34,7 @@ struct Request {
     planned,     ///< made, but its sequence numbers are not yet given
     posted,      ///< with the session: queued, sent or being repeated
     waiting,     ///< to be posted later: with a newer view, after a moment, or when held_back ends
+    reading,     ///< pull: its rows are being READ
     letting_go,  ///< pull: cancel was sent
   };
   Kind kind = Kind::push;
@@ -46,6 +47,8 @@ struct Request {
   bool repeated = false;            ///< burn: sent over more than one connection
   bool doubtful = false;            ///< push: a connection broke that may have brought it
   bool partly = false;              ///< push: of a run that is asked for again a part was applied
+  bool one_sided = false;           ///< pull: to be READ, if that can be, when it is posted
+  std::uint32_t share = kNone;      ///< reading: of Engine::reads_
   std::uint32_t operation = kNone;  ///< index; kNone: the operation has ended
   std::uint32_t generation = 0;     ///< of this Request, in the session's context
   TableId table;
@@ -76,6 +79,7 @@ class RequestTable {
     ++request.generation;
     request.stage = Request::Stage::planned;
     request.store = request.by_keys = request.eager = request.repeated = false;
+    request.one_sided = false;
     request.early = request.held_back = request.doubtful = request.partly = false;
     request.operation = Request::kNone;
     request.id = RequestId{};

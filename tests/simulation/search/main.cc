@@ -35,7 +35,8 @@ int usage() {
   std::fprintf(stderr,
                "usage: search [--first N] [--count N | --seconds S] [--jobs N]\n"
                "              [--seed N] [--verbose]\n"
-               "              [--mutation report_clock_early|join_at_global_clock|forget_last]\n");
+               "              [--mutation report_clock_early|join_at_global_clock|forget_last\n"
+               "                          |read_unchecked]\n");
   return 2;
 }
 
@@ -65,6 +66,8 @@ bool parse(int argc, char** argv, Options& options) {
       options.mutation.join_at_global_clock = true;
     } else if (name == "--mutation" && value == "forget_last") {
       options.mutation.forget_last = true;
+    } else if (name == "--mutation" && value == "read_unchecked") {
+      options.mutation.read_unchecked = true;
     } else {
       return false;
     }
@@ -78,7 +81,7 @@ int search(const Options& options, int job) {
   const auto elapsed = [&] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   };
-  std::uint64_t seeds = 0, events = 0, pushes = 0, pulls = 0;
+  std::uint64_t seeds = 0, events = 0, pushes = 0, pulls = 0, read = 0, again = 0;
   int status = 0;
   for (auto seed = options.first + static_cast<std::uint64_t>(job);;
        seed += static_cast<std::uint64_t>(options.jobs)) {
@@ -89,16 +92,20 @@ int search(const Options& options, int job) {
     events += outcome.events;
     pushes += outcome.pushes_applied;
     pulls += outcome.pulls_answered;
+    read += outcome.shares_read;
+    again += outcome.segments_again;
     if (outcome.violations.empty()) continue;
     std::printf("seed %llu is broken:\n", static_cast<unsigned long long>(seed));
     for (const auto& violation : outcome.violations) std::printf("  %s\n", violation.c_str());
     status = 1;
     break;
   }
-  std::printf("%llu seeds, %llu events, %llu pushes applied, %llu pulls answered, %.0f s\n",
-              static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(events),
-              static_cast<unsigned long long>(pushes), static_cast<unsigned long long>(pulls),
-              elapsed());
+  std::printf(
+      "%llu seeds, %llu events, %llu pushes applied, %llu pulls answered (%llu shares READ, "
+      "%llu segments again), %.0f s\n",
+      static_cast<unsigned long long>(seeds), static_cast<unsigned long long>(events),
+      static_cast<unsigned long long>(pushes), static_cast<unsigned long long>(pulls),
+      static_cast<unsigned long long>(read), static_cast<unsigned long long>(again), elapsed());
   return status;
 }
 
