@@ -32,7 +32,16 @@ std::vector<std::size_t> sizes_of(const Plan& plan, Op op) {
 }
 
 TableOp table_op(Op op) {
-  return op == Op::push ? TableOp::push : op == Op::pull ? TableOp::pull : TableOp::push_pull;
+  switch (op) {
+    case Op::push:
+      return TableOp::push;
+    case Op::pull:
+      return TableOp::pull;
+    case Op::onesided:
+      return TableOp::onesided;
+    default:
+      return TableOp::push_pull;
+  }
 }
 
 /// One measuring process, connected.
@@ -47,6 +56,11 @@ class Client {
   }
 
   Result<Line> measure(Op op, std::size_t bytes) {
+    if (op == Op::onesided && !link_->transport().one_sided(link_->endpoint()))
+      return Error{Errc::unavailable,
+                   fmt::format("one-sided pulls READ the server's memory by RDMA, and the path to "
+                               "it has none: {}",
+                               link_->transport().explain(link_->endpoint()))};
     if (is_table_op(op) && !worker_) SHOAL_TRY(join());
     Line line;
     line.op = op;
@@ -70,8 +84,12 @@ class Client {
  private:
   /// A cluster in the peer's process, and this one a worker of it.
   Status join() {
-    SHOAL_ASSIGN(const auto meta, link_->ask(Verb::cluster, Verb::started,
-                                             [&](Writer& out) { out.put(plan_.wait); }));
+    // A server that has no part in what is measured would only take a core from it.
+    const bool serves = std::any_of(plan_.ops.begin(), plan_.ops.end(),
+                                    [](Op op) { return is_table_op(op) && op != Op::onesided; });
+    const auto wait = serves ? plan_.wait : Wait::block;
+    SHOAL_ASSIGN(const auto meta,
+                 link_->ask(Verb::cluster, Verb::started, [&](Writer& out) { out.put(wait); }));
     Reader in(meta);
     auto config = config_;
     config.scheduler = in.get_string(kMetaMax);
@@ -136,6 +154,11 @@ Status validate(const Plan& plan) {
   if (plan.inflight > kInflightMax)
     return Error{Errc::out_of_range,
                  fmt::format("--inflight {}: at most {}", plan.inflight, kInflightMax)};
+  for (const auto op : plan.ops)
+    if (op == Op::onesided && plan.both_ways)
+      return Error{Errc::invalid_argument,
+                   "--bidirectional: 'onesided' has one way only: no pull is READ beside a push "
+                   "of its own worker"};
   for (const auto op : plan.ops)
     for (const auto bytes : plan.sizes) {
       if (bytes == 0 || bytes > bytes_max(op))

@@ -13,6 +13,9 @@ namespace {
 /// Rows that one store sets: large enough to be fast, small enough for any server's landing memory.
 constexpr std::size_t kStoreRows = 1u << 20;
 
+/// Of one-sided pulls, until they find all rows: a server exports a chunk of them a turn.
+constexpr int kLearningMax = 4096;
+
 /// Of rows that operations go round. Both ways at once: half of them for each.
 std::size_t ranges_of(const TablePattern& pattern) {
   if (pattern.ranges != 0) return pattern.ranges;
@@ -48,7 +51,8 @@ Result<TableLoad> TableLoad::create(Worker& worker, std::string name, const Tabl
   spec.staleness = unbounded;
   SHOAL_ASSIGN(auto table, worker.create_or_open<float>(spec));
   const bool pulls = pattern.op != TableOp::push || pattern.both_ways;
-  const bool pushes = pattern.op != TableOp::pull || pattern.both_ways;
+  const bool one_sided = pattern.op == TableOp::onesided;
+  const bool pushes = (pattern.op != TableOp::pull && !one_sided) || pattern.both_ways;
   SHOAL_ASSIGN(auto in, worker.allocate<float>(pulls ? rows : 1));
   SHOAL_ASSIGN(auto out, worker.allocate<float>(pushes ? rows : 1));
   TableLoad load(worker, pattern, std::move(table), std::move(in), std::move(out));
@@ -61,7 +65,19 @@ Result<TableLoad> TableLoad::create(Worker& worker, std::string name, const Tabl
     if (!stored.ok()) return stored.error();
   }
   for (std::size_t row = 0; pushes && row < rows; ++row) load.out_[row] = pushed(row);
+  if (one_sided) SHOAL_TRY(load.learn());
   return load;
+}
+
+Status TableLoad::learn() {
+  for (int i = 0; i < kLearningMax; ++i) {
+    const auto before = worker_->one_sided().fell_back();
+    const auto pulled = table_.pull({0, in_.size()}, in_, {.one_sided = true}).wait();
+    if (!pulled.ok()) return pulled.error();
+    if (worker_->one_sided().fell_back() == before) return {};
+  }
+  return Error{Errc::unavailable,
+               fmt::format("pulls do not become one-sided:\n{}", worker_->explain())};
 }
 
 Status TableLoad::issue(std::uint64_t i) {
@@ -79,7 +95,8 @@ Status TableLoad::issue(std::uint64_t i) {
     ticket = table_.push(rows, {out_, begin, rows_each_});
     ++pushes_[range];
   } else {
-    ticket = table_.pull(rows, {in_, begin, rows_each_});
+    ticket = table_.pull(rows, {in_, begin, rows_each_},
+                         {.one_sided = pattern_.op == TableOp::onesided});
     pulled_[range] = true;
   }
   if (!pattern_.both_ways || pattern_.op == TableOp::push_pull) return {};
@@ -104,9 +121,16 @@ Status TableLoad::finish(std::uint64_t i) {
 
 Result<Measured> TableLoad::run(const Clock& clock, const Limits& limits, Recorder& recorder) {
   const bool twice = pattern_.both_ways || pattern_.op == TableOp::push_pull;
-  return run_window(
-      clock, limits, pattern_.inflight, pattern_.bytes * (twice ? 2 : 1), recorder,
-      [this](std::uint64_t i) { return issue(i); }, [this](std::uint64_t i) { return finish(i); });
+  const auto before = worker_->one_sided().fell_back();
+  SHOAL_ASSIGN(const auto measured,
+               run_window(
+                   clock, limits, pattern_.inflight, pattern_.bytes * (twice ? 2 : 1), recorder,
+                   [this](std::uint64_t i) { return issue(i); },
+                   [this](std::uint64_t i) { return finish(i); }));
+  if (const auto asked = worker_->one_sided().fell_back() - before; asked != 0)
+    return Error{Errc::unavailable,
+                 fmt::format("{} one-sided pulls became requests:\n{}", asked, worker_->explain())};
+  return measured;
 }
 
 Status TableLoad::compare(std::size_t range, const Buffer<float>& values, std::size_t offset,

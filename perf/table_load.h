@@ -12,7 +12,7 @@
 
 namespace shoal::perf {
 
-enum class TableOp : std::uint8_t { push, pull, push_pull };
+enum class TableOp : std::uint8_t { push, pull, push_pull, onesided };
 
 /// What to do to a dense table.
 struct TablePattern {
@@ -29,8 +29,10 @@ struct TablePattern {
 /// checked.
 class TableLoad {
  public:
-  /// Makes the table and fills it. `worker` outlives it. Errors: those of the worker's.
+  /// Makes the table and fills it. `worker` outlives it. Errors: those of the worker's;
+  /// unavailable, where rows cannot be pulled one-sidedly.
   static Result<TableLoad> create(Worker& worker, std::string table, const TablePattern& pattern);
+  /// Errors: also unavailable, if one-sided pulls became requests.
   Result<Measured> run(const Clock& clock, const Limits& limits, Recorder& recorder);
   /// Compares all that was ever pulled and, by a last pull, the whole table, with what the
   /// operations so far make of it. Errors: corrupt, naming the first value that is wrong.
@@ -42,6 +44,8 @@ class TableLoad {
             Buffer<float> out);
   Status issue(std::uint64_t i);
   Status finish(std::uint64_t i);
+  /// One-sided pulls: until the server has told where all rows are.
+  Status learn();
   Status compare(std::size_t range, const Buffer<float>& values, std::size_t offset, float pushes);
   static float initial(std::size_t row) { return static_cast<float>(row % 1021); }
   static float pushed(std::size_t row) { return static_cast<float>(1 + row % 5); }

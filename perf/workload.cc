@@ -12,8 +12,8 @@ namespace shoal::perf {
 
 namespace {
 
-constexpr std::array<std::string_view, kOpCount> kOpNames = {"send", "read", "write",
-                                                             "push", "pull", "push_pull"};
+constexpr std::array<std::string_view, kOpCount> kOpNames = {"send", "read",      "write",   "push",
+                                                             "pull", "push_pull", "onesided"};
 
 }  // namespace
 

@@ -12,8 +12,8 @@ namespace shoal::perf {
 
 /// What is measured. The first three are the transport's own; the others are a worker's, with a
 /// scheduler and a server in the other process.
-enum class Op : std::uint8_t { send, read, write, push, pull, push_pull };
-inline constexpr std::uint8_t kOpCount = 6;
+enum class Op : std::uint8_t { send, read, write, push, pull, push_pull, onesided };
+inline constexpr std::uint8_t kOpCount = 7;
 
 std::string_view name_of(Op op);
 /// Errors: unknown_name, with the nearest.

@@ -101,9 +101,10 @@ int run_perf(const Config& given, const PerfArguments& arguments) {
                                 plan->wait,        config.progress,
                                 plan->both_ways,   plan->check};
   if (!config.trace.empty() && std::none_of(plan->ops.begin(), plan->ops.end(), perf::is_table_op))
-    fmt::print(stderr,
-               "shoal perf: --trace shows push, pull and push_pull; send, read and write leave "
-               "nothing in it\n");
+    fmt::print(
+        stderr,
+        "shoal perf: --trace shows push, pull, push_pull and onesided; send, read and write leave "
+        "nothing in it\n");
   if (!arguments.json) fmt::print("{}\n", perf::report_head(settings));
   std::string path;
   const auto show = [&](const perf::Line& line) {

@@ -174,7 +174,8 @@ void add_perf_options(CLI::App& app, PerfArguments& perf) {
   app.add_flag("--local", perf.local, "Start the other process here, on the loopback interface");
   app.add_option("--op", perf.ops,
                  "What to measure, one or several: send, read, write (the transport itself); push, "
-                 "pull, push_pull (a worker, with scheduler and server in the other process)")
+                 "pull, push_pull, onesided (a worker, with scheduler and server in the other "
+                 "process; onesided: pulls that READ the server's memory, over RDMA)")
       ->delimiter(',')
       ->type_name("[pull]");
   app.add_option(
