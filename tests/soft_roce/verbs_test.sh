@@ -1,6 +1,6 @@
 #!/bin/sh
 # Shoal over real verbs, in a guest: the contract suite, processes that crash and come back, checked
-# pushes and pulls, and a short training. Ends with 77 where there can be no guest, unless
+# pushes and pulls (one-sided ones under pushes and while the server is stopped, too), and a short training. Ends with 77 where there can be no guest, unless
 # RDMA_TESTS_REQUIRED is 1.
 #   verbs_test.sh VERBS_TEST E2E_TEST SHOAL SPARSE_LR
 set -u
@@ -37,8 +37,9 @@ step what there is
 
 step processes
 before=$(packets)
-"$e2e_test" --gtest_brief=1 \
-  --gtest_filter='*Faults.KilledMid*:WorkerFaults.Stopped*:ServerFaults.StoppedLonger*:Registration.*' || exit 1
+"$e2e_test" --gtest_brief=1 --gtest_filter="\
+*Faults.KilledMid*:WorkerFaults.Stopped*:ServerFaults.StoppedLonger*:Registration.*:OneSidedPulls.*" ||
+  exit 1
 went_over_verbs 1000
 
 step pushes and pulls, checked
@@ -56,6 +57,10 @@ RealVerbs/BulkContract.*ArriveInEvery*:RealVerbs/BulkContract.ABulkMessage*:\
 RealVerbs/BulkContract.Close*:RealVerbs/BulkContract.Random*" || exit 1
 [ "$(rail_packets)" -gt 500 ] || { echo "the second rail sent $(rail_packets) packets"; exit 1; }
 rdma link delete rxe2
+
+step one-sided pulls
+"$shoal" perf --local --check --iterations 20 --inflight 16 --size 8,4096,65536 --op onesided ||
+  exit 1
 
 step training
 for transports in verbs tcp,verbs; do

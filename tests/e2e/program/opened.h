@@ -127,8 +127,10 @@ class OpenedAs final : public Opened {
       issued->out = std::move(memory);
     }
     const PushOptions push{.after = after, .timeout = timeout_of(words)};
-    const PullOptions pull{
-        .after = after, .ahead = words.number("ahead"), .timeout = timeout_of(words)};
+    const PullOptions pull{.after = after,
+                           .ahead = words.number("ahead"),
+                           .timeout = timeout_of(words),
+                           .one_sided = words.number("one_sided") != 0};
     const std::span<const Key> keys(issued->keys);
     if (kind == "push")
       issued->ticket =

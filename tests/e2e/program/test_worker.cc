@@ -6,11 +6,13 @@
 //   open NAME dtype= layout= rows= width= rule= apply= staleness= slots= segment_bytes= as=
 //   timeout= push|pull|push_pull|store TICKET TABLE rows=A:B|keys=1,2 value=|bits= count= own=1
 //   ahead= after=
-//       timeout=
+//       timeout= one_sided=1
 //   wait TICKET [for=]   ready TICKET   cancel TICKET   forget TICKET
 //   fill TICKET BYTE   (its pull buffer)    values TICKET    bits TICKET    unchanged TICKET BYTE
 //   flood COUNT push|pull TABLE ...     (tickets without names)    drain
 //   train TABLE ROUNDS rows=A:B         (push, pull, tick; a line "round i" for each)
+//   watch TABLE COUNT rows=A:B          (pulls one after the other rows that should be equal)
+//   reads                               (what became of one-sided pulls)
 //   tick   clock   barrier [timeout=]   flush   leave   set TABLE NAME VALUE   drop TABLE   quit
 
 #include <algorithm>
@@ -242,6 +244,32 @@ class Program {
     return "ok clock=" + std::to_string(worker_->clock().value);
   }
 
+  std::string watch(const Words& words) {
+    auto table = table_of(words.word(1));
+    if (!table.ok()) return told(table.error());
+    int torn = 0, backwards = 0;
+    float last = 0;
+    for (int i = std::stoi(words.word(2)); i > 0; --i) {
+      auto pull = (*table)->issue(*worker_, "pull", words, {});
+      if (!pull.ok()) return told(pull.error());
+      if (auto done = (*pull)->ticket.wait(); !done.ok()) return told(done.error());
+      const auto bytes = (*pull)->out->bytes();
+      const std::span rows(reinterpret_cast<const float*>(bytes.data()), bytes.size() / 4);
+      torn += std::any_of(rows.begin(), rows.end(), [&](float row) { return row != rows[0]; });
+      backwards += rows[0] < last;
+      last = rows[0];
+    }
+    return "ok torn=" + std::to_string(torn) + " backwards=" + std::to_string(backwards) +
+           " last=" + std::to_string(last);
+  }
+  std::string reads(const Words&) {
+    const auto counts = worker_->one_sided();
+    return "ok reads=" + std::to_string(counts.reads) +
+           " retries=" + std::to_string(counts.retries) +
+           " no_path=" + std::to_string(counts.fell_back(Fallback::no_path)) +
+           " fell_back=" + std::to_string(counts.fell_back());
+  }
+
   std::string tick(const Words&) {
     worker_->tick();
     return clock(Words("clock"));
@@ -278,7 +306,8 @@ class Program {
       {"fill", &Program::fill},       {"unchanged", &Program::unchanged},
       {"values", &Program::values},   {"bits", &Program::bits},
       {"flood", &Program::flood},     {"drain", &Program::drain},
-      {"train", &Program::train},     {"tick", &Program::tick},
+      {"train", &Program::train},     {"watch", &Program::watch},
+      {"reads", &Program::reads},     {"tick", &Program::tick},
       {"clock", &Program::clock},     {"barrier", &Program::barrier},
       {"flush", &Program::flush},     {"leave", &Program::leave},
       {"set", &Program::set},         {"drop", &Program::drop},
