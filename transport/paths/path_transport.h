@@ -181,7 +181,8 @@ class PathTransport final : public Transport {
   std::size_t on_control_ = 0;         ///< and those on which nothing is in a hurry
   TimePoint timer_ = kNever;
   TimePoint next_tcp_ = TimePoint::min();
-  bool woken_ = false;  ///< wait() has been called: TCP may have something
+  TimePoint tcp_heard_{};  ///< when TCP last had something to report
+  bool woken_ = false;     ///< wait() has been called: TCP may have something
 };
 
 }  // namespace shoal::paths

@@ -10,8 +10,10 @@ namespace shoal::paths {
 namespace {
 
 /// While links bring all rows, TCP is only asked who connects and who dies, and what the scheduler
-/// says: so often, as asking takes microseconds.
-constexpr Duration kLookAround = std::chrono::microseconds(50);
+/// says: after an eighth of the time for which it has been silent, as asking takes microseconds.
+constexpr Duration kLookAroundMin = std::chrono::microseconds(50);
+constexpr Duration kLookAroundMax = std::chrono::microseconds(500);
+constexpr int kLookAroundShare = 8;
 /// A closed link that still sends is asked so often whether it has done.
 constexpr Duration kLingerTurn = std::chrono::milliseconds(1);
 /// Regions of a peer; more cannot be named by TCP's either.
@@ -60,13 +62,15 @@ void PathTransport::poll_tcp(TimePoint now, Out& out) {
   const auto rest = out.events.subspan(out.count);
   const auto farewells = static_cast<std::ptrdiff_t>(farewells_.size());
   const auto count = tcp_->poll(rest);
+  if (count != 0) tcp_heard_ = now;
   for (std::size_t i = 0; i < count; ++i)
     if (take(rest[i], nullptr)) out.events[out.count++] = rest[i];
   if (count == rest.size()) return;  // there may be more
   for (std::ptrdiff_t i = 0; i < farewells; ++i) reports_.push_back(farewells_[std::size_t(i)]);
   farewells_.erase(farewells_.begin(), farewells_.begin() + farewells);
   woken_ = false;
-  next_tcp_ = now + kLookAround;
+  next_tcp_ =
+      now + std::clamp((now - tcp_heard_) / kLookAroundShare, kLookAroundMin, kLookAroundMax);
 }
 
 /// What an event of TCP (`from` null) or a fabric is to whoever polls: true if it is reported,

@@ -74,6 +74,8 @@ bool Engine::poll(TimePoint now) {
   turns_.fetch_add(1, std::memory_order_relaxed);
   const auto event_count = transport_.poll(events_);
   for (std::size_t i = 0; i < event_count; ++i) dispatch(events_[i], now);
+  // The next READ of three does not wait for the rest of the turn.
+  if (std::exchange(read_posted_, false)) transport_.flush();
   bool busy = event_count > 0;
   regions_.sweep();
   busy |= take_calls();

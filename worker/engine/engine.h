@@ -356,6 +356,7 @@ class Engine final : public Pollable {
   bool recheck_waiting_ = false;  ///< what else they wait for may have come: a view, or room
   std::vector<MemoryRecord*> memory_;
   bool recheck_blocked_ = false;
+  bool read_posted_ = false;         ///< in this turn
   std::uint64_t walks_ = 0;          ///< of tick_before()
   bool recheck_needs_tick_ = false;  ///< what needs_tick() looks at has changed in this turn
   std::uint64_t barriers_ = 0;       ///< arrivals that were sent: each has a number

@@ -103,6 +103,7 @@ void Engine::pump(ShareReader& share, Server& server) {
         transport_.read(server.session->endpoint(), read.to, read.from, share.context());
     if (posted.ok()) {
       share.reader.posted();
+      read_posted_ = true;
       continue;
     }
     if (posted.code() == Errc::overloaded && share.reader.under_way() > 0) return;
