@@ -59,8 +59,7 @@ RealVerbs/BulkContract.Close*:RealVerbs/BulkContract.Random*" || exit 1
 rdma link delete rxe2
 
 step one-sided pulls
-"$shoal" perf --local --check --iterations 20 --inflight 16 --size 8,4096,65536 --op onesided ||
-  exit 1
+"$shoal" perf --local --check --iterations 20 --inflight 4 --size 1048576 --op onesided || exit 1
 
 step training
 for transports in verbs tcp,verbs; do
