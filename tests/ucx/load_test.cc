@@ -96,7 +96,7 @@ class UcxDevices : public testing::Test {
     add_port("mlx5_0", "2", "");
     add_port("rxe0", "1", "eth0");
   }
-  ~UcxDevices() override { std::filesystem::remove_all(root_); }
+  void TearDown() override { std::filesystem::remove_all(root_); }
   void add_port(const std::string& device, const std::string& port, const std::string& interface) {
     const auto folder = root_ / "class/infiniband" / device / "ports" / port / "gid_attrs/ndevs";
     std::filesystem::create_directories(folder);

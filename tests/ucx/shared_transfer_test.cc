@@ -1,9 +1,12 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <functional>
 #include <optional>
 #include <vector>
 
+#include "core/base/random.h"
 #include "tests/transport/contract.h"
 #include "tests/ucx/processes.h"
 
