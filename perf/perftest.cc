@@ -10,17 +10,25 @@ constexpr double kMiB = 1024.0 * 1024.0;
 
 }  // namespace
 
+Tool perftest(const std::string& program, std::size_t bytes, std::uint64_t iterations,
+              const PerftestPort& port) {
+  Tool tool{.program = program, .package = "perftest", .arguments = {}, .environment = {}};
+  tool.arguments = {"-s", std::to_string(bytes), "-n", std::to_string(iterations), "-F"};
+  const auto add = [&](const char* option, const std::string& value) {
+    if (!value.empty()) tool.arguments.insert(tool.arguments.end(), {option, value});
+  };
+  add("-d", port.device);
+  add("-i", port.number);
+  add("-x", port.gid_index);
+  return tool;
+}
+
 Result<Tool> perftest(const std::string& program, std::size_t bytes, std::uint64_t iterations,
                       const Config& config) {
   SHOAL_ASSIGN(const auto port, first_rdma_port(config));
-  Tool tool{.program = program, .package = "perftest", .arguments = {}, .environment = {}};
-  tool.arguments = {"-d", port.device,
-                    "-i", std::to_string(port.number),
-                    "-x", std::to_string(port.gid_index),
-                    "-s", std::to_string(bytes),
-                    "-n", std::to_string(iterations),
-                    "-F"};
-  return tool;
+  return perftest(
+      program, bytes, iterations,
+      PerftestPort{port.device, std::to_string(port.number), std::to_string(port.gid_index)});
 }
 
 // bytes, iterations, and of times: least, most, typical, average, deviation, 99 %, 99.9 %

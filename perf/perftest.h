@@ -8,8 +8,15 @@
 
 namespace shoal::perf {
 
-/// A tool of perftest (ib_write_bw, ib_read_bw, ib_send_lat, ib_read_lat) between two processes of
-/// this machine, over the first RDMA port that `config` leaves. Errors: unavailable (there is none:
+/// A port, as the options -d, -i and -x of perftest's tools name it; empty: as the tool chooses.
+struct PerftestPort {
+  std::string device, number, gid_index;
+};
+
+/// A tool of perftest (ib_write_bw, ib_read_bw, ib_send_lat, ib_read_lat) over a port.
+Tool perftest(const std::string& program, std::size_t bytes, std::uint64_t iterations,
+              const PerftestPort& port);
+/// The same over the first RDMA port that `config` leaves. Errors: unavailable (there is none:
 /// why).
 Result<Tool> perftest(const std::string& program, std::size_t bytes, std::uint64_t iterations,
                       const Config& config);

@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "perf/perftest.h"
+
 namespace shoal::perf {
 
 namespace {
@@ -42,15 +44,9 @@ Tool over_ucx(const char* test, std::size_t bytes, std::uint64_t runs) {
 /// "verbs rxe0 port 1 (RoCE v2 10.77.0.1, GID index 1, ...".
 Tool over_verbs(const char* program, const std::string& path, std::size_t bytes,
                 std::uint64_t runs) {
-  Tool tool{.program = program, .package = "perftest", .arguments = {}, .environment = {}};
-  tool.arguments = {"-s", std::to_string(bytes), "-n", std::to_string(runs), "-F"};
-  const auto add = [&](const char* option, const std::string& value) {
-    if (!value.empty()) tool.arguments.insert(tool.arguments.end(), {option, value});
-  };
-  add("-d", word_after(path, "verbs "));
-  add("-i", word_after(path, " port "));
-  add("-x", word_after(path, "GID index "));
-  return tool;
+  const PerftestPort port{word_after(path, "verbs "), word_after(path, " port "),
+                          word_after(path, "GID index ")};
+  return perftest(program, bytes, runs, port);
 }
 
 std::string command_of(const Tool& tool) {

@@ -91,6 +91,13 @@ void add_verbs_rows(std::vector<Row>& rows) {
                     SHOAL_ASSIGN(const auto us, raw_latency("ib_send_lat", 8, effort));
                     return 2 * us;
                   }});
+  rows.push_back(
+      {"verbs/onesided/4KiB", "us", Goal::ratio_at_most(3.5),
+       [](const Effort& effort) {
+         return run_line("verbs/onesided/4KiB", Op::onesided, 4 * kKiB, Wait::spin, effort,
+                         [](const Line& line) { return line.latency.p50 / kNsPerUs; });
+       },
+       [](const Effort& effort) { return raw_latency("ib_read_lat", 4 * kKiB, effort); }});
   for (const std::size_t kib : {64u, 1024u}) {
     add_bandwidth(rows, Op::write, kib, "ib_write_bw", Goal::ratio_at_least(0.9));
     add_bandwidth(rows, Op::read, kib, "ib_read_bw", {});

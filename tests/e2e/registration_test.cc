@@ -15,14 +15,14 @@
 namespace shoal::e2e {
 namespace {
 
-constexpr std::size_t kRows = std::size_t{64} << 10;
-constexpr std::size_t kBytes = kRows * sizeof(float);
+constexpr std::size_t kFloats = std::size_t{64} << 10;
+constexpr std::size_t kBytes = kFloats * sizeof(float);
 
 std::span<float> map(float* at) {
   void* mapped = ::mmap(at, kBytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | (at != nullptr ? MAP_FIXED : 0), -1, 0);
   EXPECT_NE(mapped, MAP_FAILED);
-  return {static_cast<float*>(mapped), kRows};
+  return {static_cast<float*>(mapped), kFloats};
 }
 
 TEST(Registration, FollowsMemoryThatIsMappedAnew) {
@@ -32,7 +32,7 @@ TEST(Registration, FollowsMemoryThatIsMappedAnew) {
   auto worker = Worker::connect(cluster.config()).value();
   TableSpec spec;
   spec.name = "t";
-  spec.rows = kRows;
+  spec.rows = kFloats;
   spec.update = Add{};
   spec.apply = Apply::on_arrival;
   spec.staleness = unbounded;
@@ -43,16 +43,16 @@ TEST(Registration, FollowsMemoryThatIsMappedAnew) {
     // The second loan keeps the registration, the third finds it.
     for (int i = 0; i < 3; ++i) {
       std::ranges::fill(values, 1.0f);
-      ASSERT_TRUE(table.push({0, kRows}, values).wait().ok());
+      ASSERT_TRUE(table.push({0, kFloats}, values).wait().ok());
       sum += 1;
-      ASSERT_TRUE(table.pull({0, kRows}, values).wait().ok());
+      ASSERT_TRUE(table.pull({0, kFloats}, values).wait().ok());
       ASSERT_TRUE(std::ranges::all_of(values, [&](float v) { return v == sum; })) << round;
     }
     values = map(values.data());
-    ASSERT_TRUE(table.pull({0, kRows}, values).wait().ok());
+    ASSERT_TRUE(table.pull({0, kFloats}, values).wait().ok());
     ASSERT_TRUE(std::ranges::all_of(values, [&](float v) { return v == sum; })) << round;
     ASSERT_EQ(::madvise(values.data(), kBytes, MADV_DONTNEED), 0);
-    ASSERT_TRUE(table.pull({0, kRows}, values).wait().ok());
+    ASSERT_TRUE(table.pull({0, kFloats}, values).wait().ok());
     ASSERT_TRUE(std::ranges::all_of(values, [&](float v) { return v == sum; })) << round;
     values = map(values.data());
   }

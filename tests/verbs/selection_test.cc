@@ -290,7 +290,7 @@ TEST_F(SelectionTest, TheNextFabricWhereTheFirstCannotBegin) {
 /// Frames over the first do not arrive: it is given up, and the second tried.
 TEST_F(SelectionTest, TheNextFabricWhereATrialFails) {
   const auto small = [](Card& card) {
-    LinkCard link;
+    StrandCard link;
     std::memcpy(&link, card.data(), sizeof link);
     link.port.mtu = IBV_MTU_512;
     std::memcpy(card.data(), &link, sizeof link);
