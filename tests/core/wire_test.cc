@@ -227,6 +227,7 @@ const Golden kGolden[] = {
     {FrameKind::pull, "41004177665544332211", "d95301606f44a20e"},
     {FrameKind::call, "42004277665544332211", "2ecc928fb282e14f"},
     {FrameKind::scan, "43004377665544332211", "00e0641914631a56"},
+    {FrameKind::directory, "44004477665544332211", "f149c3c2e985d379"},
     {FrameKind::join, "60006077665544332211", "2fdd3bf5bb064bd0"},
     {FrameKind::leave, "61006177665544332211", "302c2a5fcc37ff33"},
     {FrameKind::heartbeat, "62006277665544332211", "2d15d79e7b080235"},

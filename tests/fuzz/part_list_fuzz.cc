@@ -67,5 +67,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   if (const auto answer = parse_answer(frame); answer.ok())
     for (const auto code : answer->part_codes) require(!name_of(static_cast<Errc>(code)).empty());
+  if (parse_directory(frame).ok()) require(meta_bytes == sizeof(DirectoryMeta));
+  std::size_t slots = 0;
+  if (for_each_directory_slot(frame.payload, [&](const DirectorySlot&) { ++slots; }).ok())
+    require(slots * sizeof(DirectorySlot) == frame.payload.size());
   return 0;
 }
