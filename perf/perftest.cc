@@ -1,14 +1,9 @@
 #include "perf/perftest.h"
 
+#include "perf/workload.h"
 #include "transport/backends.h"
 
 namespace shoal::perf {
-
-namespace {
-
-constexpr double kMiB = 1024.0 * 1024.0;
-
-}  // namespace
 
 Tool perftest(const std::string& program, std::size_t bytes, std::uint64_t iterations,
               const PerftestPort& port) {
@@ -42,7 +37,7 @@ Result<double> perftest_typical_us(const Tool& tool, const Clock& clock) {
 Result<double> perftest_bandwidth(const Tool& tool, const Clock& clock) {
   SHOAL_ASSIGN(const auto text, run_tool(tool, clock));
   SHOAL_ASSIGN(const auto numbers, last_numbers(text, 5));
-  return numbers[3] * kMiB;
+  return numbers[3] * kBytesPerMiB;
 }
 
 }  // namespace shoal::perf

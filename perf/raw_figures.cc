@@ -13,7 +13,6 @@ namespace shoal::perf {
 
 namespace {
 
-constexpr double kMiB = 1024.0 * 1024.0;
 constexpr std::uint64_t kLatencyRuns = 20'000;
 constexpr std::uint64_t kBytesMoved = std::uint64_t{1} << 30;
 
@@ -64,7 +63,7 @@ std::string figure_of(const RawRun& run, const Clock& clock) {
   if (!number.ok()) return number.error().message();
   return fmt::format("{}: {}", command_of(run.tool),
                      run.latency ? fmt::format("{:.2f} usec, half of there and back", *number)
-                                 : fmt::format("{:.0f} MiB/sec", *number / kMiB));
+                                 : fmt::format("{:.0f} MiB/sec", *number / kBytesPerMiB));
 }
 
 }  // namespace
@@ -83,8 +82,8 @@ std::vector<RawRun> raw_runs(const std::vector<Line>& lines) {
     if (const auto found = over("ucx ", fetched); !found.empty()) {
       const auto small = found.front()->bytes, large = found.back()->bytes;
       if (runs.empty()) runs.push_back({over_ucx("ucp_am_lat", small, kLatencyRuns), true, 1, 1});
-      runs.push_back(
-          {over_ucx(fetched ? "ucp_get" : "ucp_put_bw", large, runs_of(large)), false, 5, kMiB});
+      runs.push_back({over_ucx(fetched ? "ucp_get" : "ucp_put_bw", large, runs_of(large)), false, 5,
+                      kBytesPerMiB});
     }
     if (const auto found = over("verbs ", fetched); !found.empty()) {
       const auto small = found.front()->bytes, large = found.back()->bytes;
@@ -92,7 +91,7 @@ std::vector<RawRun> raw_runs(const std::vector<Line>& lines) {
         runs.push_back({over_verbs("ib_send_lat", found.front()->path, small, 1'000), true, 4, 1});
       runs.push_back({over_verbs(fetched ? "ib_read_bw" : "ib_write_bw", found.back()->path, large,
                                  std::min<std::uint64_t>(runs_of(large), 1'000)),
-                      false, 3, kMiB});
+                      false, 3, kBytesPerMiB});
     }
   }
   return runs;

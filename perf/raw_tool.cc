@@ -20,6 +20,7 @@
 #include <thread>
 
 #include "perf/host.h"
+#include "perf/workload.h"
 
 namespace shoal::perf {
 
@@ -30,7 +31,6 @@ constexpr const char* kHost = "127.0.0.1";
 constexpr auto kLook = std::chrono::milliseconds(2);
 /// Of what a tool says; beyond it something else is wrong.
 constexpr std::size_t kOutputMax = 1u << 20;
-constexpr double kMiB = 1024.0 * 1024.0;
 
 /// Empty: there is none.
 std::string find_program(const std::string& program) {
@@ -256,7 +256,7 @@ Result<double> ucx_round_trip_us(const Tool& tool, const Clock& clock) {
 Result<double> ucx_bandwidth(const Tool& tool, const Clock& clock) {
   SHOAL_ASSIGN(const auto text, run_tool(tool, clock));
   SHOAL_ASSIGN(const auto numbers, last_numbers(text, 8));
-  return numbers[5] * kMiB;
+  return numbers[5] * kBytesPerMiB;
 }
 
 }  // namespace shoal::perf

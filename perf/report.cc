@@ -12,7 +12,6 @@ namespace shoal::perf {
 namespace {
 
 constexpr double kNsPerUsec = 1e3;
-constexpr double kMiB = 1024.0 * 1024.0;
 
 nlohmann::ordered_json json_of(const Latency& latency) {
   return {{"count", latency.count},
@@ -46,8 +45,8 @@ std::string report_line(const Line& line) {
       "{:>13.6f} {:>10.3f}",
       name_of(line.op), line.bytes, line.loaded.count, latency.min / kNsPerUsec,
       latency.p50 / kNsPerUsec, latency.p99 / kNsPerUsec, latency.p999 / kNsPerUsec,
-      latency.max / kNsPerUsec, line.peak / kMiB, line.bytes_rate / kMiB, line.rate / 1e6,
-      line.cpu_seconds_per_gib);
+      latency.max / kNsPerUsec, line.peak / kBytesPerMiB, line.bytes_rate / kBytesPerMiB,
+      line.rate / 1e6, line.cpu_seconds_per_gib);
 }
 
 std::string advice(const Settings& settings, const std::vector<Line>& lines) {

@@ -10,6 +10,8 @@
 
 namespace shoal::perf {
 
+inline constexpr double kBytesPerMiB = 1024.0 * 1024.0;
+
 /// What is measured. The first three are the transport's own; the others are a worker's, with a
 /// scheduler and a server in the other process.
 enum class Op : std::uint8_t { send, read, write, push, pull, push_pull, onesided };
