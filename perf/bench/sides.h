@@ -55,6 +55,8 @@ Status wait_for(Ticket& ticket);
 inline Status wait_for(Ticket&& ticket) { return wait_for(ticket); }
 
 inline constexpr std::size_t kWordBytes = 64;  // of a raw request or answer without rows
+inline constexpr std::size_t kKiB = std::size_t{1} << 10;
+inline constexpr std::size_t kMiB = std::size_t{1} << 20;
 inline constexpr double kNsPerUs = 1e3;
 inline constexpr double kGB = 1e9;
 

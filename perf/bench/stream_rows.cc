@@ -9,8 +9,6 @@ namespace shoal::perf {
 
 namespace {
 
-constexpr std::size_t kMiB = std::size_t{1} << 20;
-
 void add_stream(std::vector<Row>& rows, TableOp op, std::size_t mib) {
   const bool push = op == TableOp::push;
   const auto bytes = mib * kMiB;

@@ -10,7 +10,6 @@ namespace shoal::perf {
 
 namespace {
 
-constexpr std::size_t kMiB = std::size_t{1} << 20;
 constexpr const char* kShared = "posix,self";
 
 /// Of the raw tool: as long as a run of ours takes, about.

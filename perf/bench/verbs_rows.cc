@@ -11,7 +11,6 @@ namespace shoal::perf {
 
 namespace {
 
-constexpr std::size_t kKiB = std::size_t{1} << 10;
 /// Of the raw tool, and about what a run of ours takes on soft-RoCE.
 constexpr std::uint64_t kSmallRuns = 500;
 constexpr std::size_t kBandwidthBytes = std::size_t{16} << 20;
