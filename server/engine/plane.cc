@@ -73,7 +73,7 @@ void Plane::refuse(Peer& peer, RequestId request, TableId table, Errc status,
   const auto prefix = answer_meta();
   meta.resize(sizeof prefix + why.size());
   std::memcpy(meta.data(), &prefix, sizeof prefix);
-  std::memcpy(meta.data() + sizeof prefix, why.data(), why.size());
+  if (!why.empty()) std::memcpy(meta.data() + sizeof prefix, why.data(), why.size());
   (void)sessions.answer(peer.endpoint, request, answer_header(table, status, 0), meta, {}, {},
                         false);
 }

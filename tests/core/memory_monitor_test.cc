@@ -132,7 +132,7 @@ TEST_F(MemoryMonitorTest, MoreDiscardedThanCanBeNoted) {
 }
 
 TEST_F(MemoryMonitorTest, MemoryOfTheHeap) {
-#ifdef __SANITIZE_ADDRESS__
+#if defined(SHOAL_SANITIZED) && !defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "AddressSanitizer keeps what is freed for a while";
 #endif
   std::vector<std::byte> large(40u << 20);  // more than malloc ever keeps
