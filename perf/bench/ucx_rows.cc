@@ -24,24 +24,27 @@ Result<double> raw_bandwidth(const char* test, std::size_t bytes, const Effort& 
   return rate / kGB;
 }
 
-Result<double> median_us(const ClusterSetup& setup, const TablePattern& pattern,
-                         const Effort& effort) {
+/// `figure`: of what a run came to.
+Result<double> run_load(const ClusterSetup& setup, const TablePattern& pattern,
+                        const Effort& effort, double (*figure)(const Measured&)) {
   return run_worker(setup, effort, [&](Worker& worker, const Effort& e) -> Result<double> {
     Recorder recorder;
     SHOAL_ASSIGN(auto load, TableLoad::create(worker, "bench", pattern));
     SHOAL_ASSIGN(const auto measured, load.run(e.clock, e.limits(), recorder));
-    return measured.latency.p50 / kNsPerUs;
+    return figure(measured);
   });
+}
+
+Result<double> median_us(const ClusterSetup& setup, const TablePattern& pattern,
+                         const Effort& effort) {
+  return run_load(setup, pattern, effort,
+                  [](const Measured& measured) { return measured.latency.p50 / kNsPerUs; });
 }
 
 Result<double> bandwidth(const ClusterSetup& setup, const TablePattern& pattern,
                          const Effort& effort) {
-  return run_worker(setup, effort, [&](Worker& worker, const Effort& e) -> Result<double> {
-    Recorder recorder;
-    SHOAL_ASSIGN(auto load, TableLoad::create(worker, "bench", pattern));
-    SHOAL_ASSIGN(const auto measured, load.run(e.clock, e.limits(), recorder));
-    return measured.bytes_rate / kGB;
-  });
+  return run_load(setup, pattern, effort,
+                  [](const Measured& measured) { return measured.bytes_rate / kGB; });
 }
 
 ClusterSetup over_ucx(const char* ways, Wait wait) {

@@ -17,15 +17,19 @@ class OneSided : public EngineTest {
   void open(std::uint32_t workers = 1, std::int64_t staleness = unbounded) {
     start(workers, {dense("w", Apply::on_arrival, staleness)});
   }
-  OperationId pull_one_sided(std::size_t worker, Duration timeout = 20s) {
-    memory_.push_back(std::make_unique<std::vector<float>>(kRows, -1.0f));
+  /// Into the last of `memory_`.
+  Engine::Ask ask_for_all() {
     Engine::Ask ask;
     ask.kind = OperationKind::pull;
     ask.table = tables_.at(0);
     ask.rows = {0, kRows};
     ask.target = host_view(std::span(*memory_.back()));
     ask.one_sided = true;
-    return submit(worker, std::move(ask), timeout);
+    return ask;
+  }
+  OperationId pull_one_sided(std::size_t worker, Duration timeout = 20s) {
+    memory_.push_back(std::make_unique<std::vector<float>>(kRows, -1.0f));
+    return submit(worker, ask_for_all(), timeout);
   }
   struct End {
     Errc code = Errc::ok;
@@ -232,13 +236,7 @@ TEST_F(OneSided, AllocatesNothingInSteadyState) {
   std::uint64_t allocated = 0;
   for (int i = 0; i < 200; ++i) {
     const auto before = allocations();
-    Engine::Ask ask;
-    ask.kind = OperationKind::pull;
-    ask.table = tables_.at(0);
-    ask.rows = {0, kRows};
-    ask.target = host_view(std::span(*memory_.back()));
-    ask.one_sided = true;
-    const auto id = submit(0, std::move(ask), 20s);
+    const auto id = submit(0, ask_for_all(), 20s);
     while (!engine(0).done(id)) ASSERT_TRUE(driver_.step());
     engine(0).drop(id);
     if (i >= 100) allocated += allocations() - before;

@@ -72,14 +72,6 @@ class DeviceFaultsTest : public PathTest {
       process->peer.seen.clear();
     }
   }
-  std::string path_of(Process& a, Process& b) {
-    const auto [at_a, at_b] = connect(a, b);
-    EXPECT_TRUE(ping(a, at_a, b, at_b));
-    auto text = a.transport().explain(at_a);
-    a.transport().close(at_a);
-    EXPECT_TRUE(until([&, end = at_b] { return b.peer.find_closed(end) != nullptr; }));
-    return text;
-  }
   void TearDown() override {
     region_ = {};
     PathTest::TearDown();

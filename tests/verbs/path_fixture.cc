@@ -101,6 +101,15 @@ std::vector<std::uint64_t> PathTest::numbers(const Process& process, EndpointId 
   return found;
 }
 
+std::string PathTest::path_of(Process& a, Process& b) {
+  const auto [at_a, at_b] = connect(a, b);
+  EXPECT_TRUE(ping(a, at_a, b, at_b));
+  auto text = a.transport().explain(at_a);
+  a.transport().close(at_a);
+  EXPECT_TRUE(until([&, end = at_b] { return b.peer.find_closed(end) != nullptr; }));
+  return text;
+}
+
 bool PathTest::ping(Process& a, EndpointId at_a, Process& b, EndpointId at_b) {
   const auto number = ++pings_;
   for (const auto lane : {Lane::message, Lane::bulk})

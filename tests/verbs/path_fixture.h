@@ -96,6 +96,8 @@ class PathTest : public testing::Test {
   std::vector<std::uint64_t> numbers(const Process& process, EndpointId endpoint) const;
   /// A message each way on each lane, which are the last.
   bool ping(Process& a, EndpointId at_a, Process& b, EndpointId at_b);
+  /// How `a` explains a connection to `b` that was made, used and closed again.
+  std::string path_of(Process& a, Process& b);
 
   HandClock clock;
   SoftFabric network;

@@ -44,15 +44,6 @@ class RailsTest : public PathTest {
   bool mentions_second(Process& process, EndpointId at) {
     return mentions(process.transport().explain(at), process.devices[1]->options.name);
   }
-  /// A link that was made and used; over which device.
-  std::string path_of(Process& a, Process& b) {
-    const auto [at_a, at_b] = connect(a, b);
-    EXPECT_TRUE(ping(a, at_a, b, at_b));
-    auto text = a.transport().explain(at_a);
-    a.transport().close(at_a);
-    EXPECT_TRUE(until([&, end = at_b] { return b.peer.find_closed(end) != nullptr; }));
-    return text;
-  }
 
   Bytes local_ = contract::pattern(kLarge, 1);
   Bytes remote_ = contract::pattern(kLarge, 2);
