@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/base/divisor.h"
 #include "core/base/ids.h"
 #include "core/base/random.h"
 #include "core/table/table_spec.h"
@@ -55,7 +56,10 @@ class Geometry {
         row_bytes_(spec.row_bytes()),
         rows_per_segment_(rows_per_segment(spec)),
         segments_(segment_count(spec)),
-        slots_(slots) {}
+        slots_(slots),
+        by_rows_per_segment_(rows_per_segment_),
+        by_segments_(segments_),
+        by_slots_(slots_) {}
 
   static std::uint64_t rows_per_segment(const TableSpec& spec) {
     const auto bytes = spec.segment_bytes != 0 ? spec.segment_bytes : kSegmentBytes;
@@ -85,17 +89,17 @@ class Geometry {
 
   // Dense.
   SegmentIndex segment_of(Row row) const {
-    return SegmentIndex(static_cast<std::uint32_t>(row / rows_per_segment_));
+    return SegmentIndex(static_cast<std::uint32_t>(row / by_rows_per_segment_));
   }
   RowRange rows_of(SegmentIndex segment) const {
     const auto begin = segment.value * rows_per_segment_;
     return {begin, std::min(rows_, begin + rows_per_segment_)};
   }
   /// First segment of a slot; that of slot `slots()` is `segments()`.
-  std::uint64_t first_segment(SlotIndex slot) const { return slot.value * segments_ / slots_; }
+  std::uint64_t first_segment(SlotIndex slot) const { return slot.value * segments_ / by_slots_; }
   SlotIndex slot_of(SegmentIndex segment) const {
     // The largest k with k*segments/slots <= segment.
-    const auto k = ((segment.value + 1) * std::uint64_t{slots_} - 1) / segments_;
+    const auto k = ((segment.value + 1) * std::uint64_t{slots_} - 1) / by_segments_;
     return SlotIndex(static_cast<std::uint32_t>(k));
   }
   RowRange rows_of(SlotIndex slot) const {
@@ -115,7 +119,7 @@ class Geometry {
                     : static_cast<std::uint32_t>(mix64(key) >> (64 - std::countr_zero(slots_))));
   }
   std::uint32_t part_count_of_keys(std::uint64_t keys) const {
-    return static_cast<std::uint32_t>((keys + rows_per_segment_ - 1) / rows_per_segment_);
+    return static_cast<std::uint32_t>((keys + rows_per_segment_ - 1) / by_rows_per_segment_);
   }
 
  private:
@@ -125,6 +129,9 @@ class Geometry {
   std::uint64_t rows_per_segment_;
   std::uint64_t segments_;
   std::uint32_t slots_;
+  Divisor by_rows_per_segment_;
+  Divisor by_segments_;
+  Divisor by_slots_;
 };
 
 }  // namespace shoal
