@@ -6,7 +6,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "core/base/log.h"
@@ -17,6 +16,7 @@
 #include "server/engine/plane.h"
 #include "server/engine/pulls.h"
 #include "server/engine/pushes.h"
+#include "transport/endpoint_map.h"
 
 namespace shoal {
 
@@ -89,7 +89,7 @@ struct Server::State {
   Directories directories;
   HeldRequests held;
   std::vector<Event> events;
-  std::unordered_map<EndpointId, std::unique_ptr<Peer>> peers;
+  EndpointMap<std::unique_ptr<Peer>> peers;
   std::vector<std::unique_ptr<Peer>> buried;  ///< gone, and still owed something
   std::vector<SlotState*> kicked;
   std::vector<SlotState*> to_fold;
@@ -141,7 +141,7 @@ bool Server::poll(TimePoint now) {
   auto& s = *state_;
   s.owner.check();
   s.plane.now = now;
-  s.turns.fetch_add(1, std::memory_order_relaxed);
+  s.turns.store(s.turns.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   bool busy = s.link.poll(now);
   s.sessions.poll(now);
   busy |= s.receive();
@@ -265,8 +265,8 @@ void Server::State::close_others(const SessionServer::Peer& session) {
 }
 
 Peer* Server::State::peer_of(const SessionServer::Peer& session) {
-  const auto found = peers.find(session.endpoint);
-  return found == peers.end() ? nullptr : found->second.get();
+  const auto* found = peers.find(session.endpoint);
+  return found != nullptr ? found->get() : nullptr;
 }
 
 void Server::State::on_request(Peer& peer, const FrameView& frame) {
@@ -499,15 +499,15 @@ void Server::State::close(Peer& peer) {
 
 /// A connection has ended: what waits of it goes; what is under way comes back first.
 void Server::State::bury(Peer& peer) {
-  const auto found = peers.find(peer.endpoint);
-  if (found == peers.end() || found->second.get() != &peer) return;
+  auto* found = peers.find(peer.endpoint);
+  if (found == nullptr || found->get() != &peer) return;
   peer.gone = true;
   held.drop(peer);
   pushes.drop(peer);
   pulls.drop(peer);
   plane.landing.forget(peer);
-  buried.push_back(std::move(found->second));
-  peers.erase(found);
+  buried.push_back(std::move(*found));
+  peers.erase(peer.endpoint);
   std::erase_if(buried, [](const std::unique_ptr<Peer>& p) { return p->idle(); });
 }
 

@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
+#include "transport/endpoint_map.h"
 #include "transport/frames.h"
 #include "transport/transport.h"
 
@@ -53,8 +53,8 @@ template <class Link>
 class LinkMap {
  public:
   Link* find(EndpointId endpoint) const {
-    const auto at = links_.find(endpoint);
-    return at != links_.end() ? at->second : nullptr;
+    auto* const* found = links_.find(endpoint);
+    return found != nullptr ? *found : nullptr;
   }
   /// null unless it can be sent on.
   Link* find_usable(EndpointId endpoint) const {
@@ -67,7 +67,7 @@ class LinkMap {
   bool empty() const { return links_.empty(); }
 
  private:
-  std::unordered_map<EndpointId, Link*> links_;
+  EndpointMap<Link*> links_;
 };
 
 }  // namespace shoal

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/log.h"
+#include "transport/endpoint_map.h"
 #include "transport/session.h"
 #include "transport/session_parts.h"
 
@@ -57,8 +58,8 @@ struct SessionServer::State {
   State(Transport& t, Options o) : transport(t), options(o) {}
 
   Connection* find(EndpointId endpoint) {
-    const auto found = connections.find(endpoint);
-    return found == connections.end() ? nullptr : found->second.get();
+    const auto* found = connections.find(endpoint);
+    return found != nullptr ? found->get() : nullptr;
   }
   void accept(EndpointId endpoint);
   void on_message(Connection& c, const FrameView& frame, Served& served);
@@ -80,7 +81,7 @@ struct SessionServer::State {
   Transport& transport;
   Options options;
   TimePoint now{};
-  std::unordered_map<EndpointId, std::unique_ptr<Connection>> connections;
+  EndpointMap<std::unique_ptr<Connection>> connections;
   std::unordered_map<NodeId, EndpointId> newest;  ///< the last connection under that name
   std::vector<Peer*> order;                       ///< all, the dead too until the next poll()
   std::vector<std::unique_ptr<Connection>> dead;
@@ -103,7 +104,7 @@ void SessionServer::State::accept(EndpointId endpoint) {
   connection->hello_deadline = deadline_after(now, options.hello_timeout);
   order.push_back(connection.get());
   silent.push_back(connection.get());
-  connections.emplace(endpoint, std::move(connection));
+  connections[endpoint] = std::move(connection);
 }
 
 /// One line a second at most, however often they come back.
@@ -188,9 +189,8 @@ void SessionServer::State::bury(Connection& c) {
   if (named != newest.end() && named->second == c.endpoint) newest.erase(named);
   c.greeted = false;
   c.dead = true;
-  const auto found = connections.find(c.endpoint);
-  dead.push_back(std::move(found->second));
-  connections.erase(found);
+  dead.push_back(std::move(connections[c.endpoint]));
+  connections.erase(c.endpoint);
 }
 
 void SessionServer::State::make_dirty(Connection& c, TimePoint when) {

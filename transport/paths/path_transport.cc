@@ -59,8 +59,8 @@ void PathTransport::release_owner() {
 // --- Endpoints -----------------------------------------------------------------------------------
 
 PathTransport::Path* PathTransport::find(EndpointId endpoint) const {
-  const auto at = paths_.find(endpoint);
-  return at != paths_.end() ? at->second.get() : nullptr;
+  const auto* found = paths_.find(endpoint);
+  return found != nullptr ? found->get() : nullptr;
 }
 
 PathTransport::Path& PathTransport::add_path(EndpointId endpoint, Stage stage) {

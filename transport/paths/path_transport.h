@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/owner.h"
+#include "transport/endpoint_map.h"
 #include "transport/paths/messages.h"
 #include "transport/paths/paths.h"
 #include "transport/ring.h"
@@ -171,7 +172,7 @@ class PathTransport final : public Transport {
   Owner owner_;
   std::unique_ptr<tcp::TcpTransport> tcp_;
   std::vector<std::unique_ptr<Fabric>> fabrics_;
-  std::unordered_map<EndpointId, std::unique_ptr<Path>> paths_;
+  EndpointMap<std::unique_ptr<Path>> paths_;
   std::unordered_map<std::uint64_t, OwnRegion> regions_;
   Ring<Event> reports_;                ///< wait for a poll with room
   std::vector<EndpointId> unsettled_;  ///< paths with a deadline, or regions to tell
@@ -182,6 +183,7 @@ class PathTransport final : public Transport {
   TimePoint timer_ = kNever;
   TimePoint next_tcp_ = TimePoint::min();
   TimePoint tcp_heard_{};  ///< when TCP last had something to report
+  int hurried_ = 0;        ///< polls since the last one that asked for the time
   bool woken_ = false;     ///< wait() has been called: TCP may have something
 };
 

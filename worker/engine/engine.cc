@@ -71,17 +71,18 @@ Engine::~Engine() {
 bool Engine::poll(TimePoint now) {
   owner_.check();
   now_ = now;
-  turns_.fetch_add(1, std::memory_order_relaxed);
+  turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  // What looks at the time goes first: what has come is waited for.
+  regions_.sweep();
+  bool busy = link_.poll(now);
+  for (auto& server : servers_) server->session->poll(now);
   const auto event_count = transport_.poll(events_);
   for (std::size_t i = 0; i < event_count; ++i) dispatch(events_[i], now);
   // The next READ of three does not wait for the rest of the turn.
   if (std::exchange(read_posted_, false)) transport_.flush();
-  bool busy = event_count > 0;
-  regions_.sweep();
+  busy |= event_count > 0;
   busy |= take_calls();
-  busy |= link_.poll(now);
   recheck_waiting_ = recheck_waiting_ || busy;
-  for (auto& server : servers_) server->session->poll(now);
   busy |= start_unblocked();
   refresh_needs_tick();
   busy |= post_waiting(now);
@@ -137,10 +138,10 @@ void Engine::dispatch(const Event& event, TimePoint now) {
         break;
     }
   };
-  if (const auto known = by_endpoint_.find(event.endpoint); known != by_endpoint_.end()) {
-    auto& server = *known->second;
+  if (auto* const* known = by_endpoint_.find(event.endpoint); known != nullptr) {
+    auto& server = **known;
     if (server.session->handle(event, now, incoming)) return deliver(server);
-    by_endpoint_.erase(known);
+    by_endpoint_.erase(event.endpoint);
   }
   SchedulerLink::Change change;
   if (link_.handle(event, now, change)) return on_change(change);
@@ -148,7 +149,7 @@ void Engine::dispatch(const Event& event, TimePoint now) {
     if (!server->session->handle(event, now, incoming)) continue;
     by_endpoint_.erase(server->endpoint);
     server->endpoint = event.endpoint;
-    by_endpoint_.emplace(event.endpoint, server.get());
+    by_endpoint_[event.endpoint] = server.get();
     return deliver(*server);
   }
 }

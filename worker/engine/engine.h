@@ -6,13 +6,13 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "core/base/bounded_queue.h"
 #include "core/base/clock.h"
 #include "core/base/owner.h"
 #include "core/base/result.h"
+#include "transport/endpoint_map.h"
 #include "transport/loop.h"
 #include "transport/scheduler_link.h"
 #include "transport/session.h"
@@ -347,7 +347,7 @@ class Engine final : public Pollable {
   OneSidedReads reads_;
   std::vector<std::unique_ptr<Server>> servers_;
   std::vector<std::pair<NodeId, std::string>> gone_servers_;  ///< and what people call them
-  std::unordered_map<EndpointId, Server*> by_endpoint_;
+  EndpointMap<Server*> by_endpoint_;
   std::vector<std::unique_ptr<Table>> tables_;  ///< by TableId
   std::vector<std::uint32_t> active_;           ///< operations that are not done
   std::vector<Blocked> blocked_;                ///< ascending by clock
