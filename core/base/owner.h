@@ -1,7 +1,6 @@
 #pragma once
 
 #include <atomic>
-#include <thread>
 
 #include "core/base/assert.h"
 
@@ -13,15 +12,16 @@ namespace shoal {
 class Owner {
  public:
   void check() const {
-    const auto self = std::this_thread::get_id();
-    auto expected = std::thread::id{};
+    static thread_local const char here = 0;  // another one in each thread
+    const void* expected = nullptr;
+    const void* const self = &here;
     if (thread_.load(std::memory_order_relaxed) == self) return;
     SHOAL_ASSERT(thread_.compare_exchange_strong(expected, self), "called from a foreign thread");
   }
-  void release() { thread_.store(std::thread::id{}, std::memory_order_relaxed); }
+  void release() { thread_.store(nullptr, std::memory_order_relaxed); }
 
  private:
-  mutable std::atomic<std::thread::id> thread_{};
+  mutable std::atomic<const void*> thread_{nullptr};
 };
 
 }  // namespace shoal

@@ -148,9 +148,10 @@ Result<Ticket> WorkerCore::issue(Engine::Ask ask, const After& after,
   for (const auto& operation : after.operations())
     if (operation.generation != 0) ids[count++] = {operation.index, operation.generation};
   ask.after = {ids, count};
-  ask.deadline = deadline(timeout);
+  const auto now = clock_.now();
+  ask.deadline = deadline_after(now, timeout.value_or(settings_.operation_timeout));
   SHOAL_ASSIGN(const auto id, engine_->submit(std::move(ask)));
-  take_calls();
+  if (!threaded()) engine_->take_calls(now);
   return Ticket(shared_from_this(), id.index, id.generation, borrows, writes);
 }
 
