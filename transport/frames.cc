@@ -41,10 +41,14 @@ Result<std::uint64_t> check_frame(std::span<const std::byte> meta,
 }
 
 Result<FrameHeader> seal_frame(const FrameHeader& header, std::span<const std::byte> meta,
-                               std::span<const ConstMemoryView> payload, bool copied) {
+                               std::span<const ConstMemoryView> payload, bool copied,
+                               Checksum checksum) {
   auto sealed = header;
   SHOAL_ASSIGN(sealed.payload_bytes, check_frame(meta, payload, copied));
-  seal(sealed, meta);
+  if (checksum == Checksum::xxh3)
+    seal(sealed, meta);
+  else
+    sealed.meta_bytes = static_cast<std::uint32_t>(meta.size());
   return sealed;
 }
 
@@ -63,11 +67,9 @@ void stage_frame(std::byte* to, const FrameHeader& header, std::span<const std::
 }
 
 Result<FrameView> view_frame(const FrameHeader& header, std::span<const std::byte> bytes) {
-  const auto meta = bytes.subspan(kFrameHeaderBytes, header.meta_bytes);
-  SHOAL_TRY(verify(header, meta));
-  const auto payload_at = kFrameHeaderBytes + padded(header.meta_bytes);
-  return FrameView{header, meta,
-                   bytes.subspan(payload_at, static_cast<std::size_t>(header.payload_bytes))};
+  const auto frame = view_of(header, bytes);
+  SHOAL_TRY(verify(header, frame.meta));
+  return frame;
 }
 
 }  // namespace shoal

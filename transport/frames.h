@@ -38,15 +38,27 @@ std::size_t total_bytes(std::span<const ConstMemoryView> views);
 Result<std::uint64_t> check_frame(std::span<const std::byte> meta,
                                   std::span<const ConstMemoryView> payload, bool copied);
 
+/// Whether frames carry a checksum. Between processes that share memory there is no wire on which a
+/// bit might change.
+enum class Checksum : std::uint8_t { xxh3, none };
+
 /// The header of a frame that is to be sent: checked as by check_frame(), and sealed.
 Result<FrameHeader> seal_frame(const FrameHeader& header, std::span<const std::byte> meta,
-                               std::span<const ConstMemoryView> payload, bool copied);
+                               std::span<const ConstMemoryView> payload, bool copied,
+                               Checksum checksum = Checksum::xxh3);
 
 /// Writes a frame, whose header is sealed, with `payload` (all of it, or none).
 void stage_frame(std::byte* to, const FrameHeader& header, std::span<const std::byte> meta,
                  std::span<const ConstMemoryView> payload);
 
-/// The frame in `bytes`, which are all of it, as its (parsed) header says. Errors: corrupt.
+/// The frame in `bytes`, which are all of it, as its (parsed) header says.
+inline FrameView view_of(const FrameHeader& header, std::span<const std::byte> bytes) {
+  return {header, bytes.subspan(kFrameHeaderBytes, header.meta_bytes),
+          bytes.subspan(kFrameHeaderBytes + padded(header.meta_bytes),
+                        static_cast<std::size_t>(header.payload_bytes))};
+}
+
+/// The same, if its checksum is right. Errors: corrupt.
 Result<FrameView> view_frame(const FrameHeader& header, std::span<const std::byte> bytes);
 
 }  // namespace shoal

@@ -175,7 +175,6 @@ TEST_P(TransportContract, AMessageArrivesWholeInEverySize) {
       EXPECT_EQ(got.header.credits, 5u);
       EXPECT_EQ(got.header.meta_bytes, meta_size);
       EXPECT_EQ(got.header.payload_bytes, payload_size);
-      EXPECT_TRUE(verify(got.header, got.meta).ok());
     }
     for (auto& old : b.seen) old.meta = old.payload = {};
   }

@@ -87,24 +87,35 @@ class Rogue : public testing::Test {
     while (api_.request_check_status(request) == UCS_INPROGRESS) turn();
     api_.request_free(request);
   }
-  void send(Packet packet, std::span<const std::byte> data = {}) {
+  void send_raw(std::span<const std::byte> header, std::span<const std::byte> data) {
     ucp_request_param_t parameters{};
     parameters.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS;
     parameters.flags = UCP_AM_SEND_FLAG_EAGER;
-    finish(api_.am_send_nbx(ep_, kMessageId, &packet, sizeof packet, data.data(), data.size(),
+    finish(api_.am_send_nbx(ep_, kMessageId, header.data(), header.size(), data.data(), data.size(),
                             &parameters));
     for (int i = 0; i < 1'000; ++i) turn();
   }
+  void send(const Packet& packet, std::span<const std::byte> data = {}) {
+    send_raw(std::as_bytes(std::span(&packet, 1)), data);
+  }
+  void send_small(const SmallHead& head, std::span<const std::byte> frame) {
+    std::vector<std::byte> bytes(sizeof head + frame.size());
+    std::memcpy(bytes.data(), &head, sizeof head);
+    std::copy(frame.begin(), frame.end(), bytes.begin() + sizeof head);
+    send_raw({}, bytes);
+  }
+  SmallHead small_head() { return {.secret = secret_, .sequence = next_++}; }
   Packet packet(PacketKind kind) { return {.secret = secret_, .sequence = next_++, .kind = kind}; }
-  /// Well-formed: the link still works.
-  void send_frame() {
+  static std::array<std::byte, kFrameHeaderBytes> frame() {
     FrameHeader header;
     header.kind = FrameKind::push;
     seal(header, {});
     std::array<std::byte, kFrameHeaderBytes> bytes;
     std::memcpy(bytes.data(), &header, sizeof header);
-    send(packet(PacketKind::frame), bytes);
+    return bytes;
   }
+  /// Well-formed: the link still works.
+  void send_frame() { send(packet(PacketKind::frame), frame()); }
   bool untouched() const {
     for (const auto* memory : {&readable_, &writable_})
       for (const auto byte : *memory)
@@ -220,6 +231,43 @@ TEST_F(Rogue, WhatIsNoFrameEndsTheLink) {
 TEST_F(Rogue, APieceOfAFrameIsNotEmpty) {
   send(packet(PacketKind::frame));
   EXPECT_EQ(closed_, Errc::protocol);
+}
+
+TEST_F(Rogue, ASmallFrameOfWhoKnowsNoSecretIsNotHeard) {
+  auto forged = small_head();
+  --next_;
+  forged.secret ^= 1;
+  send_small(forged, frame());
+  send_raw({}, std::span(nonsense_).first(sizeof(SmallHead) - 1));
+  send_raw({}, {});
+  EXPECT_FALSE(closed_);
+  EXPECT_EQ(messages_, 0);
+  send_small(small_head(), frame());
+  send_frame();
+  EXPECT_EQ(messages_, 2);
+}
+
+TEST_F(Rogue, WhatIsNoSmallFrameEndsTheLink) {
+  for (const auto bytes : {std::size_t{0}, std::size_t{1}, nonsense_.size()}) {
+    SCOPED_TRACE(bytes);
+    send_small(small_head(), std::span(nonsense_).first(bytes));
+    EXPECT_EQ(closed_, Errc::protocol);
+    EXPECT_EQ(messages_, 0);
+  }
+}
+
+TEST_F(Rogue, ASmallFrameOfNoLaneEndsTheLink) {
+  auto head = small_head();
+  head.lane = static_cast<Lane>(2);
+  send_small(head, frame());
+  EXPECT_EQ(closed_, Errc::protocol);
+}
+
+TEST_F(Rogue, ASmallFrameOutOfTurnEndsTheLink) {
+  ++next_;
+  send_small(small_head(), frame());
+  EXPECT_EQ(closed_, Errc::corrupt);
+  EXPECT_EQ(messages_, 0);
 }
 
 TEST_F(Rogue, APacketThatIsMissingEndsTheLink) {

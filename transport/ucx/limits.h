@@ -27,12 +27,17 @@ static_assert(kPacketBytes * 3 / 2 <= Transport::kCopyMax, "the frame that tries
 /// The same over what is neither shared memory nor TCP, whose buffers stay as they are: an
 /// adapter's have 8256 bytes, and thousands are made.
 inline constexpr std::size_t kSmallPacketBytes = 8000;
+/// A frame of so many bytes goes as one piece of memory: UCX puts that into an entry of its queue
+/// in shared memory, where other data take a buffer as well, which is 0.1 us each way.
+inline constexpr std::size_t kSmallFrame = 440;
 /// As options of UCX (`ucx_info -c -f`), without the names of transports. What a version of UCX
 /// does not know it ignores: links are slower then, or none.
-inline constexpr std::array<std::pair<const char*, const char*>, 4> kSettings{{
+inline constexpr std::array<std::pair<const char*, const char*>, 5> kSettings{{
     // Else an endpoint that has to survive its peer does not use shared memory.
     {"MM_ERROR_HANDLING", "y"},
     {"MM_SEG_SIZE", "32k"},
+    // A queue's entry, of which there are 64: room for kSmallFrame.
+    {"MM_FIFO_ELEM_SIZE", "512"},
     // Buffers are made at so many a time: the 64 of a queue and some to spare, not 512.
     {"MM_RX_BUFS_GROW", "80"},
     {"TX_SEG_SIZE", "32k"},
@@ -83,5 +88,8 @@ inline constexpr std::size_t kReadsMax = 1024;
 
 /// Turns of a link's worker in one poll; each brings up to sixteen packets.
 inline constexpr int kTurns = 16;
+/// Turns in which nothing came, of all links together, after which a poll gives up. A turn takes
+/// 40 ns and a poll with all that is around it 200: what comes meanwhile waits for the next.
+inline constexpr std::size_t kIdleTurns = 16;
 
 }  // namespace shoal::ucx

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "transport/fabric.h"
+#include "transport/frames.h"
 #include "transport/links.h"
 #include "transport/ring.h"
 #include "transport/ucx/context.h"
@@ -22,7 +23,7 @@ namespace shoal::ucx {
 
 class Link;
 
-/// A frame that has come and waits to be reported.
+/// A frame that has come and waits for a poll with room.
 struct Arrival {
   EndpointId endpoint;
   std::unique_ptr<Assembly> assembly;
@@ -42,8 +43,10 @@ struct Shared {
   const Context& context;
   const ucp_datatype_t packed;  ///< a packet's data: UCX asks Link for it when it takes it
   std::unordered_map<std::uint64_t, Exposed> exposed;
+  PollOutput* polled = nullptr;  ///< of the poll that is under way
   Ring<Arrival> arrived;
   Ring<Event> completed;
+  std::vector<std::unique_ptr<Assembly>> reported;  ///< in use until the next poll
   std::vector<std::unique_ptr<Assembly>> spare;
   std::vector<EndpointId> lost;
 };
@@ -71,6 +74,7 @@ class Link {
   /// UCX's name for the way that packets take: "posix/memory".
   const std::string& way() const { return way_; }
   std::size_t packet_bytes() const { return packet_bytes_; }
+  Checksum checksum() const { return checksum_; }
 
   /// Lets the peer into pages of ours, and out of them for good: see SharedPages.
   void admit(std::uint64_t region, SharedPages& pages) const {
@@ -93,7 +97,9 @@ class Link {
   /// Gives UCX what it takes.
   void push();
   /// Whether push() would have something to do.
-  bool wants_push() const;
+  bool wants_push() const {
+    return queued() && ready && lost == Errc::ok && next_ - oldest_ != kWindow;
+  }
   /// Lets UCX work; true: something happened.
   bool progress() { return api().worker_progress(worker_) != 0; }
   /// False: something has happened, progress() first.
@@ -145,6 +151,7 @@ class Link {
     const std::byte* from = nullptr;
     std::uint64_t staged = 0;
     std::uint64_t bytes = 0;
+    std::array<std::byte, sizeof(SmallHead) + kSmallFrame> small;  ///< or all of it
     bool taken = true;  ///< UCX has its bytes, and uses nothing of it any more
     bool last = false;  ///< of its operation
     std::uint64_t context = 0;
@@ -166,13 +173,22 @@ class Link {
   void lose(Errc why, const std::string& what);
   std::string find_way() const;
 
+  bool queued() const {
+    return !queues_[kMessages].empty() || !queues_[kBulk].empty() || !queues_[kAnswers].empty() ||
+           !queues_[kFetches].empty();
+  }
+
   // link_send.cc
   friend struct Packer;
   Ring<Operation>* next_queue();
   std::size_t send_next(Ring<Operation>& queue);
   std::size_t packet_bytes_of(const Operation& operation) const;
   std::size_t send_packet(Ring<Operation>& queue);
-  void give(Slot& slot);
+  void send_small(const FrameHeader& sealed, std::span<const std::byte> meta,
+                  std::span<const ConstMemoryView> payload, Lane lane);
+  static ucp_request_param_t request_of(Slot& slot);
+  void give(Slot& slot, const ucp_request_param_t& parameters, std::span<const std::byte> header,
+            const void* data, std::size_t count);
   void retire();
   static void on_taken(void* request, ucs_status_t status, void* slot);
 
@@ -185,6 +201,7 @@ class Link {
   static ucs_status_t on_packet(void* link, const void* header, std::size_t header_bytes,
                                 void* data, std::size_t bytes, const ucp_am_recv_param_t* param);
   static void on_failed(void* link, ucp_ep_h ep, ucs_status_t status);
+  bool heeds(std::uint64_t secret, std::uint32_t sequence, const ucp_am_recv_param_t& param);
   void take(const Packet& packet, std::span<const std::byte> data);
   void take_frame(Lane lane, std::span<const std::byte> data);
   void take_write(const Packet& packet, std::span<const std::byte> data);
@@ -199,6 +216,7 @@ class Link {
   int fd_ = -1;
   std::string way_;
   std::size_t packet_bytes_ = kSmallPacketBytes;
+  Checksum checksum_ = Checksum::xxh3;  ///< none: memory is what frames go through
   void* closing_request_ = nullptr;
 
   std::uint64_t own_secret_ = 0;

@@ -60,7 +60,9 @@ std::size_t Link::copy_out(Ring<Operation>& queue) {
   if (operation.done < operation.bytes) return bytes;
   // Behind its packets, which may still be in UCX's hands.
   auto& sent = window_[next_++ % kWindow];
-  sent = {.link = this, .packet = {.kind = PacketKind::write}, .last = true};
+  sent.packet.kind = PacketKind::write;
+  sent.from = nullptr;
+  sent.taken = sent.last = true;
   sent.context = operation.context;
   queue.pop_front();
   retire();

@@ -12,21 +12,31 @@ namespace shoal::ucx {
 ucs_status_t Link::on_packet(void* user, const void* header, std::size_t header_bytes, void* data,
                              std::size_t bytes, const ucp_am_recv_param_t* param) {
   auto& link = *static_cast<Link*>(user);
-  Packet packet;
-  if (header_bytes != sizeof packet) return UCS_OK;
+  const std::span payload(static_cast<const std::byte*>(data), bytes);
   // The peer may be able to change what it sent: once it is looked at it must be ours.
-  std::memcpy(&packet, header, sizeof packet);
-  // Anybody may send to a worker; only the peer was told this.
-  if (packet.secret != link.own_secret_) return UCS_OK;
-  if ((param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) {
-    link.lose(Errc::protocol, "the peer sent a packet that has to be fetched");
-    return UCS_OK;
+  if (SmallHead head; header_bytes == 0 && bytes >= sizeof head) {
+    if ((param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) return UCS_OK;
+    std::memcpy(&head, data, sizeof head);
+    if (link.heeds(head.secret, head.sequence, *param) && !link.closing)
+      link.take_frame(head.lane, payload.subspan(sizeof head));
+  } else if (Packet packet; header_bytes == sizeof packet) {
+    std::memcpy(&packet, header, sizeof packet);
+    if (link.heeds(packet.secret, packet.sequence, *param)) link.take(packet, payload);
   }
-  if (packet.sequence != link.next_in_++)
-    link.lose(Errc::corrupt, "packets of the peer got lost or changed places");
-  else if (link.lost == Errc::ok || link.lost == Errc::peer_lost || link.lost == Errc::closed)
-    link.take(packet, {static_cast<const std::byte*>(data), bytes});
   return UCS_OK;
+}
+
+/// Whether a packet is of the peer, and in its turn.
+bool Link::heeds(std::uint64_t secret, std::uint32_t sequence, const ucp_am_recv_param_t& param) {
+  // Anybody may send to a worker; only the peer was told this.
+  if (secret != own_secret_) return false;
+  if ((param.recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0)
+    lose(Errc::protocol, "the peer sent a packet that has to be fetched");
+  else if (sequence != next_in_++)
+    lose(Errc::corrupt, "packets of the peer got lost or changed places");
+  else
+    return lost == Errc::ok || lost == Errc::peer_lost || lost == Errc::closed;
+  return false;
 }
 
 void Link::on_failed(void* user, ucp_ep_h, ucs_status_t status) {
@@ -52,7 +62,6 @@ void Link::take(const Packet& packet, std::span<const std::byte> data) {
     case PacketKind::nothing:
       return;
     case PacketKind::frame:
-      if (packet.lane > Lane::bulk) break;
       return take_frame(packet.lane, data);
     case PacketKind::write:
       return take_write(packet, data);
@@ -70,6 +79,7 @@ void Link::take(const Packet& packet, std::span<const std::byte> data) {
 }
 
 void Link::take_frame(Lane lane, std::span<const std::byte> data) {
+  if (lane > Lane::bulk) return lose(Errc::protocol, "the peer sent what is no packet");
   const auto index = static_cast<std::size_t>(lane);
   auto& partial = partial_[index];
   auto& header = headers_[index];
@@ -96,10 +106,17 @@ void Link::take_frame(Lane lane, std::span<const std::byte> data) {
   std::memcpy(partial->bytes.data() + partial->have + skip, data.data() + skip, data.size() - skip);
   partial->have += data.size();
   if (partial->have < all) return;
-  auto view = view_frame(header, std::span<const std::byte>(partial->bytes).first(all));
-  if (!view.ok()) return lose(view.code(), "the peer sent a frame that is damaged");
+  const auto frame = view_of(header, std::span<const std::byte>(partial->bytes).first(all));
+  if (checksum_ == Checksum::xxh3)
+    if (const auto whole = verify(header, frame.meta); !whole.ok())
+      return lose(whole.code(), "the peer sent a frame that is damaged");
+  auto* polled = shared_.polled;
+  if (polled != nullptr && polled->room() > 0 && shared_.arrived.empty()) {
+    shared_.reported.push_back(std::move(partial));
+    return polled->put(message_event(id, frame));
+  }
   ++unreported;
-  shared_.arrived.push_back({id, std::move(partial), *view});
+  shared_.arrived.push_back({id, std::move(partial), frame});
 }
 
 // A region that is not there is one that was revoked.

@@ -62,6 +62,13 @@ Status Link::send(const FrameHeader& sealed, std::span<const std::byte> meta,
   auto& queue = queues_[lane == Lane::bulk ? kBulk : kMessages];
   auto& frames = frames_[static_cast<std::size_t>(lane)];
   const auto bytes = frame_bytes(meta.size(), static_cast<std::size_t>(sealed.payload_bytes));
+  if (bytes <= kSmallFrame && queue.empty()) {
+    retire();
+    if (ready && next_ - oldest_ != kWindow) {
+      send_small(sealed, meta, payload, lane);
+      return {};
+    }
+  }
   if (queue.size() >= kQueuedMax || !frames.fits(bytes)) return queue_full();
   const auto at = frames.reserve(bytes);
   stage_frame(frames.at(at), sealed, meta, payload);
@@ -119,12 +126,6 @@ Ring<Link::Operation>* Link::next_queue() {
   return nullptr;
 }
 
-bool Link::wants_push() const {
-  if (!ready || lost != Errc::ok || next_ - oldest_ == kWindow) return false;
-  return std::any_of(queues_.begin(), queues_.end(),
-                     [](const auto& queue) { return !queue.empty(); });
-}
-
 void Link::push() {
   retire();
   for (std::size_t done = 0; done < kTurnBytes && wants_push();) done += send_next(*next_queue());
@@ -174,22 +175,43 @@ std::size_t Link::send_packet(Ring<Operation>& queue) {
   sent.last = !carries || operation.done == operation.bytes;
   if (sent.last) queue.pop_front();
   ++next_;
-  give(sent);
+  auto parameters = request_of(sent);
+  parameters.op_attr_mask |= UCP_OP_ATTR_FIELD_DATATYPE;
+  parameters.datatype = shared_.packed;
+  give(sent, parameters, std::as_bytes(std::span(&sent.packet, 1)), &sent, 1);
   retire();
   return packet_bytes_;
 }
 
-void Link::give(Slot& slot) {
-  ucp_request_param_t parameters{};
-  parameters.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA |
-                            UCP_OP_ATTR_FIELD_DATATYPE | UCP_OP_ATTR_FIELD_FLAGS;
+/// A copy of the frame, in one piece with what UCX would take as a header.
+void Link::send_small(const FrameHeader& sealed, std::span<const std::byte> meta,
+                      std::span<const ConstMemoryView> payload, Lane lane) {
+  auto& sent = window_[next_++ % kWindow];
+  sent.packet.kind = PacketKind::nothing;
+  sent.from = nullptr;
+  const SmallHead head{.secret = peer_secret_, .sequence = next_out_++, .lane = lane};
+  std::memcpy(sent.small.data(), &head, sizeof head);
+  stage_frame(sent.small.data() + sizeof head, sealed, meta, payload);
+  const auto bytes =
+      frame_bytes(meta.size(), static_cast<std::size_t>(sealed.payload_bytes)) + sizeof head;
+  give(sent, request_of(sent), {}, sent.small.data(), bytes);
+}
+
+ucp_request_param_t Link::request_of(Slot& slot) {
+  ucp_request_param_t parameters;  // UCX reads the fields that are named
+  parameters.op_attr_mask =
+      UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA | UCP_OP_ATTR_FIELD_FLAGS;
   parameters.cb.send = &Link::on_taken;
   parameters.user_data = &slot;
-  parameters.datatype = shared_.packed;
   parameters.flags = UCP_AM_SEND_FLAG_EAGER;
+  return parameters;
+}
+
+void Link::give(Slot& slot, const ucp_request_param_t& parameters,
+                std::span<const std::byte> header, const void* data, std::size_t count) {
   slot.taken = false;
   auto* request =
-      api().am_send_nbx(ep_, kMessageId, &slot.packet, sizeof slot.packet, &slot, 1, &parameters);
+      api().am_send_nbx(ep_, kMessageId, header.data(), header.size(), data, count, &parameters);
   if (UCS_PTR_IS_PTR(request)) return;  // on_taken() will be called
   slot.taken = true;
   if (UCS_PTR_IS_ERR(request)) lose(Errc::peer_lost, api().status_string(UCS_PTR_STATUS(request)));

@@ -72,7 +72,8 @@ class UcxFabric final : public Fabric {
   // ucx_poll.cc
   void recycle();
   void push();
-  void progress(std::size_t room);
+  void progress(PollOutput& out);
+  bool progress_once(PollOutput& out);
   void report_completed(PollOutput& out);
   void report_arrived(PollOutput& out);
   void end_lost();
@@ -90,7 +91,6 @@ class UcxFabric final : public Fabric {
   LinkMap<Link> by_endpoint_;
   std::size_t first_ = 0;  ///< of links_, in the next poll
   std::vector<std::unique_ptr<Link>> graves_;
-  std::vector<std::unique_ptr<Assembly>> reported_;
 };
 
 }  // namespace shoal::ucx

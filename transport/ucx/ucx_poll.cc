@@ -12,10 +12,10 @@ std::size_t UcxFabric::poll(std::span<Event> events) {
   push();
   PollOutput out{events};
   report_completed(out);
-  progress(out.room());
   report_arrived(out);
-  end_lost();
-  tend_graves();
+  progress(out);
+  if (!shared_.lost.empty()) end_lost();
+  if (!graves_.empty()) tend_graves();
   push();
   report_completed(out);
   return out.count;
@@ -28,8 +28,8 @@ void UcxFabric::flush() {
 
 // Frames of the last poll are no longer looked at.
 void UcxFabric::recycle() {
-  for (auto& assembly : reported_) shared_.spare.push_back(std::move(assembly));
-  reported_.clear();
+  for (auto& assembly : shared_.reported) shared_.spare.push_back(std::move(assembly));
+  shared_.reported.clear();
 }
 
 void UcxFabric::push() {
@@ -41,31 +41,45 @@ void UcxFabric::report_completed(PollOutput& out) {
     out.put(shared_.completed.front());
 }
 
-/// Hears each link in turn as long as there is room for the frames that come: those that nobody
-/// takes stay with UCX, and hold back whoever sends them.
-void UcxFabric::progress(std::size_t room) {
-  if (links_.empty()) return;
-  first_ = (first_ + 1) % links_.size();
-  for (std::size_t i = 0; i < links_.size(); ++i) {
-    auto& link = *links_[(first_ + i) % links_.size()];
-    link.dry = false;
-    for (int turn = 0; turn < kTurns && shared_.arrived.size() < room; ++turn) {
-      link.dry = !link.progress();
-      if (link.dry) break;
-    }
-  }
-}
-
+/// What came when a poll had no room for it.
 void UcxFabric::report_arrived(PollOutput& out) {
   for (; !shared_.arrived.empty() && out.room() > 0; shared_.arrived.pop_front()) {
     auto& arrival = shared_.arrived.front();
-    reported_.push_back(std::move(arrival.assembly));
+    shared_.reported.push_back(std::move(arrival.assembly));
     auto* link = by_endpoint_.find(arrival.endpoint);
     if (link == nullptr) continue;
     --link->unreported;
     if (link->closing) continue;
     out.put(message_event(link->id, arrival.frame));
   }
+}
+
+/// Hears each link in turn as long as there is room for the frames that come: those that nobody
+/// takes stay with UCX, and hold back whoever sends them.
+void UcxFabric::progress(PollOutput& out) {
+  shared_.polled = &out;
+  for (std::size_t idle = 0; idle == 0 || idle < kIdleTurns; idle += links_.size())
+    if (links_.empty() || progress_once(out)) break;
+  shared_.polled = nullptr;
+}
+
+/// True: something happened.
+bool UcxFabric::progress_once(PollOutput& out) {
+  bool any = false;
+  first_ = first_ + 1 < links_.size() ? first_ + 1 : 0;
+  for (std::size_t i = 0; i < links_.size(); ++i) {
+    const auto at = first_ + i;
+    auto& link = *links_[at < links_.size() ? at : at - links_.size()];
+    link.dry = false;
+    const auto before = out.count;
+    for (int turn = 0; turn < kTurns && out.room() > 0; ++turn) {
+      link.dry = !link.progress();
+      any = any || !link.dry;
+      // Whoever waits for a frame would wait for the next turn, too.
+      if (link.dry || out.count != before) break;
+    }
+  }
+  return any;
 }
 
 /// All that had arrived has been reported.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
@@ -11,7 +12,7 @@
 namespace shoal::ucx {
 
 /// Of cards and packets; another number is not understood.
-inline constexpr std::uint32_t kWireVersion = 2;
+inline constexpr std::uint32_t kWireVersion = 3;
 /// The active message that packets are.
 inline constexpr unsigned kMessageId = 1;
 
@@ -42,6 +43,16 @@ struct Packet {
 static_assert(sizeof(Packet) == 48 && std::has_unique_object_representations_v<Packet>);
 static_assert(offsetof(Packet, sequence) == 8 && offsetof(Packet, kind) == 12);
 static_assert(offsetof(Packet, region) == 16 && offsetof(Packet, read) == 40);
+
+/// Before a whole frame that is small: an active message of these bytes and the frame's, without a
+/// header of its own.
+struct SmallHead {
+  std::uint64_t secret = 0;
+  std::uint32_t sequence = 0;  ///< as of a Packet
+  Lane lane = Lane::message;
+  std::array<std::uint8_t, 3> reserved{};
+};
+static_assert(sizeof(SmallHead) == 16 && std::has_unique_object_representations_v<SmallHead>);
 
 /// What a side tells the other about its half of a link; the address of its worker follows.
 struct LinkCard {
