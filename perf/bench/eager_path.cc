@@ -1,6 +1,7 @@
 #include "perf/bench/eager_path.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "core/base/entropy.h"
 #include "core/base/random.h"
@@ -13,9 +14,14 @@ namespace shoal::perf {
 namespace {
 
 constexpr EagerCase kCases[] = {
-    {"pull/8B", false, false, 2},          {"push/8B", true, false, 2},
-    {"pull/4KiB", false, false, 1024},     {"push/4KiB", true, false, 1024},
-    {"sparse/pull/100", false, true, 100}, {"sparse/push/100", true, true, 100},
+    {"pull/8B", false, false, 2},
+    {"push/8B", true, false, 2},
+    {"pull/4KiB", false, false, 1024},
+    {"push/4KiB", true, false, 1024},
+    {"sparse/pull/100", false, true, 100},
+    {"sparse/push/100", true, true, 100},
+    {"ucx/pull/8B", false, false, 2, "ucx"},
+    {"ucx/push/8B", true, false, 2, "ucx"},
 };
 
 }  // namespace
@@ -30,7 +36,9 @@ Result<std::unique_ptr<EagerPath>> EagerPath::create(const EagerCase& wanted) {
   config.server_beat = config.worker_beat = kNeverHere;
   config.server_lease = config.worker_lease = 3 * kNeverHere;
   config.operation_timeout = kNeverHere;
-  config.transports = "tcp";
+  config.transports = wanted.transports;
+  // Else UCX takes what it has for one process alone. What the user has set stays.
+  ::setenv("UCX_TLS", "posix", 0);
   config.progress = Config::Progress::caller;
   SHOAL_ASSIGN(path->token_file_, TokenFile::create());
   config.token_file = path->token_file_.path();

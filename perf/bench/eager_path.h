@@ -25,10 +25,11 @@ struct EagerCase {
   bool push;
   bool sparse;  ///< the same random keys again; else consecutive rows
   std::size_t rows;
+  const char* transports = "tcp";  ///< as Config::transports
 };
 std::span<const EagerCase> eager_cases();
 
-/// A worker and a server in this one thread, over TCP on the loopback interface: they take turns,
+/// A worker and a server in this one thread, over the loopback interface or UCX: they take turns,
 /// so that what an operation costs both of them together can be counted, and comes out alike each
 /// time. The scheduler has a thread of its own, and no timer of the cluster is due for hours.
 class EagerPath {

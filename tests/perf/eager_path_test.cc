@@ -4,7 +4,7 @@
 
 #include "tests/support/allocations.h"
 
-// A push or pull on the eager path, by worker and server together over TCP, allocates nothing once
+// A push or pull on the eager path, by worker and server together, allocates nothing once
 // it has run for a while.
 
 namespace shoal::perf {
@@ -13,7 +13,9 @@ namespace {
 class EagerPathAllocations : public testing::TestWithParam<EagerCase> {};
 
 TEST_P(EagerPathAllocations, NoneInSteadyState) {
-  const auto path = EagerPath::create(GetParam()).value();
+  auto created = EagerPath::create(GetParam());
+  if (created.code() == Errc::unavailable) GTEST_SKIP() << created.error().message();
+  const auto path = std::move(created).value();
   const auto before_all = test::allocations();
   ASSERT_GT(before_all, 0u) << "making them was not counted";
   ASSERT_TRUE(path->run(300).ok());
