@@ -2,6 +2,7 @@
 
 #include "tests/support/allocations.h"
 #include "tests/verbs/path_fixture.h"
+#include "transport/verbs/limits.h"
 
 // What small messages cost: requests that ask for completions, doorbells, allocations.
 
@@ -10,10 +11,9 @@ namespace {
 
 class CountsTest : public PathTest {
  protected:
-  static constexpr std::uint64_t kInFlight = 64;
-
-  /// `count` requests and answers of 100 bytes each, 64 in flight. False: the network stands still.
-  bool exchange(Process& a, EndpointId at_a, Process& b, EndpointId at_b, std::uint64_t count) {
+  /// `count` requests and answers of 100 bytes each. False: the network stands still.
+  bool exchange(Process& a, EndpointId at_a, Process& b, EndpointId at_b, std::uint64_t count,
+                std::uint64_t in_flight = 64) {
     std::array<Event, 64> events;
     std::uint64_t asked = 0, answered = 0;
     int quiet = 0;
@@ -23,7 +23,7 @@ class CountsTest : public PathTest {
       return from.transport().send(to, header, meta_, {}, {}).ok();
     };
     while (answered < count && quiet < 1000) {
-      for (; asked < count && asked - answered < kInFlight; ++asked)
+      for (; asked < count && asked - answered < in_flight; ++asked)
         if (!say(a, at_a)) return false;
       const auto n = a.transport().poll(events);
       answered += n;
@@ -65,6 +65,30 @@ TEST_F(CountsTest, SmallMessagesShareDoorbellsAndCompletions) {
   }
   RecordProperty("send_doorbells",
                  static_cast<int>(after[0].send_doorbells - before[0].send_doorbells));
+}
+
+/// ib_send_lat does as much for each message, and more: it asks for every completion, and posts
+/// each receive again with a doorbell of its own.
+TEST_F(CountsTest, APingPongCostsAsMuchAsIbSendLats) {
+  auto& a = make();
+  auto& b = make();
+  const auto [at_a, at_b] = connect(a, b);
+  ASSERT_TRUE(exchange(a, at_a, b, at_b, 20000, 1));
+  const std::array before{a.device->counts, b.device->counts};
+  const auto allocated = shoal::test::allocations();
+  const bool done = exchange(a, at_a, b, at_b, 1000, 1);
+  EXPECT_EQ(shoal::test::allocations() - allocated, 0u);
+  ASSERT_TRUE(done);
+  const std::array after{a.device->counts, b.device->counts};
+  for (std::size_t i = 0; i < 2; ++i) {
+    SCOPED_TRACE(i);
+    EXPECT_EQ(after[i].requests - before[i].requests, 1000u);
+    EXPECT_LE(after[i].send_doorbells - before[i].send_doorbells, 1000u);
+    EXPECT_LE(after[i].signalled - before[i].signalled, 32u) << "ib_send_lat: 1000";
+    EXPECT_LE(after[i].receives - before[i].receives, 1000u + kBatchMax);
+    EXPECT_LE(after[i].receive_doorbells - before[i].receive_doorbells, 32u) << "ib_send_lat: 1000";
+    EXPECT_LE(after[i].completions - before[i].completions, 1000u + 32u) << "ib_send_lat: 2000";
+  }
 }
 
 }  // namespace
