@@ -161,8 +161,10 @@ class SessionServer {
   /// are not ours any more: they come with false.
   bool handle(const Event& event, TimePoint now, Served& served);
   /// Ends a request: fills in kind, credits (1 unless it was parked), request. Lane::bulk puts it
-  /// behind the writes of its data. Kept, and sent by poll(), while the transport is full. Errors:
-  /// closed (the peer is gone: nobody waits), out_of_range (no frame can hold it).
+  /// behind the writes of its data. Kept, and sent by poll(), while the transport is full. Where it
+  /// has no memory for the payload the request ends with that error, in words behind `meta`; an
+  /// answer without one is kept. Errors: closed (the peer is gone: nobody waits), out_of_range (no
+  /// frame can hold it); registration, no_memory (of an answer with a context).
   Status answer(EndpointId to, RequestId request, FrameHeader header,
                 std::span<const std::byte> meta, std::span<const ConstMemoryView> payload,
                 const Transport::SendOptions& options, bool was_parked);

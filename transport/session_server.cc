@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/log.h"
+#include "core/table/messages.h"
 #include "transport/endpoint_map.h"
 #include "transport/session.h"
 #include "transport/session_parts.h"
@@ -20,7 +21,10 @@ namespace {
 constexpr std::size_t kStrangersMax = 64;
 constexpr Duration kTellAgain = std::chrono::seconds(1);
 
-/// An answer for which the transport had no room.
+/// What a frame ends with for which an adapter gets no more memory.
+bool lacks_memory(Errc code) { return code == Errc::registration || code == Errc::no_memory; }
+
+/// An answer for which the transport had no room, or no memory.
 struct Kept {
   FrameHeader header;
   std::vector<std::byte> meta;
@@ -28,12 +32,27 @@ struct Kept {
   session::PayloadViews payload;
   Transport::SendOptions options;
   bool was_parked = false;
+
+  /// Becomes a refusal, which needs less memory: without its payload, the reason behind its meta.
+  /// False: it has none that could go, or one that is its owner's.
+  bool give_up_payload(const Error& why) {
+    if (options.context != 0 || (copied.empty() && payload.count == 0)) return false;
+    copied.clear();
+    payload.count = 0;
+    header.status = static_cast<std::uint16_t>(why.code);
+    header.flags = 0;
+    const auto words = why.message().substr(0, kReasonBytesMax);
+    const auto bytes = std::as_bytes(std::span(words));
+    meta.insert(meta.end(), bytes.begin(), bytes.end());
+    return true;
+  }
 };
 
 struct Connection : SessionServer::Peer {
   TimePoint hello_deadline = kNever;
-  bool dead = false;   ///< told as gone, or closed; freed by the next poll()
-  bool dirty = false;  ///< has something for poll() to send
+  bool dead = false;            ///< told as gone, or closed; freed by the next poll()
+  bool dirty = false;           ///< has something for poll() to send
+  bool told_of_memory = false;  ///< the log has: an answer to it found none
   std::uint32_t owed_credits = 0;
   WorkerClock owed_clock;
   /// By lane, oldest first. At most one for each request that is unanswered or parked, since a
@@ -77,6 +96,7 @@ struct SessionServer::State {
   void turn_away();
   bool flush(Connection& c);
   bool flush(Connection& c, std::vector<Kept>& kept);
+  Status post(Connection& c, const Kept& answer);
 
   Transport& transport;
   Options options;
@@ -233,14 +253,24 @@ void SessionServer::State::keep(Connection& c, const FrameHeader& header,
   make_dirty(c, deadline_after(now, kFullRetry));
 }
 
+Status SessionServer::State::post(Connection& c, const Kept& answer) {
+  const ConstMemoryView copied(answer.copied.data(), answer.copied.size());
+  const auto payload = answer.copied.empty() ? answer.payload.span() : std::span(&copied, 1);
+  return post(c, answer.header, answer.meta, payload, answer.options, answer.was_parked);
+}
+
 /// Sends what the transport takes of `kept`, in order. True: all of it.
 bool SessionServer::State::flush(Connection& c, std::vector<Kept>& kept) {
   std::size_t done = 0;
   for (; done < kept.size(); ++done) {
-    const auto& answer = kept[done];
-    const ConstMemoryView copied(answer.copied.data(), answer.copied.size());
-    const auto payload = answer.copied.empty() ? answer.payload.span() : std::span(&copied, 1);
-    auto sent = post(c, answer.header, answer.meta, payload, answer.options, answer.was_parked);
+    auto& answer = kept[done];
+    auto sent = post(c, answer);
+    if (lacks_memory(sent.code())) {
+      if (!std::exchange(c.told_of_memory, true))
+        log_warn("session", "an answer to {} finds no memory: {}", transport.peer_of(c.endpoint),
+                 sent.error().message());
+      if (answer.give_up_payload(sent.error())) sent = post(c, answer);
+    }
     if (!sent.ok()) break;  // full, or closed: then bury() follows with the event
   }
   kept.erase(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(done));
@@ -331,6 +361,11 @@ Status SessionServer::answer(EndpointId to, RequestId request, FrameHeader heade
   header.request = request;
   if (c->kept_on(options.lane).empty()) {
     auto sent = s.post(*c, header, meta, payload, options, was_parked);
+    if (lacks_memory(sent.code()) && options.context == 0) {
+      s.keep(*c, header, meta, payload, options, was_parked);
+      s.flush(*c, c->kept_on(options.lane));
+      return {};
+    }
     if (sent.code() != Errc::overloaded) return sent;
   }
   s.keep(*c, header, meta, payload, options, was_parked);

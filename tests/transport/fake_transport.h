@@ -28,7 +28,8 @@ class FakeTransport final : public Transport {
   // --- What the test sees and decides.
   std::size_t room = std::numeric_limits<std::size_t>::max();  ///< sends until `overloaded`
   std::size_t room_bulk = std::numeric_limits<std::size_t>::max();
-  Errc send_fails = Errc::ok;         ///< what all sends end with
+  Errc send_fails = Errc::ok;         ///< what all sends end with,
+  Errc payload_fails = Errc::ok;      ///< and those with a payload
   std::vector<EndpointId> connected;  ///< by connect(), in order
   std::vector<EndpointId> closed;     ///< by close(), in order
   Errc connect_fails = Errc::ok;
@@ -75,6 +76,8 @@ class FakeTransport final : public Transport {
   Status send(EndpointId endpoint, const FrameHeader& header, std::span<const std::byte> meta,
               std::span<const ConstMemoryView> payload, const SendOptions& options) override {
     if (send_fails != Errc::ok) return Error{send_fails, "as the test says"};
+    if (payload_fails != Errc::ok && !payload.empty())
+      return Error{payload_fails, "as the test says"};
     auto& left = options.lane == Lane::bulk ? room_bulk : room;
     if (left == 0) return Error{Errc::overloaded, "full"};
     --left;

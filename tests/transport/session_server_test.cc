@@ -291,6 +291,70 @@ TEST_F(SessionServerTest, ContextsOfAnswersThatWereNeverSentComeBack) {
   }
 }
 
+/// Whoever waits for it hears why, and its credit comes back.
+TEST_F(SessionServerTest, AnAnswerWhosePayloadFindsNoMemoryBecomesARefusal) {
+  const std::vector<std::byte> meta(32, std::byte{7});
+  const std::vector<std::byte> rows(5);
+  const ConstMemoryView view(rows.data(), rows.size());
+  const auto send = [&](EndpointId to, std::uint64_t id, std::uint64_t context) {
+    FrameHeader header;
+    header.flags = frame_flag::kPayloadWritten;
+    return server.answer(to, RequestId(id), header, meta, std::span(&view, 1),
+                         {Lane::message, context == 0, context}, false);
+  };
+  for (const auto why : {Errc::registration, Errc::no_memory}) {
+    const auto endpoint = greet();
+    for (std::uint64_t id = 1; id <= 3; ++id) request(endpoint, id);
+    transport.payload_fails = why;
+    EXPECT_EQ(send(endpoint, 3, 100).code(), why) << "its payload is its owner's";
+    EXPECT_EQ(transport.sent_count(), 0u);
+    transport.room = 0;
+    ASSERT_TRUE(answer(endpoint, 1).ok());
+    transport.room = 100;
+    ASSERT_TRUE(send(endpoint, 2, 0).ok());
+    EXPECT_EQ(transport.sent_count(), 0u) << "it comes behind the one that is kept";
+    now = server.next_timer();
+    server.poll(now);
+    ASSERT_EQ(transport.sent_count(), 2u);
+    ASSERT_TRUE(send(endpoint, 3, 0).ok());
+    ASSERT_EQ(transport.sent_count(), 3u) << "at once";
+    for (std::size_t i = 1; i < 3; ++i) {
+      const auto& sent = transport.sent(i);
+      EXPECT_EQ(sent.header.request, RequestId(i + 1));
+      EXPECT_EQ(static_cast<Errc>(sent.header.status), why);
+      EXPECT_EQ(sent.header.flags, 0u);
+      EXPECT_EQ(sent.header.credits, 1u);
+      EXPECT_TRUE(sent.payload.empty());
+      ASSERT_GT(sent.meta.size(), meta.size());
+      EXPECT_TRUE(std::equal(meta.begin(), meta.end(), sent.meta.begin()));
+      const std::string_view words(reinterpret_cast<const char*>(sent.meta.data()) + meta.size(),
+                                   sent.meta.size() - meta.size());
+      EXPECT_NE(words.find("as the test says"), words.npos) << words;
+    }
+    EXPECT_EQ(server.find(endpoint)->unanswered, 0u);
+    transport.payload_fails = Errc::ok;
+    server.close(endpoint);
+    server.poll(now);
+  }
+}
+
+/// What has no payload to give up waits for memory.
+TEST_F(SessionServerTest, AnAnswerWithoutPayloadWaitsForMemory) {
+  const auto endpoint = greet();
+  request(endpoint, 1);
+  transport.send_fails = Errc::registration;
+  ASSERT_TRUE(answer(endpoint, 1).ok());
+  now = server.next_timer();
+  server.poll(now);
+  EXPECT_EQ(server.find(endpoint)->unanswered, 1u);
+  transport.send_fails = Errc::ok;
+  now = server.next_timer();
+  server.poll(now);
+  ASSERT_EQ(transport.sent_count(), 1u);
+  EXPECT_EQ(static_cast<Errc>(transport.last().header.status), Errc::ok);
+  EXPECT_EQ(server.find(endpoint)->unanswered, 0u);
+}
+
 TEST_F(SessionServerTest, AnAnswerThatFitsNoFrameIsTheOwnersToReplace) {
   const auto endpoint = greet();
   request(endpoint, 1);
