@@ -139,7 +139,7 @@ bool EnginePathTest::until(const std::function<bool()>& done) {
     for (const auto& process : processes) fds.push_back({process->watched.get(), POLLIN, 0});
     ::poll(fds.data(), fds.size(), 1);
     clock.pass(std::chrono::milliseconds(1));
-    if (patience_.now() - quiet_since > std::chrono::seconds(3)) return done();
+    if (patience_.now() - quiet_since > std::chrono::seconds(10)) return done();
   }
   return true;
 }
