@@ -184,7 +184,11 @@ bool Link::arm() {
     lose(Errc::io, "its worker cannot be armed");
     return false;
   }
-  return true;
+  // A device may tell only of what comes after it was armed (rxe does), and UCX does not look
+  // again.
+  const auto before = lost;
+  dry = !progress();
+  return dry && lost == before;
 }
 
 bool Link::stalled(TimePoint now) {
