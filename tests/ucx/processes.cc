@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/ucx/adapters.h"
 #include "transport/paths/paths.h"
 #include "transport/ucx/ucx.h"
 
@@ -38,6 +39,7 @@ std::unique_ptr<Transport> make_transport(const std::string& transports, const C
   if (!api.ok()) return nullptr;
   paths::PathOptions options;
   options.tcp.token = {std::byte{1}};
+  if (transports == kAdapters) options.try_timeout = kAdapterPatience;
   options.fabric_required = true;
   options.fabrics.push_back(create_fabric(*api, {.transports = transports}, clock).value());
   return paths::create_paths(std::move(options), clock).value();

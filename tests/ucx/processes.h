@@ -29,6 +29,7 @@ enum class Role : std::uint8_t {
 struct Way {
   const char* transports;  ///< UCX_TLS
   bool shared;             ///< their memory is such that peers copy in it themselves
+  int rounds = 12;         ///< of what is random, each with a process of its own
 };
 
 /// A transport over UCX alone; null: there is no UCX here.

@@ -8,10 +8,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/random.h"
 #include "tests/transport/contract.h"
+#include "tests/ucx/adapters.h"
 
 // Peers that are killed or stopped while bytes are under way, and what the others notice of it.
 
@@ -25,6 +27,8 @@ constexpr std::byte kFresh{1}, kAfter{7};
 class Processes : public testing::TestWithParam<Way> {
  protected:
   void SetUp() override {
+    if (GetParam().transports == std::string_view(kAdapters) && !has_adapters())
+      GTEST_SKIP() << "this machine has no RDMA device";
     transport_ = make_transport(GetParam().transports, clock_);
     if (transport_ == nullptr) GTEST_SKIP() << "libucp.so.0 cannot be loaded, or is too old";
     at_ = transport_->listen({"127.0.0.1", 0}).value();
@@ -103,7 +107,7 @@ class Processes : public testing::TestWithParam<Way> {
 TEST_P(Processes, OneThatIsKilledMidTransferIsTheOnlyOneLost) {
   RemoteSpan span;
   const auto [other, at_other] = start_server(span);
-  for (int round = 0; round < 6; ++round) {
+  for (int round = 0; round < GetParam().rounds / 2; ++round) {
     std::vector<std::byte> into(kPeerBytes, kFresh);
     const Memory memory(*transport_, GetParam().shared, kFresh);
     const auto target = memory.bytes();
@@ -130,7 +134,7 @@ TEST_P(Processes, OneThatIsKilledMidTransferIsTheOnlyOneLost) {
 TEST_P(Processes, NoByteOfOneThatWasStoppedMidCopyLandsAfterRevoke) {
   RemoteSpan span;
   const auto [other, at_other] = start_server(span);
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < GetParam().rounds; ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     const Memory memory(*transport_, GetParam().shared, kFresh);
     const auto target = memory.bytes();
@@ -154,7 +158,7 @@ TEST_P(Processes, NoByteOfOneThatWasStoppedMidCopyLandsAfterRevoke) {
 TEST_P(Processes, ClosingEndsTheLoansToOneThatIsStopped) {
   RemoteSpan other_span;
   const auto [other, at_other] = start_server(other_span);
-  for (std::uint64_t round = 1; round <= 12; ++round) {
+  for (int round = 0; round < GetParam().rounds; ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     RemoteSpan span;
     const auto [peer, endpoint] = start_server(span);
@@ -201,6 +205,8 @@ INSTANTIATE_TEST_SUITE_P(Ucx, Processes,
                          testing::Values(Way{"posix,self", false}, Way{"posix,self", true},
                                          Way{"tcp", false}),
                          name_of);
+INSTANTIATE_TEST_SUITE_P(RealUcx, Processes, testing::Values(Way{kAdapters, false, 2}),
+                         [](const auto&) { return std::string("device"); });
 
 }  // namespace
 }  // namespace shoal::ucx::test

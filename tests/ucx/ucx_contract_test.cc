@@ -2,6 +2,7 @@
 
 #include "tests/transport/contract.h"
 #include "tests/transport/tcp_fixture.h"
+#include "tests/ucx/adapters.h"
 #include "transport/paths/paths.h"
 #include "transport/ucx/ucx.h"
 
@@ -11,12 +12,13 @@ namespace {
 /// Processes that meet over sockets and talk over UCX.
 class UcxBackend final : public TcpBackend {
  public:
-  UcxBackend(const ucx::Api& api, std::string transports)
-      : api_(api), transports_(std::move(transports)) {}
+  UcxBackend(const ucx::Api& api, std::string transports, Duration try_timeout)
+      : api_(api), transports_(std::move(transports)), try_timeout_(try_timeout) {}
 
   Node make(bool right_token) override {
     paths::PathOptions options;
     options.tcp.token = token(right_token);
+    options.try_timeout = try_timeout_;
     options.fabric_required = true;
     options.fabrics.push_back(
         ucx::create_fabric(api_, {.transports = transports_}, clock()).value());
@@ -28,21 +30,37 @@ class UcxBackend final : public TcpBackend {
  private:
   const ucx::Api api_;
   const std::string transports_;
+  const Duration try_timeout_;
 };
 
-std::vector<BackendFactory> ucxs() {
-  const auto over = [](const char* transports) -> std::function<std::unique_ptr<Backend>()> {
-    return [transports]() -> std::unique_ptr<Backend> {
-      const auto api = ucx::load();
-      return api.ok() ? std::make_unique<UcxBackend>(*api, transports) : nullptr;
-    };
+std::function<std::unique_ptr<Backend>()> over(
+    const char* transports, Duration try_timeout = paths::PathOptions{}.try_timeout) {
+  return [=]() -> std::unique_ptr<Backend> {
+    const auto api = ucx::load();
+    return api.ok() ? std::make_unique<UcxBackend>(*api, transports, try_timeout) : nullptr;
   };
+}
+
+std::vector<BackendFactory> ucxs() {
   const auto missing = "libucp.so.0 cannot be loaded, or is too old";
   return {{"ucxShm", over("posix,sysv,self"), missing}, {"ucxTcp", over("tcp"), missing}};
 }
 
 INSTANTIATE_TEST_SUITE_P(Ucx, TransportContract, testing::ValuesIn(ucxs()), name_of_backend);
 INSTANTIATE_TEST_SUITE_P(Ucx, BulkContract, testing::ValuesIn(ucxs()), name_of_backend);
+
+/// The real devices of this machine.
+std::vector<BackendFactory> adapters() {
+  const auto make = []() -> std::unique_ptr<Backend> {
+    if (!ucx::test::has_adapters()) return nullptr;
+    return over(ucx::test::kAdapters, ucx::test::kAdapterPatience)();
+  };
+  return {{"device", make, "this machine has no RDMA device, or no UCX"}};
+}
+
+INSTANTIATE_TEST_SUITE_P(RealUcx, TransportContract, testing::ValuesIn(adapters()),
+                         name_of_backend);
+INSTANTIATE_TEST_SUITE_P(RealUcx, BulkContract, testing::ValuesIn(adapters()), name_of_backend);
 
 }  // namespace
 }  // namespace shoal::contract

@@ -25,7 +25,7 @@ inline constexpr const char* kTransports = "^tcp,sysv,cma,knem,xpmem";
 inline constexpr std::size_t kPacketBytes = (32u << 10) - 256;
 static_assert(kPacketBytes * 3 / 2 <= Transport::kCopyMax, "the frame that tries a link is copied");
 /// The same over what is neither shared memory nor TCP, whose buffers stay as they are: an
-/// adapter's have 8256 bytes, and thousands are made.
+/// adapter's have 8256 bytes, and hundreds are made.
 inline constexpr std::size_t kSmallPacketBytes = 8000;
 /// A frame of so many bytes goes as one piece of memory: UCX puts that into an entry of its queue
 /// in shared memory, where other data take a buffer as well, which is 0.1 us each way.
