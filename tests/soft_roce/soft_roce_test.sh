@@ -1,24 +1,15 @@
 #!/bin/sh
 # What scripts/soft_roce_vm.sh promises: status and output passed on, devices that carry bytes, an end
-# to a command that hangs. Ends with 77 where there can be no guest, unless RDMA_TESTS_REQUIRED is 1.
+# to a command that hangs.
 #   soft_roce_test.sh
 set -u
-guest=$(cd "$(dirname "$0")" && pwd)/../../scripts/soft_roce_vm.sh
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
+. "$(dirname "$0")/guest.sh"
 
 fail() {  # fail MESSAGE: prints what the guest said, too
   cat out err 2>/dev/null
   echo "FAILED: $1"
   exit 1
 }
-
-if ! "$guest" --prepare >reason 2>&1; then
-  cat reason
-  [ "${RDMA_TESTS_REQUIRED:-0}" != 1 ] || fail "RDMA_TESTS_REQUIRED is 1, and there can be no guest"
-  exit 77
-fi
 
 # Two devices, a WRITE of one to the memory of the other, and all that is passed on.
 cat >pair <<'END'

@@ -1,25 +1,12 @@
 #!/bin/sh
 # Shoal over real verbs, in a guest: the contract suite, processes that crash and come back, checked
-# pushes and pulls (one-sided ones under pushes and while the server is stopped, too), and a short training. Ends with 77 where there can be no guest, unless
-# RDMA_TESTS_REQUIRED is 1.
+# pushes and pulls (one-sided ones under pushes and while the server is stopped, too), and a short
+# training.
 #   verbs_test.sh VERBS_TEST E2E_TEST SHOAL SPARSE_LR
 set -u
-guest=$(cd "$(dirname "$0")" && pwd)/../../scripts/soft_roce_vm.sh
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-cd "$work" || exit 1
+. "$(dirname "$0")/guest.sh"
 
-if ! "$guest" --prepare >reason 2>&1; then
-  cat reason
-  [ "${RDMA_TESTS_REQUIRED:-0}" != 1 ] || exit 1
-  exit 77
-fi
-
-# Two classes that features 1 and 2 tell apart, but for one example in ten.
-awk 'BEGIN { srand(7); for (i = 0; i < 600; ++i) {
-  first = rand() < 0.5; label = (first != (rand() < 0.1)) ? 1 : -1
-  printf "%d %d:1 %d:0.5\n", label, first ? 1 : 2, 3 + int(rand() * 5000) } }' >train
-
+examples >train
 cat >in_guest <<'END'
 verbs_test=$1 e2e_test=$2 shoal=$3 sparse_lr=$4
 cd "$5"
