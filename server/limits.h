@@ -44,6 +44,9 @@ struct ServerLimits {
   std::uint32_t held_max = 4096;  ///< requests that wait for a newer view
 
   std::uint32_t reads_per_peer = 8;  ///< parts being READ from one worker at a time, however large
+  /// Where the server copies them itself (Transport::reads_by_copy): what has landed is still in
+  /// the core's cache when it is applied.
+  std::uint32_t copies_per_peer = 2;
   /// So many while they are small: the parts of a step's push to a server come with one system
   /// call.
   std::uint32_t small_reads_per_peer = 64;

@@ -93,6 +93,8 @@ class Fabric {
   virtual bool deallocate_shared(MemoryView /*memory*/) { return false; }
   /// As Transport::one_sided(), of all its links.
   virtual bool one_sided() const { return false; }
+  /// As Transport's.
+  virtual bool reads_by_copy(const RegionKey& /*key*/) const { return false; }
 
   // --- Moving bytes. `key` and `offset` are inside the region: the caller has checked. Errors: as
   // Transport's; registration, no_memory: there will never be memory for so large a frame.

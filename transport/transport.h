@@ -178,6 +178,11 @@ class Transport {
   /// Whether read() on this endpoint is served by a device, or something as quick, and not by the
   /// peer's program: it goes on while that program computes or is stopped.
   virtual bool one_sided(EndpointId /*endpoint*/) const { return false; }
+  /// Whether read() of this region of the peer's is a copy that poll() makes: of several under way,
+  /// one is made after the other, and their targets only push each other out of the cache.
+  virtual bool reads_by_copy(EndpointId /*endpoint*/, std::uint64_t /*region*/) const {
+    return false;
+  }
 
   /// Zeroed memory for the caller, page-aligned, into which and out of which peers on this host
   /// copy by themselves once it, or a part, is registered: their WRITEs and READs move its bytes

@@ -206,8 +206,8 @@ struct Peer {
   Link<Peer> writing;  ///< has sends, and may WRITE
   Link<Peer> landing;  ///< has READs under way into landing memory
 
-  bool may_read(const ServerLimits& limits) const {
-    return reads < limits.reads_per_peer ||
+  bool may_read(const ServerLimits& limits, bool by_copy = false) const {
+    return reads < (by_copy ? limits.copies_per_peer : limits.reads_per_peer) ||
            (reads < limits.small_reads_per_peer && landing_bytes < limits.small_reads_bytes);
   }
   bool idle() const { return ops == 0 && reads == 0 && pins == 0 && held == 0; }

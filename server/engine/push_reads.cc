@@ -86,7 +86,10 @@ bool Pushes::start_reads() {
       if (peer->wants.empty()) continue;
       // At its limit it stays in line: the reads under way may be those of its pulls' keys, whose
       // end nobody tells here.
-      if (peer->may_read(plane_.limits)) progress |= post_reads(*peer->wants.front());
+      auto& part = *peer->wants.front();
+      const bool by_copy =
+          plane_.transport.reads_by_copy(peer->endpoint, part.op->meta.values.region);
+      if (peer->may_read(plane_.limits, by_copy)) progress |= post_reads(part);
       if (!peer->wants.empty()) readers_.push_back(peer);
     }
     posted |= progress;

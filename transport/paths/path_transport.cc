@@ -261,6 +261,13 @@ bool PathTransport::one_sided(EndpointId endpoint) const {
   return path != nullptr && path->stage == Stage::fabric && path->fabric->one_sided();
 }
 
+bool PathTransport::reads_by_copy(EndpointId endpoint, std::uint64_t region) const {
+  const auto* path = find(endpoint);
+  if (path == nullptr || path->stage != Stage::fabric) return false;
+  const auto at = path->regions.find(region);
+  return at != path->regions.end() && path->fabric->reads_by_copy(at->second.key);
+}
+
 // --- Moving bytes --------------------------------------------------------------------------------
 
 Status PathTransport::send(EndpointId endpoint, const FrameHeader& header,

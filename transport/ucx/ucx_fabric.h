@@ -44,6 +44,7 @@ class UcxFabric final : public Fabric {
   Status attach(MemoryView) override { return {}; }
   void detach(MemoryView) override {}
   bool pins() const override { return false; }
+  bool reads_by_copy(const RegionKey& key) const override { return key.words[1] != 0; }
   MemoryView allocate_shared(std::size_t bytes) override { return pool_.allocate(bytes); }
   bool deallocate_shared(MemoryView memory) override { return pool_.deallocate(memory); }
 
