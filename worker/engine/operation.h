@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "core/base/bounded_queue.h"
 #include "core/base/clock.h"
 #include "core/base/ids.h"
+#include "core/base/index_stack.h"
 #include "core/base/result.h"
 #include "core/cluster/messages.h"
 #include "core/memory/memory_view.h"
@@ -149,9 +149,9 @@ struct Operation {
 class OperationTable {
  public:
   explicit OperationTable(std::uint32_t capacity)
-      : operations_(std::make_unique<Operation[]>(capacity)), capacity_(capacity), free_(capacity) {
-    for (std::uint32_t i = 0; i < capacity; ++i) free_.push(i);
-  }
+      : operations_(std::make_unique<Operation[]>(capacity)),
+        capacity_(capacity),
+        free_(capacity) {}
   /// Any thread. Null: all are in use (Errc::overloaded).
   Operation* acquire(OperationId& id) {
     std::uint32_t index = 0;
@@ -169,7 +169,7 @@ class OperationTable {
     auto& op = operations_[id.index];
     SHOAL_ASSERT(op.generation.load(std::memory_order_relaxed) == id.generation, "released twice");
     op.phase.store(Operation::kFree, std::memory_order_release);
-    SHOAL_ASSERT(free_.push(id.index), "more operations released than there are");
+    free_.push(id.index);
   }
   Operation& operator[](std::uint32_t index) { return operations_[index]; }
   std::uint32_t capacity() const { return capacity_; }
@@ -177,7 +177,7 @@ class OperationTable {
  private:
   std::unique_ptr<Operation[]> operations_;
   std::uint32_t capacity_;
-  BoundedQueue<std::uint32_t> free_;
+  IndexStack free_;
 };
 
 }  // namespace shoal
