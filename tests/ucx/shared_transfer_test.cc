@@ -72,10 +72,15 @@ class SharedTransfers : public testing::Test {
 TEST_F(SharedTransfers, TheMemoryIsMapped) {
   EXPECT_NE(user_->explain(to_owner_).find("1 of its buffers mapped"), std::string::npos)
       << user_->explain(to_owner_);
+  const auto region = region_.remote(0, 1).region;
+  EXPECT_TRUE(user_->reads_by_copy(to_owner_, region));
+  EXPECT_FALSE(user_->reads_by_copy(to_owner_, region + 1));
+  EXPECT_FALSE(owner_->reads_by_copy(accepted_, region)) << "it is no region of the other side";
   region_.revoke();
   say(*owner_, accepted_, Lane::message);
   ASSERT_TRUE(until([&] { return count(Kind::message) == 1; }));
   EXPECT_EQ(user_->explain(to_owner_).find("mapped"), std::string::npos);
+  EXPECT_FALSE(user_->reads_by_copy(to_owner_, region));
 }
 
 /// Pages are copied, and what is before and behind them goes by packets; a frame behind tells that
