@@ -30,7 +30,7 @@ std::string word_after(std::string_view path, std::string_view before) {
 }
 
 /// Whether the bytes of an operation go to whoever asks for it: a READ of the other's memory.
-bool fetches(Op op) { return op == Op::read || op == Op::push; }
+bool fetches(Op op) { return op == Op::read || op == Op::push || op == Op::onesided; }
 
 Tool over_ucx(const char* test, std::size_t bytes, std::uint64_t runs) {
   auto tool = ucx_perftest(test, bytes, runs);

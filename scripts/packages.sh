@@ -10,7 +10,7 @@ demo="bible-kjv python3-minimal libpython3-stdlib gnuplot-nox"
 test="libgtest-dev python3-minimal libpython3-stdlib liblinear-tools bible-kjv procps"
 bench="libbenchmark-dev valgrind ucx-utils perftest"
 # Verbs and UCX to build against, and the guest that has a device: scripts/soft_roce_vm.sh.
-rdma="libibverbs-dev librdmacm-dev libucx-dev ibverbs-providers ibverbs-utils rdmacm-utils perftest
+rdma="libibverbs-dev libucx-dev ibverbs-providers ibverbs-utils perftest
       ucx-utils qemu-system-x86 busybox-static cpio kmod iproute2 xz-utils"
 ci="clang-14 clang-format-14 clang-tidy-14 clang-tools-14 libclang-rt-14-dev llvm-14 git"
 

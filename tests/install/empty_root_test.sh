@@ -30,6 +30,7 @@ fi
 (enter /shoal info) >"$root/log"
 cat "$root/log"
 grep -q '^  tcp    yes$' "$root/log"
+grep -q '^  ucx    no: ' "$root/log"
 grep -q '^  verbs  no: \(libibverbs.so.1: cannot open\|built without\)' "$root/log"
 
 (umask 077 && head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$root/token")

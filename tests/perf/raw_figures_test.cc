@@ -50,6 +50,15 @@ TEST(RawFigures, OfVerbsByDeviceAndPort) {
                 has(run.tool, "-x", "3"));
 }
 
+TEST(RawFigures, WhatIsFetchedIsComparedWithREADs) {
+  for (const auto op : {Op::read, Op::push, Op::onesided})
+    EXPECT_EQ(raw_runs({line(op, 4096, "verbs rxe0 port 1 (RoCE)")}).back().tool.program,
+              "ib_read_bw");
+  for (const auto op : {Op::write, Op::pull})
+    EXPECT_EQ(raw_runs({line(op, 4096, "verbs rxe0 port 1 (RoCE)")}).back().tool.program,
+              "ib_write_bw");
+}
+
 TEST(RawFigures, FarAwayTheCommandsAreTold) {
   const auto texts = raw_figures({line(Op::write, 64, "verbs rxe0 port 1 (RoCE)")}, false, kTime);
   ASSERT_EQ(texts.size(), 2u);
