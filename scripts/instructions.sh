@@ -25,6 +25,7 @@ for name in $($program); do
   valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \
     --toggle-collect='shoal::perf::counted_operations*' $program "$name" $operations \
     >"$log" 2>&1 || {
+    [ $? -ne 77 ] || { grep '^shoal_instructions' "$log"; continue; }
     cat "$log" >&2
     exit 1
   }

@@ -84,7 +84,9 @@ class Ticket {
 };
 
 /// The operations that another one waits for, at most four: `{.after = ticket}`, or
-/// `{.after = {&first, &second}}`. If one of them fails, so does the one that follows (cancelled).
+/// `{.after = {&first, &second}}`. If one of them fails, so does the one that follows (cancelled);
+/// where its ticket was gone before the other was issued, if it is one of the last 1024 that
+/// failed.
 class After {
  public:
   static constexpr std::size_t kMax = 4;

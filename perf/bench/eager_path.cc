@@ -38,7 +38,7 @@ Result<std::unique_ptr<EagerPath>> EagerPath::create(const EagerCase& wanted) {
   config.operation_timeout = kNeverHere;
   config.transports = wanted.transports;
   // Else UCX takes what it has for one process alone. What the user has set stays.
-  ::setenv("UCX_TLS", "posix", 0);
+  if (config.transports == "ucx") ::setenv("UCX_TLS", "posix", 0);
   config.progress = Config::Progress::caller;
   SHOAL_ASSIGN(path->token_file_, TokenFile::create());
   config.token_file = path->token_file_.path();

@@ -20,6 +20,8 @@ __attribute__((noinline)) Status counted_operations(EagerPath& path, std::uint64
 namespace {
 
 constexpr std::uint64_t kWarmup = 300;
+/// Exit status where this machine lacks what a case needs.
+constexpr int kUnavailable = 77;
 
 int failed(std::string_view name, const Error& error) {
   fmt::print(stderr, "shoal_instructions: {}: {}\n", name, error.message());
@@ -30,6 +32,7 @@ int run(std::string_view name, std::uint64_t count) {
   for (const auto& wanted : eager_cases()) {
     if (name != wanted.name) continue;
     auto path = EagerPath::create(wanted);
+    if (path.code() == Errc::unavailable) return failed(name, path.error()), kUnavailable;
     if (!path.ok()) return failed(name, path.error());
     if (const auto warm = (*path)->run(kWarmup); !warm.ok()) return failed(name, warm.error());
     const auto done = counted_operations(**path, count);

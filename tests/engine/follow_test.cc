@@ -44,6 +44,20 @@ TEST_F(Follow, NorIfItEndedBeforeTheLoopTookTheFollower) {
   expect_cancelled(follower);
 }
 
+TEST_F(Follow, NorIfAnotherHasHadItsPlaceSince) {
+  const auto first = pull_that_fails();
+  EXPECT_EQ(wait(0, first).code, Errc::timed_out);
+  drop(first);
+  const auto second = push(0, 0, {0, kRows});
+  EXPECT_EQ(second.index, first.index);
+  EXPECT_EQ(wait(0, second).code, Errc::ok);
+  drop(second);
+  const auto follower = push(0, 0, {0, kRows}, std::span(&first, 1));
+  const auto& op = wait(0, follower);
+  EXPECT_EQ(op.code, Errc::cancelled);
+  EXPECT_NE(op.detail.find("held back by"), std::string::npos) << op.detail;
+}
+
 TEST_F(Follow, WhatEndedWellLetsItsFollowersGo) {
   start(1, {dense("t", Apply::on_arrival)});
   const auto first = pull(0, 0, seconds(1));

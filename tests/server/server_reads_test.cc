@@ -120,6 +120,29 @@ TEST_F(ServerReads, SmallPartsAreReadManyAtATimeAndLargeOnesAFew) {
   }
 }
 
+TEST_F(ServerReads, WhatTheServerCopiesItselfIsReadAFewAtATime) {
+  constexpr std::size_t kPart = 100 * (sizeof(Key) + sizeof(float));
+  for (const bool by_copy : {false, true}) {
+    auto limits = small_limits();
+    limits.reads_per_peer = 5;
+    limits.copies_per_peer = 2;
+    limits.small_reads_bytes = 0;
+    SimOptions sim;
+    sim.reads_by_copy = by_copy;
+    auto& a = begin(limits, sim);
+    std::vector<RequestId> ids;
+    for (int i = 0; i < 12; ++i) ids.push_back(push_list(a, lists_[i % kSlots]));
+    std::uint64_t most = 0;  // under way at once
+    ASSERT_TRUE(until([&] {
+      const auto ended = server->metrics().bytes_in / kPart;
+      most = std::max(most, server->metrics().reads - ended);
+      return ended == ids.size();
+    }));
+    EXPECT_EQ(most, by_copy ? 2u : 5u);
+    for (const auto id : ids) EXPECT_EQ(wait(a, id).status, Errc::ok);
+  }
+}
+
 TEST_F(ServerReads, EveryMixtureEnds) {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
     SCOPED_TRACE(seed);

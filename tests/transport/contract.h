@@ -50,6 +50,8 @@ class Backend {
   virtual std::string blocks_never_because() const { return {}; }
   /// Frames are copied when they are posted: `sent` comes at once.
   virtual bool copies_frames() const { return false; }
+  /// Frames carry a checksum: there is a wire on which a bit might change.
+  virtual bool sums_frames() const { return true; }
   /// A peer must hear of a region before it can use it: from the next message on that its owner
   /// sends.
   virtual bool announces_regions() const { return false; }

@@ -175,6 +175,7 @@ TEST_P(TransportContract, AMessageArrivesWholeInEverySize) {
       EXPECT_EQ(got.header.credits, 5u);
       EXPECT_EQ(got.header.meta_bytes, meta_size);
       EXPECT_EQ(got.header.payload_bytes, payload_size);
+      EXPECT_EQ(verify(got.header, got.meta).ok(), backend->sums_frames());
     }
     for (auto& old : b.seen) old.meta = old.payload = {};
   }

@@ -4,7 +4,9 @@
 #include <chrono>
 
 #include "core/base/clock.h"
+#include "transport/ucx/context.h"
 #include "transport/ucx/devices.h"
+#include "transport/ucx/ucx.h"
 
 // UCX over the RDMA devices of this machine: an adapter's, or a guest's soft ones.
 
@@ -15,11 +17,14 @@ inline constexpr const char* kAdapters = "rc,ud";
 /// An emulated machine takes its time.
 inline constexpr Duration kAdapterPatience = std::chrono::seconds(30);
 
-/// Whether the kernel has any.
+/// Whether the kernel has any that UCX can use.
 inline bool has_adapters() {
   const auto devices = survey({}).taken;
-  return std::any_of(devices.begin(), devices.end(),
-                     [](const auto& device) { return device.find(':') != std::string::npos; });
+  const bool any = std::any_of(devices.begin(), devices.end(), [](const auto& device) {
+    return device.find(':') != std::string::npos;
+  });
+  const auto api = load();
+  return any && api.ok() && Context::create(*api, {.transports = kAdapters}).ok();
 }
 
 }  // namespace shoal::ucx::test

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <optional>
@@ -247,13 +248,21 @@ TEST_F(Rogue, ASmallFrameOfWhoKnowsNoSecretIsNotHeard) {
   EXPECT_EQ(messages_, 2);
 }
 
-TEST_F(Rogue, WhatIsNoSmallFrameEndsTheLink) {
-  for (const auto bytes : {std::size_t{0}, std::size_t{1}, nonsense_.size()}) {
-    SCOPED_TRACE(bytes);
-    send_small(small_head(), std::span(nonsense_).first(bytes));
-    EXPECT_EQ(closed_, Errc::protocol);
-    EXPECT_EQ(messages_, 0);
-  }
+class RogueSmall : public Rogue, public testing::WithParamInterface<std::size_t> {};
+
+TEST_P(RogueSmall, WhatIsNoFrameEndsTheLink) {
+  send_small(small_head(), std::span(nonsense_).first(GetParam()));
+  EXPECT_EQ(closed_, Errc::protocol);
+  EXPECT_EQ(messages_, 0);
+}
+INSTANTIATE_TEST_SUITE_P(Bytes, RogueSmall, testing::Values(0, 1, 64));
+
+TEST_F(Rogue, ASmallFrameWithMoreBehindItEndsTheLink) {
+  std::array<std::byte, kFrameHeaderBytes + 8> bytes{};
+  std::ranges::copy(frame(), bytes.begin());
+  send_small(small_head(), bytes);
+  EXPECT_EQ(closed_, Errc::protocol);
+  EXPECT_EQ(messages_, 0);
 }
 
 TEST_F(Rogue, ASmallFrameOfNoLaneEndsTheLink) {

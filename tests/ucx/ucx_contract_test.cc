@@ -25,6 +25,7 @@ class UcxBackend final : public TcpBackend {
     return watch(paths::create_paths(std::move(options), clock()).value());
   }
   bool copies_frames() const override { return true; }
+  bool sums_frames() const override { return transports_.find("posix") == std::string::npos; }
   bool announces_regions() const override { return true; }
 
  private:

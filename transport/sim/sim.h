@@ -46,6 +46,7 @@ struct SimOptions {
   std::uint32_t reads_max = 256;     ///< unanswered reads of one endpoint
   std::uint32_t regions_max = 4096;  ///< of one process
   std::uint32_t endpoints_max = 8192;
+  bool reads_by_copy = false;  ///< what Transport::reads_by_copy() says
   /// After how long a silent connection is given up: keepalive to 1.5 keepalive, each side for
   /// itself.
   Duration keepalive = std::chrono::seconds(2);

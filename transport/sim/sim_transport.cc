@@ -237,4 +237,8 @@ std::size_t SimTransport::poll(std::span<Event> events) {
   return count;
 }
 
+bool SimTransport::reads_by_copy(EndpointId, std::uint64_t) const {
+  return world_.options.reads_by_copy;
+}
+
 }  // namespace shoal::sim

@@ -28,6 +28,7 @@ class SimTransport final : public Transport {
                std::uint64_t context) override;
   std::size_t poll(std::span<Event> events) override;
   bool one_sided(EndpointId) const override { return true; }
+  bool reads_by_copy(EndpointId, std::uint64_t) const override;
   void flush() override {}
   int wait_fd() const override { return -1; }
   bool arm() override;

@@ -53,7 +53,8 @@ inline constexpr std::array<std::pair<const char*, const char*>, 8> kSettings{{
 
 // --- Links ---------------------------------------------------------------------------------------
 
-/// Each has a worker of its own: 8 descriptors, 2.6 MB of shared memory, and 56 ns of each poll.
+/// Each has a worker of its own: 8 descriptors, 2.6 MB of shared memory, and 40 ns
+/// of each turn of a poll.
 /// Peers beyond it are reached over TCP, and half of the usual 1024 descriptors are left for that.
 inline constexpr std::size_t kLinksMax = 64;
 /// For UCX to let go of the last links when a fabric ends, before their workers are left behind.

@@ -195,6 +195,7 @@ void Link::send_small(const FrameHeader& sealed, std::span<const std::byte> meta
   const auto bytes =
       frame_bytes(meta.size(), static_cast<std::size_t>(sealed.payload_bytes)) + sizeof head;
   give(sent, request_of(sent), {}, sent.small.data(), bytes);
+  retire();
 }
 
 ucp_request_param_t Link::request_of(Slot& slot) {

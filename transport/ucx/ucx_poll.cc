@@ -59,7 +59,7 @@ void UcxFabric::report_arrived(PollOutput& out) {
 void UcxFabric::progress(PollOutput& out) {
   shared_.polled = &out;
   for (std::size_t idle = 0; idle == 0 || idle < kIdleTurns; idle += links_.size())
-    if (links_.empty() || progress_once(out)) break;
+    if (links_.empty() || progress_once(out) || out.count != 0) break;
   shared_.polled = nullptr;
 }
 

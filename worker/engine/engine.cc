@@ -20,6 +20,10 @@ namespace {
 /// enough that deadlines and calls are looked at often.
 constexpr std::size_t kEventsPerTurn = 64;
 
+/// Turns with events, one after the other, in which no timer is looked at: more than for which a
+/// transport looks away from TCP, so that nobody is called silent who has just spoken.
+constexpr int kHurriedMax = 32;
+
 SchedulerLink::Options link_options(const Engine::Options& options) {
   SchedulerLink::Options link;
   link.scheduler = options.scheduler;
@@ -72,15 +76,18 @@ bool Engine::poll(TimePoint now) {
   owner_.check();
   now_ = now;
   turns_.store(turns_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  // What looks at the time goes first: what has come is waited for.
-  regions_.sweep();
-  bool busy = link_.poll(now);
-  for (auto& server : servers_) server->session->poll(now);
   const auto event_count = transport_.poll(events_);
   for (std::size_t i = 0; i < event_count; ++i) dispatch(events_[i], now);
   // The next READ of three does not wait for the rest of the turn.
   if (std::exchange(read_posted_, false)) transport_.flush();
-  busy |= event_count > 0;
+  bool busy = event_count > 0;
+  // What has come is waited for; what is due waits for a turn in which nothing came, or some turns.
+  if (!busy || ++hurried_ == kHurriedMax) {
+    hurried_ = 0;
+    regions_.sweep();
+    busy |= link_.poll(now);
+    for (auto& server : servers_) server->session->poll(now);
+  }
   busy |= take_calls();
   recheck_waiting_ = recheck_waiting_ || busy;
   busy |= start_unblocked();
@@ -244,7 +251,7 @@ void Engine::finish(Operation& op, Errc code, std::string detail) {
   op.times.answered = trace_time(options_.trace);
   const auto id = id_of(index);
   op.ended = std::exchange(op.taken, 0);
-  op.ended_why = code == Errc::ok ? std::string() : Error{code, op.detail}.message();
+  if (code != Errc::ok) failures_.note(id, Error{code, op.detail}.message());
   for (const auto& blocked : blocked_)
     if (blocked.operation != Request::kNone) follow_ended(operations_[blocked.operation]);
   const bool detached = op.detached;

@@ -18,6 +18,7 @@
 #include "transport/session.h"
 #include "transport/transport.h"
 #include "worker/engine/clock_keeper.h"
+#include "worker/engine/ended_failures.h"
 #include "worker/engine/flush_keeper.h"
 #include "worker/engine/key_plans.h"
 #include "worker/engine/one_sided.h"
@@ -330,6 +331,8 @@ class Engine final : public Pollable {
 
   std::atomic<std::int64_t> local_{0};
   std::atomic<std::uint64_t> turns_{0};
+  int hurried_ = 0;         ///< turns since timers were looked at
+  EndedFailures failures_;  ///< of operations, for those that follow them
   std::atomic<std::uint32_t> roster_size_{0};
   std::atomic<std::uint32_t> unsettled_{0};  ///< requests that is_unsettled() says yes of
   std::atomic<std::uint64_t> bytes_pushed_{0}, bytes_pulled_{0};

@@ -84,10 +84,11 @@ void Engine::follow_ended(Operation& op) {
   for (auto& id : op.after) {
     if (!id.valid()) continue;
     const auto& other = operations_[id.index];
-    if (other.ended == id.generation && op.follows_failed.empty())
-      op.follows_failed = other.ended_why;
     const auto now_there = other.generation.load(std::memory_order_relaxed);
-    if (other.ended == id.generation || now_there != id.generation) id = OperationId{};
+    if (other.ended != id.generation && now_there == id.generation) continue;
+    if (const auto* why = failures_.find(id); why != nullptr && op.follows_failed.empty())
+      op.follows_failed = *why;
+    id = OperationId{};
   }
 }
 

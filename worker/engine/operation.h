@@ -123,8 +123,7 @@ struct Operation {
   bool holds_push = false;     ///< counts as an unended push of its clock, before it has requests
   std::string follows_failed;  ///< why an operation of `after` failed; empty: none did
   std::uint64_t walk = 0;      ///< the last of Engine::tick_before that came here
-  std::uint32_t ended = 0;     ///< the generation that ended last at this place, and why
-  std::string ended_why;       ///< it failed (empty: it did not); its ticket may be gone
+  std::uint32_t ended = 0;     ///< the generation that ended last at this place
   std::uint32_t requests_left = 0;
   std::uint32_t runs_applied = 0;  ///< runs of a push that were applied, and
   std::uint32_t runs_burnt = 0;    ///< that were not and never will be
