@@ -69,8 +69,8 @@ TEST(SimulationDeterminism, ASeedReplaysBitForBit) {
 }
 
 /// The search is worth something only if it finds faults that are there.
-bool found(const Mutation& mutation, std::uint64_t first = 1) {
-  for (auto seed = first; seed < first + kMutationSeeds; ++seed)
+bool found(const Mutation& mutation) {
+  for (std::uint64_t seed = 1; seed <= kMutationSeeds; ++seed)
     if (!run_seed(seed, mutation).violations.empty()) return true;
   return false;
 }
@@ -91,14 +91,6 @@ TEST(SimulationCanFail, FindsAServerThatForgetsWhatItApplied) {
   Mutation mutation;
   mutation.forget_last = true;
   EXPECT_TRUE(found(mutation));
-}
-
-TEST(SimulationCanFail, FindsRowsThatWereReadWhileTheyChanged) {
-  Mutation mutation;
-  mutation.read_unchecked = true;
-  // Pushes seldom meet a READ here, once in some thousand seeds;
-  // tests/verbs/one_sided_pulls_test.cc finds this one with every seed.
-  EXPECT_TRUE(found(mutation, 3'000));
 }
 
 }  // namespace
