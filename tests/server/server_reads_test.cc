@@ -80,6 +80,21 @@ class ServerReads : public ServerTest {
     return is_signed ? std::span(list.signature) : std::span<const KeySignature>{};
   }
 
+  /// Of READs, while a dozen lists are pushed, all of which end well.
+  std::uint64_t most_under_way(RawClient& client) {
+    std::vector<RequestId> ids;
+    for (int i = 0; i < 12; ++i) ids.push_back(push_list(client, lists_[i % kSlots]));
+    std::uint64_t most = 0;
+    EXPECT_TRUE(until([&] {
+      const auto ended = server->metrics().bytes_in / kPart;
+      most = std::max(most, server->metrics().reads - ended);
+      return ended == ids.size();
+    }));
+    for (const auto id : ids) EXPECT_EQ(wait(client, id).status, Errc::ok);
+    return most;
+  }
+
+  static constexpr std::size_t kPart = 100 * (sizeof(Key) + sizeof(float));  ///< a list's bytes
   List lists_[kSlots];
   std::uint64_t q_[kSlots] = {};
 };
@@ -100,28 +115,16 @@ TEST_F(ServerReads, PushesFollowWhenThePullsKeysHaveEnded) {
 }
 
 TEST_F(ServerReads, SmallPartsAreReadManyAtATimeAndLargeOnesAFew) {
-  constexpr std::size_t kPart = 100 * (sizeof(Key) + sizeof(float));
   for (const std::size_t bytes : {std::size_t{1} << 20, 3 * kPart}) {
     auto limits = small_limits();
     limits.reads_per_peer = 2;
     limits.small_reads_per_peer = 6;
     limits.small_reads_bytes = bytes;
-    auto& a = begin(limits);
-    std::vector<RequestId> ids;
-    for (int i = 0; i < 12; ++i) ids.push_back(push_list(a, lists_[i % kSlots]));
-    std::uint64_t most = 0;  // under way at once
-    ASSERT_TRUE(until([&] {
-      const auto ended = server->metrics().bytes_in / kPart;
-      most = std::max(most, server->metrics().reads - ended);
-      return ended == ids.size();
-    }));
-    EXPECT_EQ(most, bytes == 3 * kPart ? 3u : 6u);
-    for (const auto id : ids) EXPECT_EQ(wait(a, id).status, Errc::ok);
+    EXPECT_EQ(most_under_way(begin(limits)), bytes == 3 * kPart ? 3u : 6u);
   }
 }
 
 TEST_F(ServerReads, WhatTheServerCopiesItselfIsReadAFewAtATime) {
-  constexpr std::size_t kPart = 100 * (sizeof(Key) + sizeof(float));
   for (const bool by_copy : {false, true}) {
     auto limits = small_limits();
     limits.reads_per_peer = 5;
@@ -129,17 +132,7 @@ TEST_F(ServerReads, WhatTheServerCopiesItselfIsReadAFewAtATime) {
     limits.small_reads_bytes = 0;
     SimOptions sim;
     sim.reads_by_copy = by_copy;
-    auto& a = begin(limits, sim);
-    std::vector<RequestId> ids;
-    for (int i = 0; i < 12; ++i) ids.push_back(push_list(a, lists_[i % kSlots]));
-    std::uint64_t most = 0;  // under way at once
-    ASSERT_TRUE(until([&] {
-      const auto ended = server->metrics().bytes_in / kPart;
-      most = std::max(most, server->metrics().reads - ended);
-      return ended == ids.size();
-    }));
-    EXPECT_EQ(most, by_copy ? 2u : 5u);
-    for (const auto id : ids) EXPECT_EQ(wait(a, id).status, Errc::ok);
+    EXPECT_EQ(most_under_way(begin(limits, sim)), by_copy ? 2u : 5u);
   }
 }
 

@@ -15,6 +15,7 @@ ucs_status_t Link::on_packet(void* user, const void* header, std::size_t header_
   const std::span payload(static_cast<const std::byte*>(data), bytes);
   // The peer may be able to change what it sent: once it is looked at it must be ours.
   if (SmallHead head; header_bytes == 0 && bytes >= sizeof head) {
+    // What is yet to be fetched shows no secret: it may be anybody's.
     if ((param->recv_attr & UCP_AM_RECV_ATTR_FLAG_RNDV) != 0) return UCS_OK;
     std::memcpy(&head, data, sizeof head);
     if (link.heeds(head.secret, head.sequence, *param) && !link.closing)
