@@ -63,6 +63,7 @@ TEST_F(OpenTransport, ATransportThatIsNoneIsNamed) {
 }
 
 TEST_F(OpenTransport, WhereThereIsNoDeviceTcpIsUsedAndSaysWhy) {
+  config_.transports = "verbs,tcp";
   const auto transport = open_transport(config_, clock_);
   ASSERT_TRUE(transport.ok()) << transport.error().message();
   const auto address = (*transport)->listen({"127.0.0.1", 0}).value();

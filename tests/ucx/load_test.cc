@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
@@ -48,6 +49,26 @@ TEST(UcxLoad, WhatItCannotUseIsSaid) {
   ASSERT_FALSE(fabric.ok());
   EXPECT_EQ(fabric.code(), Errc::unavailable);
   EXPECT_NE(fabric.error().message().find("UCX_TLS"), std::string::npos);
+}
+
+/// UCX would end the process.
+TEST(UcxLoad, WithoutDescriptorsItIsNotUsed) {
+  const auto api = load();
+  if (!api.ok()) GTEST_SKIP() << api.error().message();
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = dup(0);
+  ASSERT_GE(next, 0);
+  close(next);
+  SteadyClock clock;
+  for (rlim_t few = 0; few < 16; ++few) {
+    const rlimit limit{static_cast<rlim_t>(next) + few, before.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    const auto fabric = create_fabric(*api, {}, clock);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ASSERT_FALSE(fabric.ok()) << few;
+    EXPECT_NE(fabric.error().message().find("ulimit -n"), std::string::npos);
+  }
 }
 
 /// Of this process, and so of whatever it starts.

@@ -1,8 +1,13 @@
 #include "transport/ucx/context.h"
 
 #include <fmt/core.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
+#include <array>
 #include <cstdlib>
+#include <system_error>
+#include <thread>
 #include <utility>
 
 #include "transport/ucx/limits.h"
@@ -16,9 +21,35 @@ Error unusable(const Api& api, std::string_view what, ucs_status_t status) {
           fmt::format("UCX {}: {}: {}", version_of(api), what, api.status_string(status))};
 }
 
+/// For UCX's own thread, and more than it takes.
+constexpr std::size_t kDescriptorsFree = 16;
+
+/// UCX starts a thread with the first context, and ends the process where it gets none, or no
+/// descriptors for it.
+Status try_to_take() {
+  std::array<int, kDescriptorsFree> descriptors;
+  for (auto& fd : descriptors) fd = ::eventfd(0, EFD_CLOEXEC);
+  const bool enough = descriptors.back() >= 0;
+  for (const int fd : descriptors)
+    if (fd >= 0) ::close(fd);
+  if (!enough)
+    return Error{Errc::unavailable,
+                 "UCX needs descriptors, and few are left: raise the limit (ulimit -n)"};
+  try {
+    std::thread([] {}).join();
+  } catch (const std::system_error& error) {
+    return Error{Errc::unavailable,
+                 fmt::format("UCX needs a thread, and there can be no more (ulimit -u, or the "
+                             "container's pids.max): {}",
+                             error.what())};
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Context>> Context::create(const Api& api, const Options& options) {
+  SHOAL_TRY(try_to_take());
   ucp_config_t* raw = nullptr;
   auto status = api.config_read(nullptr, nullptr, &raw);
   if (status != UCS_OK) return unusable(api, "its configuration cannot be read", status);
