@@ -40,16 +40,14 @@ Result<std::uint64_t> check_frame(std::span<const std::byte> meta,
   return bytes;
 }
 
-Result<FrameHeader> seal_frame(const FrameHeader& header, std::span<const std::byte> meta,
-                               std::span<const ConstMemoryView> payload, bool copied,
-                               Checksum checksum) {
-  auto sealed = header;
-  SHOAL_ASSIGN(sealed.payload_bytes, check_frame(meta, payload, copied));
+Status seal_frame(FrameHeader& header, std::span<const std::byte> meta,
+                  std::span<const ConstMemoryView> payload, bool copied, Checksum checksum) {
+  SHOAL_ASSIGN(header.payload_bytes, check_frame(meta, payload, copied));
   if (checksum == Checksum::xxh3)
-    seal(sealed, meta);
+    seal(header, meta);
   else
-    sealed.meta_bytes = static_cast<std::uint32_t>(meta.size());
-  return sealed;
+    header.meta_bytes = static_cast<std::uint32_t>(meta.size());
+  return {};
 }
 
 void stage_frame(std::byte* to, const FrameHeader& header, std::span<const std::byte> meta,

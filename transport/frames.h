@@ -42,10 +42,10 @@ Result<std::uint64_t> check_frame(std::span<const std::byte> meta,
 /// bit might change.
 enum class Checksum : std::uint8_t { xxh3, none };
 
-/// The header of a frame that is to be sent: checked as by check_frame(), and sealed.
-Result<FrameHeader> seal_frame(const FrameHeader& header, std::span<const std::byte> meta,
-                               std::span<const ConstMemoryView> payload, bool copied,
-                               Checksum checksum = Checksum::xxh3);
+/// Seals the header of a frame that is to be sent. Errors: as check_frame().
+Status seal_frame(FrameHeader& header, std::span<const std::byte> meta,
+                  std::span<const ConstMemoryView> payload, bool copied,
+                  Checksum checksum = Checksum::xxh3);
 
 /// Writes a frame, whose header is sealed, with `payload` (all of it, or none).
 void stage_frame(std::byte* to, const FrameHeader& header, std::span<const std::byte> meta,

@@ -232,9 +232,8 @@ void Session::State::pump() {
   while (credits > 0) {
     auto* slot = slots.first_unsent();
     if (slot == nullptr) return;
-    auto header = slot->header;
-    header.epoch = std::max(header.epoch, epoch);
-    const auto sent = transport.send(endpoint, header, slot->meta, slot->payload.span(), {});
+    slot->header.epoch = std::max(slot->header.epoch, epoch);
+    const auto sent = transport.send(endpoint, slot->header, slot->meta, slot->payload.span(), {});
     if (!sent.ok()) return put_off(sent.error());
     stuck.clear();
     --credits;
@@ -328,7 +327,7 @@ Session::Session(Transport& transport, Options options)
     : state_(std::make_unique<State>(transport, std::move(options))) {}
 Session::~Session() { close(); }
 
-Result<RequestId> Session::request(FrameHeader header, std::span<const std::byte> meta,
+Result<RequestId> Session::request(const FrameHeader& header, std::span<const std::byte> meta,
                                    std::span<const ConstMemoryView> payload,
                                    std::uint64_t context) {
   auto& s = *state_;
@@ -350,9 +349,9 @@ Result<RequestId> Session::request(FrameHeader header, std::span<const std::byte
                  fmt::format("{} requests to {} are unanswered, as many as are allowed: wait for "
                              "some",
                              s.slots.live(), s.options.peer.to_string())};
-  header.request = slot->id;
-  header.credits = 0;
   slot->header = header;
+  slot->header.request = slot->id;
+  slot->header.credits = 0;
   slot->context = context;
   slot->meta.assign(meta.begin(), meta.end());
   slot->payload.assign(payload);

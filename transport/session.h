@@ -69,7 +69,7 @@ class Session {
   /// Queues or sends a request. `meta` is copied; `payload` is the session's until the answer, or
   /// until withdraw() or close() end the loan. Fills in header.request. Errors: overloaded,
   /// invalid_argument (meta too large), closed.
-  Result<RequestId> request(FrameHeader header, std::span<const std::byte> meta,
+  Result<RequestId> request(const FrameHeader& header, std::span<const std::byte> meta,
                             std::span<const ConstMemoryView> payload, std::uint64_t context);
   /// Forgets a request: no answer will be reported. True: it was never on any wire, so the peer
   /// cannot know of it and nothing of its payload was sent. False: it was, perhaps; the payload may

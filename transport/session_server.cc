@@ -86,7 +86,7 @@ struct SessionServer::State {
   Errc judge(const Hello& hello) const;
   void nonsense(Connection& c, Served& served);
   void bury(Connection& c);
-  Status post(Connection& c, FrameHeader header, std::span<const std::byte> meta,
+  Status post(Connection& c, FrameHeader& header, std::span<const std::byte> meta,
               std::span<const ConstMemoryView> payload, const Transport::SendOptions& options,
               bool was_parked);
   void keep(Connection& c, const FrameHeader& header, std::span<const std::byte> meta,
@@ -96,7 +96,7 @@ struct SessionServer::State {
   void turn_away();
   bool flush(Connection& c);
   bool flush(Connection& c, std::vector<Kept>& kept);
-  Status post(Connection& c, const Kept& answer);
+  Status post(Connection& c, Kept& answer);
 
   Transport& transport;
   Options options;
@@ -219,8 +219,9 @@ void SessionServer::State::make_dirty(Connection& c, TimePoint when) {
   flush_at = std::min(flush_at, when);
 }
 
-/// Offers an answer to the transport. Only then has its request ended, and its credit gone back.
-Status SessionServer::State::post(Connection& c, FrameHeader header,
+/// Offers an answer to the transport, with what credits it can bring. Only then has its request
+/// ended, and its credit gone back.
+Status SessionServer::State::post(Connection& c, FrameHeader& header,
                                   std::span<const std::byte> meta,
                                   std::span<const ConstMemoryView> payload,
                                   const Transport::SendOptions& send_options, bool was_parked) {
@@ -253,7 +254,7 @@ void SessionServer::State::keep(Connection& c, const FrameHeader& header,
   make_dirty(c, deadline_after(now, kFullRetry));
 }
 
-Status SessionServer::State::post(Connection& c, const Kept& answer) {
+Status SessionServer::State::post(Connection& c, Kept& answer) {
   const ConstMemoryView copied(answer.copied.data(), answer.copied.size());
   const auto payload = answer.copied.empty() ? answer.payload.span() : std::span(&copied, 1);
   return post(c, answer.header, answer.meta, payload, answer.options, answer.was_parked);

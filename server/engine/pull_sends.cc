@@ -166,10 +166,12 @@ void Pulls::write_done(std::uint64_t index) {
 void Pulls::answer_inline(PullOp& op) {
   std::size_t bytes = 0;
   bool gaps = false;
+  inline_parts_.clear();
   for (op.run = 0; op.run < op.runs.size(); ++op.run) {
     auto& slot = *slot_of(op, op.run);
     for (op.index = 0; op.index < op.runs[op.run].part_count; ++op.index) {
-      auto piece = piece_of(slot, op, op.run, op.index);
+      inline_parts_.push_back({&slot, piece_of(slot, op, op.run, op.index)});
+      auto& piece = inline_parts_.back().piece;
       if (piece.rows.listed) {
         piece.rows.keys = aligned(op.eager_keys + piece.first_key * sizeof(Key), piece.key_bytes);
         piece.rows.known = true;
@@ -182,24 +184,20 @@ void Pulls::answer_inline(PullOp& op) {
   auto* const rows = inline_rows_.data();
   if (gaps) std::memset(rows, 0, bytes);  // What stands there is of other answers.
   auto status = Errc::ok;
-  for (std::uint32_t run = 0; run < op.runs.size(); ++run) {
-    auto& slot = *slot_of(op, run);
-    for (std::uint32_t index = 0; index < op.runs[run].part_count; ++index) {
-      auto piece = piece_of(slot, op, run, index);
-      if (piece.rows.listed) {
-        piece.rows.keys = aligned(op.eager_keys + piece.first_key * sizeof(Key), piece.key_bytes);
-        if (slot.gather(piece.rows, rows + piece.offset) != Outcome::applied)
-          status = Errc::out_of_range;
-      } else {
-        std::size_t offset = 0;
-        const auto snapshot = slot.pin(piece.rows.range, offset);
-        std::memcpy(rows + piece.offset, snapshot.memory->data + offset, piece.bytes);
-        auto context = plane_.shard.context();
-        unpin(context, *snapshot.memory);
-      }
-      note_version(op, slot.version(piece.rows, plane_.global_clock));
-      plane_.metrics.rows_pulled += piece.rows.count();
+  for (auto& [slot, piece] : inline_parts_) {
+    if (piece.rows.listed) {
+      piece.rows.keys = aligned(op.eager_keys + piece.first_key * sizeof(Key), piece.key_bytes);
+      if (slot->gather(piece.rows, rows + piece.offset) != Outcome::applied)
+        status = Errc::out_of_range;
+    } else {
+      std::size_t offset = 0;
+      const auto snapshot = slot->pin(piece.rows.range, offset);
+      std::memcpy(rows + piece.offset, snapshot.memory->data + offset, piece.bytes);
+      auto context = plane_.shard.context();
+      unpin(context, *snapshot.memory);
     }
+    note_version(op, slot->version(piece.rows, plane_.global_clock));
+    plane_.metrics.rows_pulled += piece.rows.count();
   }
   plane_.metrics.bytes_out += bytes;
   const ConstMemoryView payload(rows, bytes);

@@ -61,6 +61,10 @@ class Pulls {
     std::uint64_t offset = 0;
     std::size_t bytes = 0;
   };
+  struct InlinePart {
+    SlotState* slot;
+    Piece piece;
+  };
 
   // pulls.cc: requests, what they wait for, their end
   void begin(PullOp& op, Peer& peer, const FrameHeader& header, const PullParts& parts);
@@ -122,7 +126,8 @@ class Pulls {
   bool tickets_short_ = false;  ///< a part found `writes_max` WRITEs under way
   TimePoint next_deadline_ = kNever;
   std::vector<Key> aligned_keys_;
-  std::vector<std::byte> inline_rows_;  ///< of the answer that is being made
+  std::vector<InlinePart> inline_parts_;  ///< of the answer that is being made,
+  std::vector<std::byte> inline_rows_;    ///< and its rows
 };
 
 }  // namespace shoal

@@ -94,6 +94,11 @@ class Link {
   Status read(MemoryView to, std::uint64_t region, std::uint64_t mapping, std::uint64_t offset,
               std::uint64_t context);
 
+  /// Whether something waits for UCX to take it.
+  bool queued() const {
+    return !queues_[kMessages].empty() || !queues_[kBulk].empty() || !queues_[kAnswers].empty() ||
+           !queues_[kFetches].empty();
+  }
   /// Gives UCX what it takes.
   void push();
   /// Whether push() would have something to do.
@@ -172,11 +177,6 @@ class Link {
   void complete(Event::Kind kind, std::uint64_t context, Errc status);
   void lose(Errc why, const std::string& what);
   std::string find_way() const;
-
-  bool queued() const {
-    return !queues_[kMessages].empty() || !queues_[kBulk].empty() || !queues_[kAnswers].empty() ||
-           !queues_[kFetches].empty();
-  }
 
   // link_send.cc
   friend struct Packer;

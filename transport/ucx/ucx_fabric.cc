@@ -232,8 +232,8 @@ Status UcxFabric::send(EndpointId endpoint, const FrameHeader& header,
   owner_.check();
   auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
-  SHOAL_ASSIGN(const auto sealed,
-               seal_frame(header, meta, payload, options.copy_payload, link->checksum()));
+  auto sealed = header;
+  SHOAL_TRY(seal_frame(sealed, meta, payload, options.copy_payload, link->checksum()));
   SHOAL_TRY(link->send(sealed, meta, payload, options.lane));
   if (options.context != 0)
     shared_.completed.push_back(

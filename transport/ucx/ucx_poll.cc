@@ -33,7 +33,8 @@ void UcxFabric::recycle() {
 }
 
 void UcxFabric::push() {
-  for (const auto& link : links_) link->push();
+  for (const auto& link : links_)
+    if (link->queued()) link->push();
 }
 
 void UcxFabric::report_completed(PollOutput& out) {

@@ -362,7 +362,8 @@ Status VerbsFabric::send(EndpointId endpoint, const FrameHeader& header,
   owner_.check();
   auto* link = by_endpoint_.find_usable(endpoint);
   if (link == nullptr) return unknown_link();
-  SHOAL_ASSIGN(const auto sealed, seal_frame(header, meta, payload, options.copy_payload));
+  auto sealed = header;
+  SHOAL_TRY(seal_frame(sealed, meta, payload, options.copy_payload));
   SHOAL_TRY(link->push_frame(sealed, meta, payload, options.lane));
   if (options.context != 0) complete(*link, {true, Event::Kind::sent, options.context}, Errc::ok);
   mark_dirty(*link);

@@ -87,7 +87,7 @@ class Engine final : public Pollable {
     std::vector<std::byte> control_meta;
   };
   /// Hands an operation over. Errors, at once: overloaded, invalid_argument.
-  Result<OperationId> submit(Ask ask);
+  Result<OperationId> submit(Ask&& ask);
   Operation& operation(OperationId id) { return operations_[id.index]; }
   bool done(OperationId id);
   /// The caller has seen that it is done.
@@ -181,6 +181,7 @@ class Engine final : public Pollable {
   bool may_start(const Blocked& blocked, std::size_t position, Error& failed);
   bool window_is_closed(const Blocked& blocked);
   std::optional<WorkerClock> tick_before(const Operation& push);
+  static bool follows_others(const Operation& op);
   void follow_ended(Operation& op);
 
   // engine.cc: the loop, and the end of operations

@@ -27,7 +27,7 @@ bool Engine::done(OperationId id) {
   return operation(id).phase.load(std::memory_order_acquire) == Operation::kDone;
 }
 
-Result<OperationId> Engine::submit(Ask ask) {
+Result<OperationId> Engine::submit(Ask&& ask) {
   const bool pushes = ask.kind == OperationKind::push || ask.kind == OperationKind::push_pull;
   if (options_.role == Role::observer && pushes)
     return Error{Errc::invalid_argument,
@@ -153,6 +153,7 @@ bool Engine::take_calls() {
   // behind one that another thread is about to write.
   const auto clock_now = clock();
   const auto handed = calls_.pushed();
+  if (handed == calls_.popped() && clock_now == keeper_.local()) return false;
   bool any = false;
   Call call;
   while (calls_.pop(call)) {
@@ -230,8 +231,10 @@ void Engine::accept(std::uint32_t index) {
                     fmt::format("a push at clock {} comes after a pull that needs clock {}: call "
                                 "tick() between them",
                                 op.clock.value, need->value));
-  block({index, Request::kNone, op.table->id.value, op.clock, pushes, {}});
   recheck_needs_tick_ = true;
+  // Most pulls wait for nobody, and are waited for.
+  if (op.kind == OperationKind::pull && blocked_.empty() && !follows_others(op)) return start(op);
+  block({index, Request::kNone, op.table->id.value, op.clock, pushes, {}});
 }
 
 // As Worker::allocate_memory had it.

@@ -27,10 +27,9 @@ std::uint64_t time_left(TimePoint deadline, TimePoint now) {
 }
 
 template <class T>
-void append(std::vector<std::byte>& bytes, const T& value) {
-  const auto at = bytes.size();
-  bytes.resize(at + sizeof value);
-  std::memcpy(bytes.data() + at, &value, sizeof value);
+std::byte* put(std::byte* at, const T& value) {
+  std::memcpy(at, &value, sizeof value);
+  return at + sizeof value;
 }
 
 /// Views of one memory that cover consecutive runs, merged where they touch: what a small payload
@@ -158,8 +157,8 @@ Status Engine::post_push(std::uint32_t index, Server& server) {
       SHOAL_TRY(lend_push(op, meta));
     }
   }
-  meta_.clear();
-  append(meta_, meta);
+  meta_.resize(sizeof meta + request.runs.size() * sizeof(PushRun));
+  auto* meta_at = put(meta_.data(), meta);
   std::uint64_t key_at = 0;
   std::uint64_t value_at = 0;
   for (const auto& run : request.runs) {
@@ -171,7 +170,7 @@ Status Engine::post_push(std::uint32_t index, Server& server) {
     out.row_count = run.row_count;
     out.offset = eager ? value_at : run.offset;
     out.since = table.chain(run.slot).since.packed();
-    append(meta_, out);
+    meta_at = put(meta_at, out);
     key_at += run.row_count;
     value_at += run.row_count * table.shape.pushed_row_bytes(request.store);
   }
@@ -216,8 +215,8 @@ Status Engine::post_pull(std::uint32_t index, Server& server) {
   Gathered payload;
   if (request.by_keys) keys_eager = keys_eager && gather_keys(request, op, payload);
   SHOAL_TRY(lend_pull(op, request.eager, keys_eager, meta));
-  meta_.clear();
-  append(meta_, meta);
+  meta_.resize(sizeof meta + request.runs.size() * sizeof(PullRun));
+  auto* meta_at = put(meta_.data(), meta);
   std::uint64_t key_at = 0;
   std::uint64_t value_at = 0;
   for (const auto& run : request.runs) {
@@ -230,7 +229,7 @@ Status Engine::post_pull(std::uint32_t index, Server& server) {
     out.after = run.after;
     out.have = WorkerClock(-1);
     out.since = table.chain(run.slot).since.packed();
-    append(meta_, out);
+    meta_at = put(meta_at, out);
     key_at += run.row_count;
     value_at += run.row_count * table.shape.row_bytes;
   }
@@ -326,6 +325,7 @@ void Engine::wait_and_post_again(std::uint32_t index, Epoch wanted, Duration del
 }
 
 bool Engine::post_waiting(TimePoint now) {
+  if (waiting_.empty()) return false;
   if (!std::exchange(recheck_waiting_, false) && now < waiting_until_) return false;
   waiting_until_ = kNever;
   due_.clear();

@@ -138,7 +138,7 @@ TimePoint WorkerCore::deadline(std::optional<Duration> timeout) const {
   return deadline_after(clock_.now(), timeout.value_or(settings_.operation_timeout));
 }
 
-Result<Ticket> WorkerCore::issue(Engine::Ask ask, const After& after,
+Result<Ticket> WorkerCore::issue(Engine::Ask&& ask, const After& after,
                                  std::optional<Duration> timeout, bool borrows, bool writes) {
   if (forked()) return of_the_parent();
   if (after.failed())

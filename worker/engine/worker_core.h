@@ -30,7 +30,7 @@ class WorkerCore : public std::enable_shared_from_this<WorkerCore> {
   static Result<std::shared_ptr<WorkerCore>> create(const Config& config, Role role);
   ~WorkerCore();
 
-  Result<Ticket> issue(Engine::Ask ask, const After& after, std::optional<Duration> timeout,
+  Result<Ticket> issue(Engine::Ask&& ask, const After& after, std::optional<Duration> timeout,
                        bool borrows, bool writes);
   /// Blocks until the operation is done. Errc::not_ready at `moment`, needs_tick as Ticket::wait.
   Result<PullInfo> wait(OperationId id, TimePoint moment);
