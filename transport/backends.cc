@@ -1,5 +1,9 @@
 #include "transport/backends.h"
 
+#include <fmt/core.h>
+
+#include "transport/transport_list.h"
+
 #ifdef SHOAL_HAS_UCX
 #include "transport/ucx/ucx.h"
 #endif
@@ -27,6 +31,12 @@ std::vector<std::string> describe_verbs([[maybe_unused]] const Config& config) {
 #endif
 }
 
+/// What is there, and is not used all the same, says so: "yes, but not named in transports: ...".
+void add_why_not(Backend& backend, std::string_view why) {
+  for (auto& line : backend.lines)
+    if (line.starts_with("yes")) line = fmt::format("yes, but {}{}", why, line.substr(3));
+}
+
 }  // namespace
 
 Result<RdmaPort> first_rdma_port([[maybe_unused]] const Config& config) {
@@ -39,7 +49,18 @@ Result<RdmaPort> first_rdma_port([[maybe_unused]] const Config& config) {
 }
 
 std::vector<Backend> describe_backends(const Config& config) {
-  return {{"tcp", {"yes"}}, {"ucx", describe_ucx(config)}, {"verbs", describe_verbs(config)}};
+  std::vector<Backend> backends = {
+      {"tcp", {"yes"}}, {"ucx", describe_ucx(config)}, {"verbs", describe_verbs(config)}};
+  const auto list = TransportList::parse(config);
+  for (auto& backend : backends) {
+    if (!list.ok())
+      add_why_not(backend, list.error().what);
+    else if (const auto why = list->why_not(backend.name); !why.empty())
+      add_why_not(backend, why);
+  }
+  if (list.ok() && !list->has_tcp())
+    add_why_not(backends.front(), "not named in transports: it connects, and carries no rows");
+  return backends;
 }
 
 }  // namespace shoal

@@ -11,8 +11,8 @@ namespace shoal {
 /// A transport by its name in `Config::transports`, and what it finds on this machine.
 struct Backend {
   std::string name;
-  /// For people, at least one: each is a "yes" or "no: why", with a device's port where it is about
-  /// one.
+  /// For people, at least one: each is a "yes" (it is used), "yes, but why it is not used" or "no:
+  /// why it cannot be", with a device's port where it is about one.
   std::vector<std::string> lines;
 };
 

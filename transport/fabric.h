@@ -63,8 +63,11 @@ class Fabric {
   virtual void drop(EndpointId endpoint) = 0;
   /// The peer is lost (`why`): once what has arrived is reported, the link ends with `closed`.
   virtual void lose(EndpointId endpoint, Errc why) = 0;
-  /// A sentence for `explain`.
+  /// What carries the link, in a sentence, for `explain` and logs.
   virtual std::string explain(EndpointId endpoint) const = 0;
+  /// Which devices of this process do not carry it, and why: "mlx5_1 port 1: the port is down;
+  /// ...".
+  virtual std::string explain_unused(EndpointId /*endpoint*/) const { return {}; }
 
   // --- Memory.
 

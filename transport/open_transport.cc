@@ -2,14 +2,14 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <span>
 #include <string>
-#include <vector>
+#include <string_view>
 
 #include "core/base/token.h"
 #include "transport/paths/paths.h"
 #include "transport/tcp/tcp.h"
+#include "transport/transport_list.h"
 
 #ifdef SHOAL_HAS_UCX
 #include "transport/ucx/ucx.h"
@@ -21,24 +21,6 @@
 namespace shoal {
 
 namespace {
-
-Result<std::vector<std::string>> parse_transports(const std::string& list) {
-  std::vector<std::string> names;
-  for (std::string_view rest = list; !rest.empty();) {
-    const auto comma = rest.find(',');
-    const std::string name(rest.substr(0, comma));
-    rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
-    if (name != "verbs" && name != "ucx" && name != "tcp")
-      return Error{
-          Errc::invalid_argument,
-          fmt::format("transports = '{}': '{}' is none: expected a list of verbs, ucx, tcp", list,
-                      name)};
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-  }
-  if (names.empty())
-    return Error{Errc::invalid_argument, "transports is empty: expected a list of verbs, ucx, tcp"};
-  return names;
-}
 
 Result<tcp::TcpOptions> tcp_options(const Config& config) {
   SHOAL_ASSIGN(const auto token, read_token(config.token_file));
@@ -71,6 +53,11 @@ Result<std::unique_ptr<Fabric>> open_ucx([[maybe_unused]] const Config& config,
 #endif
 }
 
+/// "verbs: why", behind what is there already.
+void add(std::string& list, std::string_view name, std::string_view why) {
+  list += fmt::format("{}{}: {}", list.empty() ? "" : "; ", name, why);
+}
+
 Error nothing_to_offer(const Config& config, const std::string& missing) {
   const auto what = config.require == Config::Require::rdma
                         ? std::string("require = rdma")
@@ -82,30 +69,25 @@ Error nothing_to_offer(const Config& config, const std::string& missing) {
 
 Result<std::unique_ptr<Transport>> open_transport(const Config& config, const Clock& clock,
                                                   DmaBufExporter* exporter) {
-  SHOAL_ASSIGN(const auto names, parse_transports(config.transports));
+  SHOAL_ASSIGN(const auto list, TransportList::parse(config));
   paths::PathOptions options;
   SHOAL_ASSIGN(options.tcp, tcp_options(config));
   // A session gives a try to connect so long; what is left is for TCP to be used instead.
   options.try_timeout = config.connect_timeout / 2;
-  const auto tcp = std::find(names.begin(), names.end(), "tcp");
-  options.fabric_required = tcp == names.end() || config.require == Config::Require::rdma;
-  // What stands behind TCP is never better than what is at hand everywhere.
-  for (auto name = names.begin(); name != tcp; ++name) {
-    // Whatever UCX uses, it does not say that it is RDMA.
-    if (config.require == Config::Require::rdma && *name != "verbs") continue;
-    auto fabric = *name == "verbs" ? open_verbs(config, clock, exporter) : open_ucx(config, clock);
+  options.fabric_required = !list.has_tcp() || config.require == Config::Require::rdma;
+  for (const auto& name : list.fabrics()) {
+    auto fabric = name == "verbs" ? open_verbs(config, clock, exporter) : open_ucx(config, clock);
     if (fabric.ok())
       options.fabrics.push_back(std::move(fabric).value());
     else
-      options.missing += fmt::format("{}{}: {}", options.missing.empty() ? "" : "; ", *name,
-                                     fabric.error().message());
+      add(options.missing, name, fabric.error().message());
   }
-  if (options.missing.empty() && options.fabrics.empty())
-    options.missing = fmt::format("transports = '{}'", config.transports);
+  for (const auto* name : {"verbs", "ucx"})
+    if (const auto why = list.why_not(name); !why.empty()) add(options.left_out, name, why);
   if (options.fabric_required && options.fabrics.empty())
-    return nothing_to_offer(config, options.missing);
+    return nothing_to_offer(config, options.missing.empty() ? options.left_out : options.missing);
   if (!options.fabrics.empty()) return paths::create_paths(std::move(options), clock);
-  options.tcp.remark = "no faster path: " + options.missing;
+  options.tcp.remark = paths::words_of(options.missing, options.left_out);
   return tcp::create_tcp(options.tcp, clock);
 }
 

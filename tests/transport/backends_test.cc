@@ -24,6 +24,29 @@ TEST(Backends, EachSaysYesOrWhyNot) {
   }
 }
 
+/// What is here and not used says so, and what is not here says that.
+TEST(Backends, WhatTransportsDoesNotNameSaysSo) {
+  Config config;
+  const auto expect = [&](std::size_t backend, std::string_view why) {
+    const auto found = describe_backends(config)[backend];
+    const auto& line = found.lines.front();
+    EXPECT_TRUE(line.starts_with("no: ") || line.starts_with(why)) << found.name << " " << line;
+  };
+  constexpr std::size_t kTcp = 0, kUcx = 1, kVerbs = 2;
+  config.transports = "tcp,ucx";
+  expect(kTcp, "yes");
+  expect(kUcx, "yes, but tcp stands before it in transports: UCX 1.");
+  expect(kVerbs, "yes, but not named in transports: ");
+  config.transports = "verbs,ucx";
+  config.require = Config::Require::rdma;
+  expect(kTcp, "yes, but not named in transports: it connects, and carries no rows");
+  expect(kUcx, "yes, but require = rdma, which only verbs is sure to be: UCX 1.");
+  expect(kVerbs, "yes: ");
+  config.transports = "verbs,ipoib";
+  for (const auto backend : {kTcp, kUcx, kVerbs})
+    expect(backend, "yes, but transports = 'verbs,ipoib': 'ipoib' is none");
+}
+
 TEST(Backends, VerbsFollowsTheFilterOfDevices) {
   Config config;
   // No device is called that.
@@ -46,6 +69,20 @@ class OpenTransport : public testing::Test {
     EXPECT_FALSE(transport.ok());
     return transport.ok() ? Error{} : transport.error();
   }
+  /// Of a connection to itself.
+  std::string explained() {
+    const auto transport = open_transport(config_, clock_);
+    EXPECT_TRUE(transport.ok()) << transport.error().message();
+    if (!transport.ok()) return {};
+    const auto address = (*transport)->listen({"127.0.0.1", 0}).value();
+    const auto endpoint =
+        (*transport)->connect(address, clock_.now() + std::chrono::seconds(20)).value();
+    std::array<Event, 8> events;
+    for (bool up = false; !up;)
+      for (std::size_t i = 0, n = (*transport)->poll(events); i < n; ++i)
+        up |= events[i].kind == Event::Kind::connected;
+    return (*transport)->explain(endpoint);
+  }
 
   SteadyClock clock_;
   TokenFile token_;
@@ -64,18 +101,23 @@ TEST_F(OpenTransport, ATransportThatIsNoneIsNamed) {
 
 TEST_F(OpenTransport, WhereThereIsNoDeviceTcpIsUsedAndSaysWhy) {
   config_.transports = "verbs,tcp";
-  const auto transport = open_transport(config_, clock_);
-  ASSERT_TRUE(transport.ok()) << transport.error().message();
-  const auto address = (*transport)->listen({"127.0.0.1", 0}).value();
-  const auto endpoint =
-      (*transport)->connect(address, clock_.now() + std::chrono::seconds(20)).value();
-  std::array<Event, 8> events;
-  for (bool up = false; !up;)
-    for (std::size_t i = 0, n = (*transport)->poll(events); i < n; ++i)
-      up |= events[i].kind == Event::Kind::connected;
-  const auto text = (*transport)->explain(endpoint);
+  const auto text = explained();
   EXPECT_TRUE(text.starts_with("tcp 127.0.0.1:")) << text;
   EXPECT_NE(text.find("no faster path: verbs: "), std::string::npos) << text;
+  EXPECT_TRUE(text.ends_with("; not used: ucx: not named in transports")) << text;
+}
+
+TEST_F(OpenTransport, WhatIsNamedAndNotUsedSaysWhy) {
+  config_.transports = "tcp";
+  const auto text = explained();
+  EXPECT_TRUE(text.ends_with(
+      " sockets; not used: verbs: not named in transports; ucx: not named in transports"))
+      << text;
+  config_.transports = "tcp,ucx";
+  EXPECT_TRUE(
+      explained().ends_with("; not used: verbs: not named in transports; ucx: tcp stands "
+                            "before it in transports"))
+      << explained();
 }
 
 TEST_F(OpenTransport, RequiredRdmaThatIsMissingSaysWhatIsMissing) {
@@ -86,7 +128,7 @@ TEST_F(OpenTransport, RequiredRdmaThatIsMissingSaysWhatIsMissing) {
             std::string::npos)
       << error.what;
   config_.transports = "tcp";
-  EXPECT_NE(refused().what.find("transports = 'tcp'"), std::string::npos);
+  EXPECT_NE(refused().what.find("none: verbs: not named in transports"), std::string::npos);
   config_.require = Config::Require::nothing;
   config_.transports = "verbs";
   EXPECT_NE(refused().what.find("transports = 'verbs', and this process has none"),

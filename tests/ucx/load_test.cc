@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
 #include "core/base/config.h"
 #include "transport/ucx/devices.h"
@@ -172,6 +173,37 @@ TEST(UcxLoad, DescribesOrSaysWhyNot) {
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_NE(lines[0].find(load().ok() ? "moves host memory" : "1.12 or newer"), std::string::npos)
       << lines[0];
+}
+
+TEST(UcxLoad, WhichMemoryItMovesAndWhyNoMore) {
+  constexpr std::uint64_t kHost = 1u << UCS_MEMORY_TYPE_HOST, kCuda = 1u << UCS_MEMORY_TYPE_CUDA;
+  EXPECT_EQ(memory_words(kHost),
+            "moves host memory (no CUDA memory: this UCX was built without it)");
+  EXPECT_EQ(memory_words(kHost | kCuda),
+            "moves host memory (no CUDA memory: this UCX could, and Shoal does not ask it to)");
+  const auto api = load();
+  if (!api.ok()) GTEST_SKIP() << api.error().message();
+  const auto context = Context::create(*api, {.transports = "posix,self"}).value();
+  EXPECT_TRUE(describe(Config{}).front().ends_with(memory_words(context->memory_types())));
+  // What it claims, it does.
+  SteadyClock clock;
+  const auto fabric = create_fabric(*api, {.transports = "posix,self"}, clock).value();
+  std::vector<std::byte> bytes(64);
+  const MemoryView of_gpu{bytes.data(), bytes.size(), MemorySpace::cuda, 0};
+  EXPECT_EQ(fabric->expose(1, of_gpu, Access::read).code(), Errc::registration);
+}
+
+TEST(UcxLoad, LinksSayWhichDevicesWereFilteredOut) {
+  const auto api = load();
+  if (!api.ok()) GTEST_SKIP() << api.error().message();
+  Config config;
+  config.interfaces = NameFilter::parse(NameFilter::Kind::interfaces, "^lo").value();
+  SteadyClock clock;
+  const auto text =
+      create_fabric(*api, options_of(config), clock).value()->explain_unused(EndpointId(1));
+  EXPECT_NE(text.find("lo: '^lo' leaves it out"), std::string::npos) << text;
+  EXPECT_EQ(create_fabric(*api, options_of(Config{}), clock).value()->explain_unused(EndpointId(1)),
+            "");
 }
 
 /// As they travel.

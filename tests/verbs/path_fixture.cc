@@ -11,7 +11,9 @@ Process& PathTest::make(ProcessOptions options) {
   made.tcp.token = contract::bytes_of("the cluster's token");
   made.fabric_required = options.fabric_required;
   made.missing = "verbs: this machine has no RDMA device";
-  if (options.has_device) {
+  made.left_out = options.left_out;
+  made.tcp.control = options.control;
+  if (options.has_device && !options.control) {
     const auto host = std::to_string(++hosts_);
     options.device.host = host;
     for (std::size_t i = 0; i <= options.more_devices; ++i) {
@@ -29,7 +31,8 @@ Process& PathTest::make(ProcessOptions options) {
       made.fabrics.push_back(
           options.spare(create_fabric(options.api.value_or(SoftFabric::api()), {}, clock).value()));
   }
-  process.peer.node.transport = create_paths(std::move(made), clock).value();
+  process.peer.node.transport = options.control ? tcp::create_tcp(made.tcp, clock).value()
+                                                : create_paths(std::move(made), clock).value();
   process.address = process.transport().listen({"127.0.0.1", 0}).value();
   process.watched = tcp::Fd(::dup(process.transport().wait_fd()));
   return process;

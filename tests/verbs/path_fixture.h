@@ -51,6 +51,8 @@ struct ProcessOptions {
   /// A second fabric, behind the first: a link to the same device under another name.
   std::function<std::unique_ptr<Fabric>(std::unique_ptr<Fabric>)> spare = {};
   DmaBufExporter* exporter = nullptr;
+  std::string left_out = {};  ///< as PathOptions'
+  bool control = false;       ///< only coordinates: TCP alone
 };
 
 struct Process {

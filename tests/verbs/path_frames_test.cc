@@ -239,7 +239,7 @@ TEST_F(PathFramesTest, NonsenseAfterADecline) {
     raw.message.say(decline_frame("no, really"));
     ASSERT_TRUE(until([&] { return b.peer.accepted.size() > before; }));
     const auto at_b = b.peer.accepted.back();
-    EXPECT_TRUE(mentions(b.transport().explain(at_b), "no faster path: no, thanks"));
+    EXPECT_TRUE(mentions(b.transport().explain(at_b), " says: no, thanks"));
     // Something is under way, whose end comes first.
     Bytes memory(1000);
     ASSERT_TRUE(b.transport().read(at_b, all(memory), {1, 0, 1000}, before + 1).ok());

@@ -1,4 +1,5 @@
 #include <arpa/inet.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <optional>
@@ -132,7 +133,7 @@ TEST_F(RailsTest, ARailThatCarriesNothingIsPassedOver) {
   EXPECT_EQ(a.peer.count(Kind::write_done, 1), 1u);
   const auto path = path_of(a, b);
   EXPECT_TRUE(mentions(path, "verbs soft1 ")) << path;
-  EXPECT_FALSE(mentions(path, "soft1_1")) << path;
+  EXPECT_TRUE(mentions(path, "not used: soft1_1 port 1: its last link carried nothing")) << path;
   clock.pass(std::chrono::minutes(1));
   a.devices[1]->fate = {};
   EXPECT_TRUE(mentions(path_of(a, b), "soft1_1")) << "tried again";
@@ -190,6 +191,72 @@ TEST_F(RailsTest, OneRailIsEnoughForWhoWantsOne) {
   const auto path = path_of(a, b);
   EXPECT_TRUE(mentions(path, "verbs")) << path;
   EXPECT_FALSE(mentions(path, ", and soft")) << path;
+}
+
+/// An active port of RoCE at 100 Gbit/s, unless it is changed.
+PortOptions port_at(std::array<std::uint8_t, 4> address) {
+  PortOptions port;
+  port.attributes.state = IBV_PORT_ACTIVE;
+  port.attributes.max_mtu = port.attributes.active_mtu = IBV_MTU_4096;
+  port.attributes.max_msg_sz = 1u << 30;
+  port.attributes.active_width = 2;
+  port.attributes.active_speed = 32;
+  port.attributes.link_layer = IBV_LINK_LAYER_ETHERNET;
+  port.gids = {DeviceOptions::ipv4_gid(0, address, IBV_GID_TYPE_ROCE_V2)};
+  return port;
+}
+
+TEST_F(RailsTest, EachPortIsUsedOrSaysWhyNot) {
+  DeviceOptions many;
+  for (std::uint8_t last = 1; last <= 8; ++last) many.ports.push_back(port_at({10, 0, 0, last}));
+  many.ports[1].attributes.state = IBV_PORT_DOWN;
+  many.ports[2].gids.front().gid_type = IBV_GID_TYPE_ROCE_V1;
+  many.ports[3].attributes.link_layer = IBV_LINK_LAYER_INFINIBAND;
+  many.ports[3].gids.front().gid_type = IBV_GID_TYPE_IB;
+  many.ports[4].attributes.active_speed = 64;
+  many.ports[5] = port_at({192, 168, 0, 6});
+  Filters filters;
+  filters.devices = NameFilter::parse(NameFilter::Kind::devices, "^soft1:7").value();
+  auto& a = make({.device = many, .filters = filters});
+  filters.rails = 1;
+  auto& one_rail = make({.device = many, .filters = filters});
+  DeviceOptions three, one;
+  for (std::uint8_t last = 11; last <= 13; ++last) three.ports.push_back(port_at({10, 0, 0, last}));
+  one.ports.push_back(port_at({10, 0, 0, 21}));
+  auto& b = make({.device = three});
+  auto& c = make({.device = one});
+
+  const auto [at_a, at_b] = connect(a, b);
+  const auto text = a.transport().explain(at_a);
+  EXPECT_TRUE(text.starts_with("verbs soft1 port 8 ")) << text;
+  EXPECT_TRUE(mentions(text, " B, and soft1 port 1; ")) << text;
+  for (const auto* why :
+       {"; soft1 port 2: the port is down: set its network interface up",
+        "; soft1 port 3: the port has no RoCE v2 GID, only 1 of RoCE v1",
+        "; not used: soft1 port 4: the peer has no port of its link layer that is up",
+        "; soft1 port 5: its speed, or the peer's, is not that of the ports in use",
+        "; soft1 port 6: its address has less in common with the peer's",
+        "; soft1 port 7: devices = '^soft1:7' leaves it out"})
+    EXPECT_TRUE(mentions(text, why)) << why << " in\n" << text;
+  const auto other = b.transport().explain(at_b);
+  EXPECT_TRUE(other.ends_with(" port 3: the peer, which connected, chose others")) << other;
+
+  const auto few = path_of(a, c);
+  EXPECT_TRUE(mentions(few, "; not used: soft1 port 4: the peer has no port of its link")) << few;
+  for (const auto* port : {"5", "6", "8"})
+    EXPECT_TRUE(mentions(few, fmt::format("soft1 port {}: the peer has no port left for it", port)))
+        << few;
+  const auto single = path_of(one_rail, b);
+  EXPECT_TRUE(mentions(single, "soft2 port 1: one port is used (rails = 1)")) << single;
+
+  // A port that goes down after it was opened.
+  const auto after = [&](ibv_port_state state) {
+    a.device->set_port_state(1, state);
+    return path_of(a, b);
+  };
+  const auto down = after(IBV_PORT_DOWN);
+  EXPECT_TRUE(mentions(down, "; not used: soft1 port 1: the port is down; soft1 port 4: ")) << down;
+  EXPECT_FALSE(mentions(after(IBV_PORT_ACTIVE), "soft1 port 1: the port is down"));
 }
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include <fmt/core.h>
+
 #include <algorithm>
 
 #include "core/base/log.h"
@@ -83,8 +85,7 @@ TEST_F(SelectionTest, TcpWhereNoPacketArrives) {
     expect_works(a, at_a, b, at_b);
     connect(a, b);
   });
-  EXPECT_EQ(count(text, "tcp is used: verbs: the link broke"), 2u) << "once on each side:\n"
-                                                                   << text;
+  EXPECT_EQ(count(text, "tcp is used: "), 2u) << "once on each side:\n" << text;
 }
 
 /// A switch that drops all without a word, and retries that take longer than anybody waits.
@@ -260,6 +261,37 @@ Wrap changed(const std::function<void(Forger&)>& change) {
 }
 const Wrap kSpare = changed([](Forger& fabric) { fabric.alias = "spare"; });
 
+TEST_F(SelectionTest, EachFabricIsUsedOrSaysWhyNot) {
+  // Named in this order: one that is not there, verbs, spare; and one that is not named.
+  auto& a = make({.spare = kSpare, .left_out = "ucx: not named in transports"});
+  auto& all = make({.spare = kSpare});
+  auto& second = make({.wrap = kSpare});
+  auto& none = make({.has_device = false});
+  auto& tool = make({.control = true});
+  const auto words = [&](Process& from, Process& to) {
+    const auto ends = connect(from, to);
+    return from.transport().explain(ends.first);
+  };
+  const std::string missing = "verbs: this machine has no RDMA device";
+  const std::string end = "; not used: ucx: not named in transports";
+  const auto best = words(a, all);
+  EXPECT_TRUE(best.starts_with("verbs soft1 port 1 ")) << best;
+  EXPECT_TRUE(best.ends_with("B; no faster path: " + missing +
+                             "; not used: spare: verbs is better; ucx: not named in transports"))
+      << best;
+  const auto behind = words(a, second);
+  EXPECT_TRUE(behind.starts_with("verbs soft1 port 1 ")) << "the spare one's words: " << behind;
+  EXPECT_TRUE(behind.ends_with("B; no faster path: verbs: the peer has none; " + missing + end))
+      << behind;
+  const auto tcp = words(a, none);
+  EXPECT_TRUE(tcp.starts_with("tcp ")) << tcp;
+  EXPECT_TRUE(tcp.ends_with("sockets; no faster path: the peer has none; " + missing + end)) << tcp;
+  const auto ends = connect(tool, a);
+  const auto control = a.transport().explain(ends.second);
+  EXPECT_TRUE(control.ends_with("; no faster path: the peer only coordinates; " + missing + end))
+      << control;
+}
+
 TEST_F(SelectionTest, TheNextFabricWhereTheAcceptorDeclines) {
   auto& a = make({.spare = kSpare});
   auto& b = make({.wrap = changed([](Forger& fabric) { fabric.refusal = "no\x1b[31m memory\n"; }),
@@ -268,13 +300,15 @@ TEST_F(SelectionTest, TheNextFabricWhereTheAcceptorDeclines) {
     const auto [at_a, at_b] = connect(a, b);
     const auto explained = a.transport().explain(at_a);
     EXPECT_EQ(explained.rfind("verbs soft1", 0), 0u) << "the spare one's words: " << explained;
-    EXPECT_TRUE(mentions(explained, "no faster path: verbs: no?[31m memory?")) << explained;
+    EXPECT_TRUE(mentions(
+        explained, "no faster path: verbs: " + b.address.to_string() + " says: no?[31m memory?"))
+        << explained;
     expect_works(a, at_a, b, at_b);
   });
   EXPECT_EQ(count(text, "tcp is used"), 0u) << text;
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
   const auto [at_b, at_a] = connect(b, a);
-  EXPECT_FALSE(mentions(b.transport().explain(at_b), "no faster path"));
+  EXPECT_FALSE(mentions(b.transport().explain(at_b), " says: "));
   expect_works(b, at_b, a, at_a);
 }
 
@@ -317,8 +351,13 @@ TEST_F(SelectionTest, TcpWhereNoFabricOfMoreWillDo) {
   auto& b = make({.wrap = declines(""), .spare = declines("spare")});
   const auto text = logged([&] {
     const auto [at_a, at_b] = connect(a, b);
-    expect_tcp(a, at_a, "no faster path: verbs: no memory (unavailable); spare: no memory");
-    expect_tcp(b, at_b, "no faster path: verbs: no memory (unavailable); spare: no memory");
+    // Whose memory it is has to be clear on both sides.
+    const auto why =
+        fmt::format("verbs: {0} says: no memory (unavailable); spare: {0} says: no memory",
+                    b.address.to_string());
+    expect_tcp(a, at_a, "no faster path: " + why);
+    expect_tcp(b, at_b,
+               fmt::format("no faster path: {} says: {}", b.transport().peer_of(at_b), why));
     expect_works(a, at_a, b, at_b);
   });
   EXPECT_EQ(count(text, "tcp is used"), 2u) << "once on each side:\n" << text;

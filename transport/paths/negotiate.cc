@@ -29,9 +29,19 @@ std::uint8_t lane_bit(const FrameHeader& header) {
 
 }  // namespace
 
-std::string PathTransport::why_none() const {
-  if (fabrics_.empty()) return missing_;
-  return missing_.empty() ? "the peer has none" : "the peer has none; " + missing_;
+/// Of a peer that does not negotiate.
+std::string PathTransport::why_none(EndpointId endpoint) const {
+  if (tcp_->is_control(endpoint)) return "the peer only coordinates";
+  return fabrics_.empty() ? "" : "the peer has none";
+}
+
+/// Who reads this must know which machine it is about: "10.0.0.1:7000 says: ...".
+std::string PathTransport::told_by_peer(const Path& path, std::string_view words) const {
+  const auto name = path.fabric != nullptr ? path.fabric->name() : "";
+  const auto named = path.connector && !name.empty() && words.starts_with(name) &&
+                     words.substr(name.size()).starts_with(": ");
+  if (named) words.remove_prefix(name.size() + 2);  // decline() names it
+  return fmt::format("{} says: {}", tcp_->peer_of(path.id), words);
 }
 
 Fabric* PathTransport::find_fabric(std::string_view name) const {
@@ -64,7 +74,7 @@ bool PathTransport::on_connected(EndpointId endpoint, Event& event) {
   auto* path = find(endpoint);
   if (path == nullptr) return false;
   if (!tcp_->has_paths(endpoint)) {
-    path->why = why_none();
+    path->why = why_none(endpoint);
     return use_tcp(*path, event);
   }
   path->stage = Stage::wanting;
@@ -76,7 +86,7 @@ bool PathTransport::on_connected(EndpointId endpoint, Event& event) {
 bool PathTransport::on_accepted(EndpointId endpoint, Event& event) {
   auto& path = add_path(endpoint, Stage::offered);
   if (!tcp_->has_paths(endpoint)) {
-    path.why = why_none();
+    path.why = why_none(endpoint);
     return use_tcp(path, event);
   }
   // The connector decides, and its patience ends first.
@@ -129,7 +139,7 @@ bool PathTransport::on_path_frame(Path& path, Event& event, const Fabric* from) 
 /// The endpoint is up without a link; `event` says so.
 bool PathTransport::use_tcp(Path& path, Event& event) {
   if (fabric_required_ && !tcp_->is_control(path.id)) {
-    warn(path, "only tcp leads there, and RDMA is required: " + path.why);
+    warn(path, "only tcp leads there, and RDMA is required: " + both(path.why, missing_));
     return fail(path, event, Errc::unavailable);
   }
   path.stage = Stage::tcp;
@@ -146,9 +156,9 @@ bool PathTransport::use_tcp(Path& path, Event& event) {
 /// This link does not come to be. The connector begins the next; the acceptor says so, and waits
 /// for what the connector does.
 bool PathTransport::decline(Path& path, Event& event, const std::string& why) {
-  auto reason = path.fabric != nullptr ? fmt::format("{}: {}", path.fabric->name(), why) : why;
-  if (path.connector && !path.why.empty()) reason = path.why + "; " + reason;
-  path.why = reason.substr(0, kReasonMax);
+  const auto reason =
+      path.fabric != nullptr ? fmt::format("{}: {}", path.fabric->name(), why) : why;
+  path.why = (path.connector ? both(path.why, reason) : reason).substr(0, kReasonMax);
   if (path.fabric != nullptr) path.fabric->drop(path.id);
   path.fabric = nullptr;
   if (path.stage == Stage::wanting) return settle_for_tcp(path, event);  // nothing was offered
@@ -176,18 +186,16 @@ bool PathTransport::settle_for_tcp(Path& path, Event& event) {
 /// the connector may have given up meanwhile.
 bool PathTransport::on_decline(Path& path, Event& event) {
   Reader in(event.frame.meta);
-  auto why = printable(in.get_string(kReasonMax));
+  const auto why = printable(in.get_string(kReasonMax));
   if (!in.finish("decline").ok()) return fail(path, event, Errc::protocol);
   if (path.connector) {
     const auto number = event.frame.header.flags;
     if (path.stage != Stage::wanting && number >= path.attempts)
       return fail(path, event, Errc::protocol);
     if (path.stage != Stage::wanting && number != current(path)) return false;
-    if (path.fabric != nullptr) path.fabric->drop(path.id);
-    path.fabric = nullptr;  // the peer's words name it
-    return decline(path, event, why);
+    return decline(path, event, told_by_peer(path, why));
   }
-  path.why = std::move(why);
+  path.why = told_by_peer(path, why);
   if (path.fabric != nullptr) path.fabric->drop(path.id);
   path.fabric = nullptr;
   if (!fabric_required_) warn(path, "tcp is used: " + path.why);
@@ -295,8 +303,7 @@ bool PathTransport::on_offer(Path& path, Event& event) {
 /// for it.
 bool PathTransport::begin_next(Path& path, Event& event) {
   const auto skip = [&](const Fabric& fabric, const std::string& reason) {
-    path.why =
-        fmt::format("{}{}{}: {}", path.why, path.why.empty() ? "" : "; ", fabric.name(), reason);
+    path.why = both(path.why, fmt::format("{}: {}", fabric.name(), reason));
   };
   while (path.next_fabric < fabrics_.size()) {
     auto& fabric = *fabrics_[path.next_fabric++];

@@ -26,6 +26,15 @@ std::string name_with(const std::vector<std::unique_ptr<Fabric>>& fabrics) {
 
 }  // namespace
 
+std::string both(std::string_view one, std::string_view other) {
+  return fmt::format("{}{}{}", one, one.empty() || other.empty() ? "" : "; ", other);
+}
+
+std::string words_of(std::string_view no_faster_path, std::string_view not_used) {
+  return fmt::format("{}{}{}{}", no_faster_path.empty() ? "" : "; no faster path: ", no_faster_path,
+                     not_used.empty() ? "" : "; not used: ", not_used);
+}
+
 Result<std::unique_ptr<Transport>> create_paths(PathOptions options, const Clock& clock) {
   options.tcp.paths = !options.fabrics.empty();
   SHOAL_ASSIGN(auto tcp, tcp::TcpTransport::create(options.tcp, clock));
@@ -39,6 +48,7 @@ PathTransport::PathTransport(PathOptions options, std::unique_ptr<tcp::TcpTransp
       name_(name_with(options.fabrics)),
       fabric_required_(options.fabric_required),
       missing_(std::move(options.missing)),
+      left_out_(std::move(options.left_out)),
       try_timeout_(options.try_timeout),
       tcp_(std::move(tcp)),
       fabrics_(std::move(options.fabrics)) {
@@ -121,10 +131,16 @@ void PathTransport::close(EndpointId endpoint) {
 std::string PathTransport::explain(EndpointId endpoint) const {
   const auto* path = find(endpoint);
   if (path == nullptr) return {};
-  auto text =
-      path->stage == Stage::fabric ? path->fabric->explain(endpoint) : tcp_->explain(endpoint);
-  if (!path->why.empty()) text += "; no faster path: " + path->why;
-  return text;
+  const auto* used = path->stage == Stage::fabric ? path->fabric : nullptr;
+  auto others = used != nullptr ? used->explain_unused(endpoint) : std::string();
+  bool behind = false;
+  for (const auto& fabric : fabrics_) {
+    if (behind)
+      others = both(others, fmt::format("{}: {} is better", fabric->name(), used->name()));
+    behind |= fabric.get() == used;
+  }
+  return (used != nullptr ? used->explain(endpoint) : tcp_->explain(endpoint)) +
+         words_of(both(path->why, missing_), both(others, left_out_));
 }
 
 // --- Memory --------------------------------------------------------------------------------------

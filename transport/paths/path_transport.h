@@ -15,6 +15,9 @@
 
 namespace shoal::paths {
 
+/// "one; other", if both say something.
+std::string both(std::string_view one, std::string_view other);
+
 /// Every endpoint is one of TCP, and goes by its id. One whose peers both have a fabric has a link
 /// beside it, once that has been tried: then all its frames and bytes go there. Until it is known
 /// which, neither side hears of the endpoint.
@@ -161,14 +164,15 @@ class PathTransport final : public Transport {
   Status expose_all(Path& path);
   Status say(Path& path, FrameKind kind, std::span<const std::byte> meta, std::uint16_t flags = 0);
   Fabric* find_fabric(std::string_view name) const;
-  /// The peer does not negotiate.
-  std::string why_none() const;
+  std::string why_none(EndpointId endpoint) const;
+  std::string told_by_peer(const Path& path, std::string_view words) const;
   void warn(const Path& path, const std::string& why);
 
   const Clock& clock_;
   const std::string name_;
   const bool fabric_required_;
   const std::string missing_;
+  const std::string left_out_;
   const Duration try_timeout_;
   Owner owner_;
   std::unique_ptr<tcp::TcpTransport> tcp_;

@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/base/clock.h"
@@ -18,11 +19,17 @@ struct PathOptions {
   std::vector<std::unique_ptr<Fabric>> fabrics;
   /// A connection that no fabric can carry ends with Errc::unavailable: TCP only makes connections.
   bool fabric_required = false;
-  /// Why there are not more fabrics, for `explain`: "verbs: this machine has no RDMA device".
+  /// For `explain`: fabrics that were to be there, and why they are not ("verbs: this machine has
+  /// no RDMA device"),
   std::string missing = {};
+  /// and such that were not ("ucx: not named in transports").
+  std::string left_out = {};
   /// How long a path may take to be made and tried, before TCP is used instead.
   Duration try_timeout = std::chrono::seconds(5);
 };
+
+/// How explain() ends: "; no faster path: ...; not used: ...", without what is empty.
+std::string words_of(std::string_view no_faster_path, std::string_view not_used);
 
 /// TCP for connecting, for noticing who dies, and for whatever no fabric can carry; and fabrics for
 /// all else. See docs/design/selection.md. Errors: as create_tcp().

@@ -41,7 +41,7 @@ struct TcpOptions {
   bool paths = false;
   /// Only messages of coordination travel on these connections: peers may not ask for faster paths.
   bool control = false;
-  /// What explain() adds: why there is no faster path.
+  /// How explain() ends: why there is no faster path, as "; no faster path: ...".
   std::string remark;
   /// Optional; must outlive the transport.
   TcpCounters* counters = nullptr;

@@ -177,8 +177,7 @@ std::string TcpTransport::explain(EndpointId id) const {
   const auto remote = remote_address(endpoint->message.get());
   const auto local = local_address(endpoint->message.get()).to_address();
   const auto from = remote.is_loopback() ? "loopback" : "from " + local.host;
-  return fmt::format("tcp {}: {}, 2 sockets{}{}", endpoint->peer, from,
-                     options_.remark.empty() ? "" : "; ", options_.remark);
+  return fmt::format("tcp {}: {}, 2 sockets{}", endpoint->peer, from, options_.remark);
 }
 
 Result<Region> TcpTransport::register_memory(MemoryView memory, Access access) {

@@ -48,6 +48,14 @@ Status try_to_take() {
 
 }  // namespace
 
+// Only packets of host memory are made, whatever UCX could do.
+std::string memory_words(std::uint64_t types) {
+  const bool cuda = (types >> UCS_MEMORY_TYPE_CUDA & 1) != 0;
+  return fmt::format(
+      "moves host memory (no CUDA memory: {})",
+      cuda ? "this UCX could, and Shoal does not ask it to" : "this UCX was built without it");
+}
+
 Result<std::unique_ptr<Context>> Context::create(const Api& api, const Options& options) {
   SHOAL_TRY(try_to_take());
   ucp_config_t* raw = nullptr;
@@ -73,7 +81,9 @@ Result<std::unique_ptr<Context>> Context::create(const Api& api, const Options& 
   status = api.init_version(UCP_API_MAJOR, UCP_API_MINOR, &parameters, raw, &context);
   if (status != UCS_OK)
     return unusable(api, "it finds no way to reach anybody (UCX_TLS, UCX_NET_DEVICES?)", status);
-  return std::unique_ptr<Context>(new Context(api, context));
+  std::unique_ptr<Context> made(new Context(api, context));
+  made->left_out_ = options.left_out;
+  return made;
 }
 
 Context::~Context() { api_.cleanup(context_); }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "transport/ucx/api.h"
 
@@ -16,7 +17,13 @@ struct Options {
   /// The only network devices that may be used, as UCX_NET_DEVICES; an empty list: none, which
   /// leaves shared memory. Nothing: the user's UCX_NET_DEVICES, or else all.
   std::optional<std::string> network_devices = {};
+  /// For `explain`: the others, and why they are not among them.
+  std::vector<std::string> left_out = {};
 };
+
+/// Which memory links move where UCX was built for `types` (bits of ucs_memory_type_t), and why not
+/// more: "moves host memory (no CUDA memory: this UCX was built without it)".
+std::string memory_words(std::uint64_t types);
 
 /// UCX in this process: what links are made from.
 class Context {
@@ -31,12 +38,15 @@ class Context {
   ucp_context_h get() const { return context_; }
   /// The kinds of memory (bits of ucs_memory_type_t) that this UCX was built to move.
   std::uint64_t memory_types() const;
+  /// As Options'.
+  const std::vector<std::string>& left_out() const { return left_out_; }
 
  private:
   Context(const Api& api, ucp_context_h context) : api_(api), context_(context) {}
 
   const Api& api_;
   ucp_context_h context_;
+  std::vector<std::string> left_out_;
 };
 
 }  // namespace shoal::ucx

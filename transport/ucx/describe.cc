@@ -8,13 +8,6 @@ namespace shoal::ucx {
 
 namespace {
 
-std::string devices_of(std::uint64_t types) {
-  const auto has = [&](ucs_memory_type_t type) { return (types >> type & 1) != 0; };
-  if (has(UCS_MEMORY_TYPE_CUDA)) return "this UCX knows memory of CUDA, too, which Shoal copies";
-  if (has(UCS_MEMORY_TYPE_ROCM)) return "this UCX knows memory of ROCm, too";
-  return "this UCX was built without CUDA";
-}
-
 /// One line, if the configuration filters devices.
 void add_devices(std::vector<std::string>& lines, const Config& config) {
   const auto options = options_of(config);
@@ -35,11 +28,8 @@ std::vector<std::string> describe(const Config& config) {
   if (!api.ok()) return {"no: " + api.error().what};
   const auto context = Context::create(*api, options_of(config));
   if (!context.ok()) return {"no: " + context.error().message()};
-  // It is not used unless it is asked for.
-  const bool wanted = config.transports.find("ucx") != std::string::npos;
   std::vector<std::string> lines = {
-      fmt::format("yes{}: UCX {}, moves host memory ({})", wanted ? "" : ", if transports names it",
-                  version_of(*api), devices_of((*context)->memory_types()))};
+      fmt::format("yes: UCX {}, {}", version_of(*api), memory_words((*context)->memory_types()))};
   add_devices(lines, config);
   return lines;
 }

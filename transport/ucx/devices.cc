@@ -67,8 +67,11 @@ Devices survey(const Config& config, const fs::path& sysfs) {
 
 Options options_of(const Config& config) {
   Options options;
-  if (!config.devices.text().empty() || !config.interfaces.text().empty())
-    options.network_devices = fmt::format("{}", fmt::join(survey(config).taken, ","));
+  if (!config.devices.text().empty() || !config.interfaces.text().empty()) {
+    auto devices = survey(config);
+    options.network_devices = fmt::format("{}", fmt::join(devices.taken, ","));
+    options.left_out = std::move(devices.left_out);
+  }
   return options;
 }
 

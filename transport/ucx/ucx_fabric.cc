@@ -1,6 +1,7 @@
 #include "transport/ucx/ucx_fabric.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -173,9 +174,15 @@ std::string UcxFabric::explain(EndpointId endpoint) const {
   const auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr) return {};
   const auto shared = link->mapped();
-  return fmt::format("ucx {} over {}, packets of {} B{}", version_of(*api_), link->way(),
+  return fmt::format("ucx {} over {}, packets of {} B{}, {}", version_of(*api_), link->way(),
                      link->packet_bytes(),
-                     shared == 0 ? "" : fmt::format(", {} of its buffers mapped", shared));
+                     shared == 0 ? "" : fmt::format(", {} of its buffers mapped", shared),
+                     memory_words(context_->memory_types()));
+}
+
+/// Of the devices that are left UCX itself chooses.
+std::string UcxFabric::explain_unused(EndpointId /*endpoint*/) const {
+  return fmt::format("{}", fmt::join(context_->left_out(), "; "));
 }
 
 // --- Memory --------------------------------------------------------------------------------------

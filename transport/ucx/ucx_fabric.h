@@ -35,6 +35,7 @@ class UcxFabric final : public Fabric {
   void drop(EndpointId endpoint) override;
   void lose(EndpointId endpoint, Errc why) override;
   std::string explain(EndpointId endpoint) const override;
+  std::string explain_unused(EndpointId endpoint) const override;
 
   Result<Card> expose(std::uint64_t region, MemoryView memory, Access access) override;
   void conceal(std::uint64_t region) override;

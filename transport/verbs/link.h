@@ -142,6 +142,7 @@ class Link {
   Splits splits;
   std::size_t next_strand = 0;  ///< takes the next transfer's first part
   std::string peer_name;        ///< its home port's address
+  std::string passed_over;      ///< which of our ports have no strand, and why
   bool ready = false;           ///< connected: frames may be sent
   bool closing = false;         ///< its owner has closed it
   Errc lost = Errc::ok;         ///< ends once all that has arrived is reported

@@ -1,5 +1,7 @@
 #include "transport/verbs/pairing.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <bit>
 #include <tuple>
@@ -19,6 +21,13 @@ int common_bits(const PortCard& a, const PortCard& b) {
     if (different != 0) break;
   }
   return bits;
+}
+
+/// A strand of other speed would hold the rest back.
+bool as_fast(std::span<const OwnPort> own, std::span<const PortCard> theirs, const Pairing& a,
+             const Pairing& b) {
+  return own[a.own].card.gbit_per_s == own[b.own].card.gbit_per_s &&
+         theirs[a.theirs].gbit_per_s == theirs[b.theirs].gbit_per_s;
 }
 
 struct Candidate {
@@ -54,14 +63,35 @@ Result<std::vector<Pairing>> choose_pairings(std::span<const OwnPort> own,
       break;
     const auto& pairing = candidate.pairing;
     const auto& home = candidates.front().pairing;
-    const bool as_fast = own[pairing.own].card.gbit_per_s == own[home.own].card.gbit_per_s &&
-                         theirs[pairing.theirs].gbit_per_s == theirs[home.theirs].gbit_per_s;
     const bool taken = std::any_of(chosen.begin(), chosen.end(), [&](const Pairing& one) {
       return one.own == pairing.own || one.theirs == pairing.theirs;
     });
-    if (as_fast && !taken) chosen.push_back(pairing);
+    if (as_fast(own, theirs, pairing, home) && !taken) chosen.push_back(pairing);
   }
   return chosen;
+}
+
+std::string why_not_chosen(std::uint32_t port, std::span<const OwnPort> own,
+                           std::span<const PortCard> theirs, std::span<const Pairing> chosen,
+                           std::size_t strands_max) {
+  const auto& home = chosen.front();
+  const int home_bits = common_bits(own[home.own].card, theirs[home.theirs]);
+  bool can = false, free = false, near = false;
+  for (std::uint32_t i = 0; i < theirs.size(); ++i) {
+    if (!can_talk(own[port].card, theirs[i])) continue;
+    can = true;
+    if (std::any_of(chosen.begin(), chosen.end(), [&](const auto& one) { return one.theirs == i; }))
+      continue;
+    free = true;
+    near |= common_bits(own[port].card, theirs[i]) >= home_bits - kStrandBits;
+  }
+  if (!can) return "the peer has no port of its link layer that is up";
+  if (chosen.size() == strands_max)
+    return strands_max == 1 ? "one port is used (rails = 1)"
+                            : fmt::format("{} others are used (rails)", strands_max);
+  if (!free) return "the peer has no port left for it";
+  if (!near) return "its address has less in common with the peer's than that of the port in use";
+  return "its speed, or the peer's, is not that of the ports in use";
 }
 
 }  // namespace shoal::verbs

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/base/result.h"
@@ -30,6 +31,11 @@ struct Pairing {
 Result<std::vector<Pairing>> choose_pairings(std::span<const OwnPort> own,
                                              std::span<const PortCard> theirs,
                                              std::size_t strands_max);
+
+/// Why the `port` of ours is not among `chosen`, which choose_pairings() gave, for people.
+std::string why_not_chosen(std::uint32_t port, std::span<const OwnPort> own,
+                           std::span<const PortCard> theirs, std::span<const Pairing> chosen,
+                           std::size_t strands_max);
 
 /// Whether ports of these may carry a strand.
 bool can_talk(const PortCard& a, const PortCard& b);

@@ -29,6 +29,9 @@ int access_of(Access access) {
   return flags;
 }
 
+/// Behind what is there already.
+void add(std::string& list, const std::string& text) { list += (list.empty() ? "" : "; ") + text; }
+
 Card bytes_of(const LinkCard& card) {
   const auto bytes = std::as_bytes(std::span(card));
   return {bytes.begin(), bytes.end()};
@@ -43,27 +46,28 @@ Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Filters& fil
   std::vector<std::unique_ptr<Rail>> rails;
   std::string why_not;
   for (const auto& finding : survey(*table, filters)) {
-    if (finding.result.ok() && rails.size() < kRailsMax) {
-      auto rail = Rail::open(*table, *finding.result);
-      if (rail.ok()) {
-        rails.push_back(std::move(rail).value());
-        continue;
-      }
-      why_not += (why_not.empty() ? "" : "; ") + rail.error().message();
-    } else if (!finding.result.ok()) {
-      why_not += (why_not.empty() ? "" : "; ") + to_string(finding);
+    if (!finding.result.ok()) {
+      add(why_not, to_string(finding));
+    } else if (rails.size() == kRailsMax) {
+      add(why_not, fmt::format("{} port {}: {} others are open already: 'devices' chooses",
+                               finding.device, finding.port, kRailsMax));
+    } else if (auto rail = Rail::open(*table, *finding.result); rail.ok()) {
+      rails.push_back(std::move(rail).value());
+    } else {
+      add(why_not, rail.error().message());
     }
   }
   if (rails.empty()) return Error{Errc::unavailable, why_not};
   return std::unique_ptr<Fabric>(std::make_unique<VerbsFabric>(
-      std::move(table), std::move(rails), std::clamp(filters.rails, std::size_t{1}, kStrandsMax),
-      clock, counters, exporter));
+      std::move(table), std::move(rails), std::move(why_not),
+      std::clamp(filters.rails, std::size_t{1}, kStrandsMax), clock, counters, exporter));
 }
 
 VerbsFabric::VerbsFabric(std::unique_ptr<Api> api, std::vector<std::unique_ptr<Rail>> rails,
-                         std::size_t strands_max, const Clock& clock, Counters* counters,
-                         DmaBufExporter* exporter)
+                         std::string left_out, std::size_t strands_max, const Clock& clock,
+                         Counters* counters, DmaBufExporter* exporter)
     : api_(std::move(api)),
+      left_out_(std::move(left_out)),
       strands_max_(strands_max),
       clock_(clock),
       counters_(counters != nullptr ? *counters : own_counters_),
@@ -167,6 +171,9 @@ Result<Card> VerbsFabric::begin(EndpointId endpoint, std::span<const std::byte> 
                              "in common"};
   }
   SHOAL_ASSIGN(auto* link, add_link(endpoint, pairings));
+  link->passed_over = words_of_others(*link, [&](std::uint32_t rail) {
+    return why_not_chosen(rail, own, theirs, pairings, strands_max_);
+  });
   return bytes_of(link->card());
 }
 
@@ -186,7 +193,23 @@ Result<Card> VerbsFabric::answer(EndpointId endpoint, std::span<const std::byte>
     remove_link(*link);
     return std::move(status).error();
   }
+  link->passed_over = words_of_others(
+      *link, [](std::uint32_t) { return "the peer, which connected, chose others"; });
   return bytes_of(link->card());
+}
+
+/// Of our ports without a strand of the link: `why_not` says why those that could have one do not.
+std::string VerbsFabric::words_of_others(
+    const Link& link, const std::function<std::string(std::uint32_t rail)>& why_not) const {
+  std::string text;
+  for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
+    if (link.uses(rail)) continue;
+    const auto status = usable(rail);
+    const auto& port = rails_[rail]->port();
+    add(text, status.ok() ? fmt::format("{} port {}: {}", port.device, port.number, why_not(rail))
+                          : status.error().what);
+  }
+  return text;
 }
 
 Status VerbsFabric::finish(EndpointId endpoint, std::span<const std::byte> answer) {
@@ -252,6 +275,13 @@ std::string VerbsFabric::explain(EndpointId endpoint) const {
                           link->peer_name, link->packet_bytes());
   for (const auto& strand : link->strands().subspan(1))
     text += fmt::format(", and {} port {}", strand->rail.port().device, strand->rail.port().number);
+  return text;
+}
+
+std::string VerbsFabric::explain_unused(EndpointId endpoint) const {
+  const auto* link = by_endpoint_.find(endpoint);
+  auto text = link != nullptr ? link->passed_over : std::string();
+  if (!left_out_.empty()) add(text, left_out_);
   return text;
 }
 

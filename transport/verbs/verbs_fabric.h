@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
@@ -19,10 +20,10 @@ namespace shoal::verbs {
 /// Links over reliable-connected queue pairs. poll() reads top to bottom in verbs_poll.cc.
 class VerbsFabric final : public Fabric {
  public:
-  /// `rails`: at least one, of which a link uses up to `strands_max`; `clock`, `counters`
-  /// and `exporter` (both optional) outlive it.
+  /// `rails`: at least one, of which a link uses up to `strands_max`; `left_out`: the other ports
+  /// of this machine, and why; `clock`, `counters` and `exporter` (both optional) outlive it.
   VerbsFabric(std::unique_ptr<Api> api, std::vector<std::unique_ptr<Rail>> rails,
-              std::size_t strands_max, const Clock& clock, Counters* counters,
+              std::string left_out, std::size_t strands_max, const Clock& clock, Counters* counters,
               DmaBufExporter* exporter);
   ~VerbsFabric() override;
 
@@ -37,6 +38,7 @@ class VerbsFabric final : public Fabric {
   void drop(EndpointId endpoint) override;
   void lose(EndpointId endpoint, Errc why) override;
   std::string explain(EndpointId endpoint) const override;
+  std::string explain_unused(EndpointId endpoint) const override;
 
   Result<Card> expose(std::uint64_t region, MemoryView memory, Access access) override;
   Result<Card> expose_on_demand(std::uint64_t region, MemoryView memory, Access access) override;
@@ -79,6 +81,8 @@ class VerbsFabric final : public Fabric {
   // verbs_fabric.cc
   Result<Card> expose(std::uint64_t region, MemoryView memory, Access access, Paging paging);
   Status usable(std::uint32_t rail) const;
+  std::string words_of_others(const Link& link,
+                              const std::function<std::string(std::uint32_t rail)>& why_not) const;
   void suspect(std::uint32_t rail);
   Result<Link*> add_link(EndpointId endpoint, std::span<const Pairing> pairings);
   void remove_link(Link& link);
@@ -108,6 +112,7 @@ class VerbsFabric final : public Fabric {
   void end_lost();
 
   const std::unique_ptr<Api> api_;
+  const std::string left_out_;
   const std::size_t strands_max_;
   const NumaDistances distances_ = NumaDistances::of_machine();
   const int home_node_ = numa_node_of_cpu();

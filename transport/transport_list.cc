@@ -1,0 +1,51 @@
+#include "transport/transport_list.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+namespace shoal {
+
+Result<TransportList> TransportList::parse(const Config& config) {
+  const auto& list = config.transports;
+  std::vector<std::string> names;
+  for (std::string_view rest = list; !rest.empty();) {
+    const auto comma = rest.find(',');
+    const std::string name(rest.substr(0, comma));
+    rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
+    if (name != "verbs" && name != "ucx" && name != "tcp")
+      return Error{
+          Errc::invalid_argument,
+          fmt::format("transports = '{}': '{}' is none: expected a list of verbs, ucx, tcp", list,
+                      name)};
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  if (names.empty())
+    return Error{Errc::invalid_argument, "transports is empty: expected a list of verbs, ucx, tcp"};
+
+  TransportList parsed;
+  const auto tcp = std::find(names.begin(), names.end(), "tcp");
+  parsed.has_tcp_ = tcp != names.end();
+  for (auto name = names.begin(); name != names.end(); ++name) {
+    if (*name == "tcp") continue;
+    // What stands behind TCP is never better than what is at hand everywhere.
+    if (name > tcp) parsed.left_out_.push_back({*name, "tcp stands before it in transports"});
+    // Whatever UCX uses, it does not say that it is RDMA.
+    else if (config.require == Config::Require::rdma && *name != "verbs")
+      parsed.left_out_.push_back({*name, "require = rdma, which only verbs is sure to be"});
+    else
+      parsed.fabrics_.push_back(*name);
+  }
+  for (const auto* name : {"verbs", "ucx"})
+    if (std::find(names.begin(), names.end(), name) == names.end())
+      parsed.left_out_.push_back({name, "not named in transports"});
+  return parsed;
+}
+
+std::string_view TransportList::why_not(std::string_view name) const {
+  for (const auto& one : left_out_)
+    if (one.name == name) return one.why;
+  return {};
+}
+
+}  // namespace shoal
