@@ -35,6 +35,8 @@ class Backend {
   virtual const Clock& clock() const = 0;
   /// A new process. Without `right_token` it believes in another cluster token than the others.
   virtual Node make(bool right_token = true) = 0;
+  /// The process that listened at `at` is dead: its successor, which may listen there, too.
+  virtual Node restart(const Address& at) { return {make().transport, at}; }
   /// Lets a little time pass; the test then polls. Simulation: the next event. Sockets: at most a
   /// short wait. False: nothing can ever happen any more, or nothing happened for so long (tens of
   /// seconds) that the test has to be called hung.

@@ -198,6 +198,74 @@ TEST_P(BulkContract, AStaleNameDoesNotReachTheNextRegion) {
   EXPECT_TRUE(only(memory, std::byte{1}));
 }
 
+/// Its memory lies where the old one's lay, and is the first that it registers: all that could be
+/// the same is.
+TEST_P(BulkContract, ARestartedPeerIsNotReachedByOldNames) {
+  constexpr std::size_t kSize = 1u << 20;
+  Bytes own(kSize);
+  const Bytes mine(kSize, std::byte{2});
+  Bytes into(kSize), last_read(kSize);
+  std::vector<RemoteSpan> old_names;
+  std::uint64_t context = 0;
+  const auto write = [&](const RemoteSpan& to) {
+    return a.transport().write(at_a, all(mine), to, ++context);
+  };
+  const auto read = [&](const RemoteSpan& from) {
+    return a.transport().read(at_a, all(into), from, ++context);
+  };
+  for (int life = 0; life < 4; ++life) {
+    SCOPED_TRACE(life);
+    // In turn memory of the transport's, if it has some, and other memory.
+    const auto shared = life % 2 == 0 ? MemoryView{} : b.transport().allocate_shared(kSize);
+    const auto memory = shared.data != nullptr ? shared : all(own);
+    const auto only_has = [&](std::byte value) {
+      return std::count(memory.data, memory.data + kSize, value) == kSize;
+    };
+    std::fill_n(memory.data, kSize, std::byte{1});
+    std::fill(into.begin(), into.end(), std::byte{3});
+    auto region = b.transport().register_memory(memory, Access::read_write).value();
+    // Nobody has told a yet that the one that it is connected to is dead.
+    for (const auto& name : old_names) {
+      const auto first = context;
+      if (write(name).ok()) ended(a, Kind::write_done, context);
+      const bool reads = read(name).ok();
+      EXPECT_TRUE(!reads || ended(a, Kind::read_done, context) != Errc::ok);
+      EXPECT_EQ(context, first + 2);
+    }
+    if (life > 0) {
+      ASSERT_TRUE(until([&] { return a.find_closed(at_a) != nullptr; }));
+      std::tie(at_a, at_b) = connect();
+    }
+    hear_of_regions();
+    for (const auto& name : old_names) {
+      EXPECT_FALSE(name == region.remote());
+      ASSERT_TRUE(write(name).ok());
+      const auto wrote = ended(a, Kind::write_done, context);
+      // Without keys it is the other side that finds out, and swallows the bytes.
+      EXPECT_TRUE(wrote == Errc::revoked || (wrote == Errc::ok && !backend->announces_regions()));
+      ASSERT_TRUE(read(name).ok());
+      EXPECT_EQ(ended(a, Kind::read_done, context), Errc::revoked);
+    }
+    ASSERT_TRUE(ping(at_a, at_b)) << "an old name costs nobody the connection";
+    EXPECT_TRUE(only_has(std::byte{1})) << "written to by an old name";
+    EXPECT_TRUE(only(into, std::byte{3})) << "read by an old name";
+
+    ASSERT_TRUE(write(region.remote()).ok());
+    EXPECT_EQ(ended(a, Kind::write_done, context), Errc::ok);
+    ASSERT_TRUE(ping(at_a, at_b));
+    EXPECT_TRUE(only_has(std::byte{2})) << "the name of today";
+    old_names.push_back(region.remote());
+    // Under way when it dies.
+    ASSERT_TRUE(write(region.remote()).ok());
+    ASSERT_TRUE(a.transport().read(at_a, all(last_read), region.remote(), ++context).ok());
+    region.revoke();
+    EXPECT_EQ(b.transport().deallocate_shared(memory), shared.data != nullptr);
+    kill(b);
+    b = Peer{backend->restart(b_address), {}, {}};
+    ASSERT_EQ(b.transport().listen(b.node.listen_at).value(), b_address);
+  }
+}
+
 TEST_P(BulkContract, RevokeIsIdempotentAndMoves) {
   Bytes memory(100);
   auto region = make_region(b, all(memory));

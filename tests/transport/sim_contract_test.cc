@@ -1,5 +1,7 @@
 #include <fmt/core.h>
 
+#include <map>
+
 #include "tests/transport/contract.h"
 #include "transport/sim/sim.h"
 
@@ -13,9 +15,10 @@ class SimBackend final : public Backend {
   const Clock& clock() const override { return network_.clock(); }
   Node make(bool right_token) override {
     const auto name = fmt::format("node{}", count_++);
-    const auto node = network_.create_node(name);
-    return {network_.start(node, right_token ? 1 : 2), {name, 0}};
+    nodes_[name] = network_.create_node(name);
+    return {network_.start(nodes_[name], right_token ? 1 : 2), {name, 0}};
   }
+  Node restart(const Address& at) override { return {network_.start(nodes_.at(at.host)), at}; }
   bool advance() override { return network_.step(); }
   Address silent_address() override {
     const auto node = network_.create_node("silent");
@@ -38,6 +41,7 @@ class SimBackend final : public Backend {
  private:
   SimNetwork network_;
   std::unique_ptr<Transport> silent_;
+  std::map<std::string, SimNodeId> nodes_;
   int count_ = 0;
 };
 
