@@ -1,6 +1,8 @@
 #include "tests/verbs/path_fixture.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 namespace shoal::paths::test {
 
@@ -18,12 +20,18 @@ Process& PathTest::make(ProcessOptions options) {
     options.device.host = host;
     for (std::size_t i = 0; i <= options.more_devices; ++i) {
       options.device.name = "soft" + host + (i == 0 ? "" : "_" + std::to_string(i));
+      if (i < options.numa_nodes.size()) {
+        sysfs.push_back(std::make_unique<TempDir>());
+        options.device.sysfs = sysfs.back()->path();
+        std::filesystem::create_directory(sysfs.back()->path() / "device");
+        std::ofstream(sysfs.back()->path() / "device" / "numa_node") << options.numa_nodes[i];
+      }
       process.devices.push_back(&its_network.add_device(options.device));
     }
     process.device = process.devices.front();
     const SoftFabric::Current current(its_network, host);
     auto fabric = create_fabric(options.api.value_or(SoftFabric::api()), options.filters, clock,
-                                nullptr, options.exporter)
+                                nullptr, options.exporter, options.numa)
                       .value();
     if (options.wrap) fabric = options.wrap(std::move(fabric));
     made.fabrics.push_back(std::move(fabric));

@@ -3,6 +3,7 @@
 #include <functional>
 #include <optional>
 
+#include "tests/support/temp_dir.h"
 #include "tests/transport/tcp_fixture.h"
 #include "tests/transport/tcp_raw_peer.h"
 #include "tests/verbs/soft_adapter.h"
@@ -52,7 +53,9 @@ struct ProcessOptions {
   std::function<std::unique_ptr<Fabric>(std::unique_ptr<Fabric>)> spare = {};
   DmaBufExporter* exporter = nullptr;
   std::string left_out = {};  ///< as PathOptions'
-  bool control = false;       ///< only coordinates: TCP alone
+  Numa numa = {};
+  std::vector<int> numa_nodes = {};  ///< of the devices; fewer: of the others it is not known
+  bool control = false;              ///< only coordinates: TCP alone
 };
 
 struct Process {
@@ -103,8 +106,9 @@ class PathTest : public testing::Test {
 
   HandClock clock;
   SoftFabric network;
-  SoftFabric elsewhere;         ///< a network that nobody on `network` reaches
-  SoftFabric* extra = nullptr;  ///< a test's own
+  SoftFabric elsewhere;                         ///< a network that nobody on `network` reaches
+  std::vector<std::unique_ptr<TempDir>> sysfs;  ///< of devices whose node is known
+  SoftFabric* extra = nullptr;                  ///< a test's own
   std::vector<std::unique_ptr<Process>> processes;
 
  private:

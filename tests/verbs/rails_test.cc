@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <deque>
 #include <optional>
 
 #include "tests/verbs/path_fixture.h"
@@ -191,6 +192,82 @@ TEST_F(RailsTest, OneRailIsEnoughForWhoWantsOne) {
   const auto path = path_of(a, b);
   EXPECT_TRUE(mentions(path, "verbs")) << path;
   EXPECT_FALSE(mentions(path, ", and soft")) << path;
+}
+
+/// Three devices, on nodes 0 to 2, and memory on any.
+class NumaRailsTest : public RailsTest {
+ protected:
+  NumaRailsTest() {
+    const auto node_of = [this](const void* at) {
+      for (const auto& [memory, node] : memories_)
+        if (memory.data() == at) return node;
+      return -1;
+    };
+    const NumaDistances distances({{10, 21, 31}, {21, 10, 21}, {31, 21, 10}});
+    a_ = &make({.more_devices = 2, .numa = {distances, 0, node_of}, .numa_nodes = {0, 1, 2}});
+    auto& b = make({.more_devices = 2});
+    std::tie(at_a_, at_b_) = connect(*a_, b);
+    span_ = expose(b, Access::read_write);
+    EXPECT_TRUE(ping(*a_, at_a_, b, at_b_));
+  }
+  /// Bytes on a node that are lent for good, as a server's are; -1: as anybody's.
+  std::span<std::byte> memory_on(int node) {
+    auto& memory = memories_.emplace_back(Bytes(kLarge), node).first;
+    EXPECT_TRUE(node < 0 || a_->transport().attach(all(memory)).ok());
+    return memory;
+  }
+  using PerDevice = std::array<std::uint64_t, 3>;
+  PerDevice packets() const {
+    PerDevice counts{};
+    for (std::size_t i = 0; i < 3; ++i) counts[i] = a_->devices[i]->counts.packets;
+    return counts;
+  }
+  /// Which devices of a's carried a WRITE of so many bytes.
+  std::vector<std::size_t> carriers(std::span<const std::byte> memory, std::size_t bytes) {
+    const auto before = packets();
+    const auto to = span_.sub(0, bytes);
+    EXPECT_TRUE(a_->transport().write(at_a_, {memory.data(), bytes}, to, ++context_).ok());
+    EXPECT_TRUE(until([&] { return a_->ended(Kind::write_done, context_).has_value(); }));
+    const auto after = packets();
+    std::vector<std::size_t> which;
+    for (std::size_t i = 0; i < 3; ++i)
+      if (after[i] - before[i] >= kHomeBytes / 4096) which.push_back(i);
+    return which;
+  }
+
+  std::deque<std::pair<Bytes, int>> memories_;
+  Process* a_ = nullptr;
+  EndpointId at_a_, at_b_;
+  RemoteSpan span_;
+  std::uint64_t context_ = 0;
+};
+
+using Carriers = std::vector<std::size_t>;
+
+TEST_F(NumaRailsTest, LargeTransfersBeginNearTheirMemory) {
+  for (const std::size_t node : {2u, 0u, 1u}) {
+    SCOPED_TRACE(node);
+    const auto memory = memory_on(static_cast<int>(node));
+    for (int i = 0; i < 6; ++i) {
+      EXPECT_EQ(carriers(memory, kHomeBytes), Carriers{node});
+      // In two parts, of which the first goes there and the second over another strand.
+      const auto two = carriers(memory, 2 * kPartBytes);
+      EXPECT_EQ(two.size(), 2u);
+      EXPECT_EQ(std::count(two.begin(), two.end(), node), 1);
+    }
+    EXPECT_EQ(carriers(memory, kLarge), (Carriers{0, 1, 2})) << "all carry what is large enough";
+  }
+}
+
+TEST_F(NumaRailsTest, WhereNoneIsNearerTheyTakeTurns) {
+  // The node of the first is not known, and of the second no distance.
+  for (const int node : {-1, 7}) {
+    const auto memory = memory_on(node);
+    std::array<int, 3> times{};
+    for (int i = 0; i < 6; ++i)
+      for (const auto device : carriers(memory, kHomeBytes)) ++times[device];
+    EXPECT_EQ(times, (std::array{2, 2, 2})) << node;
+  }
 }
 
 /// An active port of RoCE at 100 Gbit/s, unless it is changed.

@@ -55,6 +55,8 @@ struct DeviceOptions {
   ibv_device_attr attributes = default_attributes();
   /// Left empty: one active RoCE port of MTU 4096, with link-local and IPv4 GIDs of v1 and v2.
   std::vector<PortOptions> ports = {};
+  /// Its folder in sysfs; empty: none.
+  std::string sysfs = {};
   std::uint32_t max_inline = 512;
   /// Has on-demand paging of READs and WRITEs; regions that use it lock nothing.
   bool pages_on_demand = false;

@@ -201,6 +201,7 @@ SoftDevice::SoftDevice(Network& its_network, DeviceOptions its_options)
   transport_type = IBV_TRANSPORT_IB;
   std::snprintf(ibv_device::name, sizeof ibv_device::name, "%s", options.name.c_str());
   std::snprintf(dev_name, sizeof dev_name, "uverbs%zu", network->devices.size());
+  std::snprintf(ibdev_path, sizeof ibdev_path, "%s", options.sysfs.c_str());
   if (options.ports.empty())
     options.ports.push_back(roce_port(static_cast<std::uint8_t>(network->devices.size() + 1)));
   options.attributes.phys_port_cnt = static_cast<std::uint8_t>(options.ports.size());

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <vector>
 
 namespace shoal::verbs {
@@ -21,6 +22,13 @@ class NumaDistances {
 
  private:
   std::vector<std::vector<unsigned>> rows_;  ///< by node
+};
+
+/// Where what a fabric works with lies: on this machine, unless a test says otherwise.
+struct Numa {
+  NumaDistances distances = NumaDistances::of_machine();
+  int home_node = numa_node_of_cpu();  ///< of the process's CPUs
+  std::function<int(const void*)> node_of_memory = numa_node_of_memory;
 };
 
 }  // namespace shoal::verbs

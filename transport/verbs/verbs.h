@@ -10,6 +10,7 @@
 #include "core/memory/dma_buf.h"
 #include "transport/fabric.h"
 #include "transport/verbs/api.h"
+#include "transport/verbs/numa.h"
 #include "transport/verbs/survey.h"
 
 namespace shoal::verbs {
@@ -29,6 +30,6 @@ Result<Port> first_port(const Config& config);
 /// used: why not, of each).
 Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Filters& filters,
                                               const Clock& clock, Counters* counters = nullptr,
-                                              DmaBufExporter* exporter = nullptr);
+                                              DmaBufExporter* exporter = nullptr, Numa numa = {});
 
 }  // namespace shoal::verbs

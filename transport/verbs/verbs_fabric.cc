@@ -41,7 +41,7 @@ Card bytes_of(const LinkCard& card) {
 
 Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Filters& filters,
                                               const Clock& clock, Counters* counters,
-                                              DmaBufExporter* exporter) {
+                                              DmaBufExporter* exporter, Numa numa) {
   auto table = std::make_unique<Api>(api);
   std::vector<std::unique_ptr<Rail>> rails;
   std::string why_not;
@@ -58,17 +58,19 @@ Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Filters& fil
     }
   }
   if (rails.empty()) return Error{Errc::unavailable, why_not};
-  return std::unique_ptr<Fabric>(std::make_unique<VerbsFabric>(
-      std::move(table), std::move(rails), std::move(why_not),
-      std::clamp(filters.rails, std::size_t{1}, kStrandsMax), clock, counters, exporter));
+  return std::unique_ptr<Fabric>(
+      std::make_unique<VerbsFabric>(std::move(table), std::move(rails), std::move(why_not),
+                                    std::clamp(filters.rails, std::size_t{1}, kStrandsMax), clock,
+                                    counters, exporter, std::move(numa)));
 }
 
 VerbsFabric::VerbsFabric(std::unique_ptr<Api> api, std::vector<std::unique_ptr<Rail>> rails,
                          std::string left_out, std::size_t strands_max, const Clock& clock,
-                         Counters* counters, DmaBufExporter* exporter)
+                         Counters* counters, DmaBufExporter* exporter, Numa numa)
     : api_(std::move(api)),
       left_out_(std::move(left_out)),
       strands_max_(strands_max),
+      numa_(std::move(numa)),
       clock_(clock),
       counters_(counters != nullptr ? *counters : own_counters_),
       exporter_(exporter),
@@ -153,7 +155,7 @@ Result<Card> VerbsFabric::begin(EndpointId endpoint, std::span<const std::byte> 
   Status down;
   for (std::uint32_t rail = 0; rail < rails_.size(); ++rail) {
     const auto node = rails_[rail]->port().numa_node;
-    own.push_back({rails_[rail]->card(), distances_.between(home_node_, node)});
+    own.push_back({rails_[rail]->card(), numa_.distances.between(numa_.home_node, node)});
     if (auto status = usable(rail); !status.ok()) {
       own.back().card.link_layer = kNoLinkLayer;
       if (down.ok()) down = std::move(status);
@@ -336,7 +338,7 @@ Status VerbsFabric::attach(MemoryView memory) {
   owner_.check();
   if (memory.bytes == 0) return {};
   const bool of_gpu = memory.space == MemorySpace::cuda;
-  Attached attached{memory, {}, of_gpu ? -1 : numa_node_of_memory(memory.data)};
+  Attached attached{memory, {}, of_gpu ? -1 : numa_.node_of_memory(memory.data)};
   SHOAL_ASSIGN(attached.regions,
                register_with(rails_, memory, IBV_ACCESS_LOCAL_WRITE, Paging::pinned, exporter_));
   const auto at = std::find_if(attached_.begin(), attached_.end(),
@@ -420,7 +422,7 @@ std::size_t VerbsFabric::first_strand(Link& link, std::uint64_t bytes,
   if (strands.size() == 1 || bytes < kHomeBytes) return 0;
   const auto node = attached != nullptr ? attached->numa_node : -1;
   const auto distance = [&](std::size_t i) {
-    return distances_.between(node, strands[i]->rail.port().numa_node);
+    return numa_.distances.between(node, strands[i]->rail.port().numa_node);
   };
   auto best = link.next_strand;
   for (std::size_t i = 1; i < strands.size(); ++i) {

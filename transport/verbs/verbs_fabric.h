@@ -24,7 +24,7 @@ class VerbsFabric final : public Fabric {
   /// of this machine, and why; `clock`, `counters` and `exporter` (both optional) outlive it.
   VerbsFabric(std::unique_ptr<Api> api, std::vector<std::unique_ptr<Rail>> rails,
               std::string left_out, std::size_t strands_max, const Clock& clock, Counters* counters,
-              DmaBufExporter* exporter);
+              DmaBufExporter* exporter, Numa numa);
   ~VerbsFabric() override;
 
   std::string_view name() const override { return "verbs"; }
@@ -114,8 +114,7 @@ class VerbsFabric final : public Fabric {
   const std::unique_ptr<Api> api_;
   const std::string left_out_;
   const std::size_t strands_max_;
-  const NumaDistances distances_ = NumaDistances::of_machine();
-  const int home_node_ = numa_node_of_cpu();
+  const Numa numa_;
   const Clock& clock_;
   Counters own_counters_;
   Counters& counters_;
