@@ -6,8 +6,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
 
 #include "tests/verbs/path_fixture.h"
+#include "transport/verbs/rail.h"
 
 // How memory comes to be registered: pinned, paged on demand, as a dma-buf; and what people are
 // told where it cannot be.
@@ -55,6 +61,69 @@ class RegistrationTest : public PathTest {
   Counts before_;
   std::uint64_t writes_ = 100;
 };
+
+/// Where the last registrations began, by their length.
+std::map<std::size_t, std::vector<std::uintptr_t>> registered_at;
+
+/// Whether huge pages were asked for at an address; nothing: this kernel has none.
+std::optional<bool> asks_for_huge_pages(std::uintptr_t address) {
+  std::ifstream maps("/proc/self/smaps");
+  bool inside = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2)
+      inside = begin <= address && address < end;
+    if (inside && line.starts_with("VmFlags:"))
+      return std::filesystem::exists("/sys/kernel/mm/transparent_hugepage/enabled")
+                 ? std::optional(mentions(line + " ", " hg "))
+                 : std::nullopt;
+  }
+  return std::nullopt;
+}
+
+TEST_F(RegistrationTest, PoolsLieInHugePages) {
+  registered_at.clear();
+  auto api = SoftFabric::api();
+  api.reg_mr = [](ibv_pd* pd, void* address, std::size_t bytes, int access) {
+    auto* region = SoftFabric::api().reg_mr(pd, address, bytes, access);
+    if (region != nullptr)
+      registered_at[bytes].push_back(reinterpret_cast<std::uintptr_t>(address));
+    return region;
+  };
+  auto& a = make({.api = api});
+  auto& b = make();
+  const auto [at_a, at_b] = connect(a, b);
+  connect(a, make());
+  connect(a, make());
+  const auto slabs = registered_at[kReceivesPerSlab * kReceiveBytes];
+  ASSERT_EQ(slabs.size(), 3u) << "one for each link, and no more is locked";
+  EXPECT_EQ(slabs[0] % kHugePage, 0u);
+  EXPECT_EQ(slabs[1], slabs[0] + kHugePage / 2);
+  EXPECT_EQ(slabs[2] % kHugePage, 0u);
+  // A frame that, with its header, wants more staging memory than half of one.
+  ASSERT_TRUE(send(a, at_a, 1, kHugePage / 2).ok());
+  const auto staging = registered_at[kHugePage];
+  ASSERT_EQ(staging.size(), 1u);
+  EXPECT_EQ(staging[0] % kHugePage, 0u);
+  for (const auto address : {slabs[0], slabs[1], slabs[2], staging[0]})
+    if (const auto asks = asks_for_huge_pages(address)) {
+      EXPECT_TRUE(*asks) << address;
+    }
+  EXPECT_TRUE(ping(a, at_a, b, at_b));
+}
+
+/// What is left of a huge page is no worse for it.
+TEST_F(RegistrationTest, ASlabThatCouldNotBeRegisteredIsTakenNextTime) {
+  auto& a = make();
+  auto& b = make();
+  connect(a, b);
+  a.device->fail_registrations(ENOMEM);
+  auto& c = make();
+  EXPECT_TRUE(mentions(path_of(a, c), "no faster path: verbs: registering 1048576 bytes"));
+  a.device->fail_registrations(0);
+  EXPECT_TRUE(path_of(a, c).starts_with("verbs soft1"));
+  EXPECT_TRUE(path_of(a, make()).starts_with("verbs soft1"));
+}
 
 TEST_F(RegistrationTest, LoansArePagedWhereTheDeviceCan) {
   auto& a = make({.device = paging()});

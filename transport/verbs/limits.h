@@ -15,7 +15,8 @@ namespace shoal::verbs {
 /// pieces and are put together by a copy. Twice the largest packet: a frame with a small eager
 /// payload fits.
 inline constexpr std::size_t kReceiveBytes = 8u << 10;
-/// Receive buffers made at a time, in one registration (1 MiB).
+/// Receive buffers made at a time, in one registration: 1 MiB, half a huge page. What is locked
+/// counts for a limit that is often 8 MiB, and a process may have one peer on each of four ports.
 inline constexpr std::size_t kReceivesPerSlab = 128;
 /// Receive buffers that a link adds to a device's shared receive queue: all that a session's
 /// credits let a peer send at once, twice. Fewer, and a burst is held back by the network's

@@ -14,7 +14,9 @@ namespace shoal::verbs {
 
 namespace {
 
-constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kPage = 4096;
+constexpr std::size_t kReceiveSlabBytes = kReceivesPerSlab * kReceiveBytes;
+static_assert(kHugePage % kReceiveSlabBytes == 0);
 
 Error failed(const Port& port, std::string_view what, int error) {
   return {Errc::unavailable, fmt::format("{} port {}: {}", port.device, port.number, what), error};
@@ -51,9 +53,30 @@ Error not_registered(const Port& port, const DmaBuf& exported, MemoryView memory
 
 }  // namespace
 
-Slab::~Slab() {
-  region_.reset();
-  if (memory_.data != nullptr) ::munmap(memory_.data, memory_.bytes);
+Result<Pages> Pages::map(std::size_t bytes) {
+  const auto unit = bytes >= kHugePage ? kHugePage : kPage;
+  bytes = (bytes + unit - 1) / unit * unit;
+  const auto room = bytes + unit - kPage;
+  void* mapped = ::mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED)
+    return Error{Errc::no_memory, fmt::format("{} bytes of buffers", bytes), errno};
+  // Kernels before 6.7 align nothing.
+  Pages whole(MemoryView{static_cast<std::byte*>(mapped), room, MemorySpace::host, 0});
+  const auto before = -reinterpret_cast<std::uintptr_t>(mapped) & (unit - 1);
+  if (before != 0) whole.take_front(before);
+  auto pages = whole.take_front(bytes);
+  if (unit == kHugePage) ::madvise(pages.memory().data, bytes, MADV_HUGEPAGE);
+  return pages;
+}
+
+Pages::~Pages() {
+  if (memory_.bytes != 0) ::munmap(memory_.data, memory_.bytes);
+}
+
+Pages Pages::take_front(std::size_t bytes) {
+  Pages front(memory_.sub(0, bytes));
+  memory_ = memory_.sub(bytes, memory_.bytes - bytes);
+  return front;
 }
 
 Result<std::unique_ptr<Rail>> Rail::open(const Api& api, const Port& port) {
@@ -130,20 +153,19 @@ Result<MemoryRegion> Rail::register_dma_buf(const DmaBuf& exported, MemoryView m
 }
 
 Result<Slab> Rail::allocate(std::size_t bytes) const {
-  const auto page = bytes >= kHugePage ? kHugePage : std::size_t{4096};
-  bytes = (bytes + page - 1) / page * page;
-  void* pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (pages == MAP_FAILED)
-    return Error{Errc::no_memory, fmt::format("{} bytes of buffers for {}", bytes, port_.device),
-                 errno};
-  if (page == kHugePage) ::madvise(pages, bytes, MADV_HUGEPAGE);
-  const MemoryView memory{static_cast<std::byte*>(pages), bytes, MemorySpace::host, 0};
-  auto region = register_memory(memory, IBV_ACCESS_LOCAL_WRITE);
-  if (!region.ok()) {
-    ::munmap(pages, bytes);
-    return std::move(region).error();
+  SHOAL_ASSIGN(auto pages, Pages::map(bytes));
+  SHOAL_ASSIGN(auto region, register_memory(pages.memory(), IBV_ACCESS_LOCAL_WRITE));
+  return Slab(std::move(pages), std::move(region));
+}
+
+/// Two share a huge page, and only those that links want are locked.
+Result<Slab> Rail::allocate_receives() {
+  if (receives_to_come_.memory().bytes == 0) {
+    SHOAL_ASSIGN(receives_to_come_, Pages::map(kHugePage));
   }
-  return Slab(memory, std::move(region).value());
+  const auto memory = receives_to_come_.memory().sub(0, kReceiveSlabBytes);
+  SHOAL_ASSIGN(auto region, register_memory(memory, IBV_ACCESS_LOCAL_WRITE));
+  return Slab(receives_to_come_.take_front(kReceiveSlabBytes), std::move(region));
 }
 
 Status Rail::usable() const {
@@ -220,7 +242,7 @@ Status Rail::add_receives() {
   const auto have = [this] { return receives_.size() * kReceivesPerSlab; };
   while (have() + kReceivesPerSlab / 2 < wanted + overtaken_ &&
          have() + kReceivesPerSlab <= receives_max_) {
-    SHOAL_ASSIGN(auto slab, allocate(kReceivesPerSlab * kReceiveBytes));
+    SHOAL_ASSIGN(auto slab, allocate_receives());
     for (std::size_t i = 0; i < kReceivesPerSlab; ++i) free_receives_.push_back(have() + i);
     receives_.push_back(std::move(slab));
     posted_at_.resize(have());

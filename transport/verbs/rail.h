@@ -23,27 +23,50 @@ namespace shoal::verbs {
 /// requests have the high half of wr_id set.
 inline bool is_receive(const ibv_wc& completion) { return completion.wr_id >> 32 == 0; }
 
+inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+/// Zeroed pages of our own. Move-only.
+class Pages {
+ public:
+  /// `bytes` rounded up to whole pages; from kHugePage on to huge ones, which begin where those do
+  /// and are granted if the kernel has some. Errors: no_memory.
+  static Result<Pages> map(std::size_t bytes);
+  Pages() = default;
+  Pages(Pages&& other) noexcept : memory_(std::exchange(other.memory_, {})) {}
+  Pages& operator=(Pages&& other) noexcept {
+    std::swap(memory_, other.memory_);
+    return *this;
+  }
+  ~Pages();
+
+  const MemoryView& memory() const { return memory_; }
+  /// The first `bytes`, whole pages, which belong to the result from now on.
+  Pages take_front(std::size_t bytes);
+
+ private:
+  explicit Pages(MemoryView memory) : memory_(memory) {}
+  MemoryView memory_;
+};
+
 /// Pages of our own, registered with a device. Move-only.
 class Slab {
  public:
   Slab() = default;
-  Slab(MemoryView memory, MemoryRegion region) : memory_(memory), region_(std::move(region)) {}
-  Slab(Slab&& other) noexcept
-      : memory_(std::exchange(other.memory_, {})), region_(std::move(other.region_)) {}
+  Slab(Pages pages, MemoryRegion region) : pages_(std::move(pages)), region_(std::move(region)) {}
+  Slab(Slab&& other) noexcept = default;
   Slab& operator=(Slab&& other) noexcept {
-    std::swap(memory_, other.memory_);
+    std::swap(pages_, other.pages_);
     std::swap(region_, other.region_);
     return *this;
   }
-  ~Slab();
 
-  std::byte* data() const { return memory_.data; }
-  std::size_t bytes() const { return memory_.bytes; }
+  std::byte* data() const { return pages_.memory().data; }
+  std::size_t bytes() const { return pages_.memory().bytes; }
   std::uint32_t lkey() const { return region_->lkey; }
 
  private:
-  MemoryView memory_;
-  MemoryRegion region_;
+  Pages pages_;
+  MemoryRegion region_;  ///< goes first
 };
 
 /// A port of a device, open: what all links over it share. Its queues are made with the first link.
@@ -128,6 +151,7 @@ class Rail {
   Status start();
   void probe_inline();
   Status add_queue();
+  Result<Slab> allocate_receives();
   Status add_receives();
   Status post_some_receives();
   void keep(Queue& queue);
@@ -148,6 +172,7 @@ class Rail {
   Context context_;
   ProtectionDomain pd_;
   Channel channel_;
+  Pages receives_to_come_;  ///< the rest of the last one's huge page
   std::vector<Slab> receives_;
   std::vector<std::unique_ptr<Queue>> queues_;
   SharedReceiveQueue srq_;
