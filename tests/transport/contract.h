@@ -59,6 +59,9 @@ class Backend {
   virtual bool announces_regions() const { return false; }
   /// An operation that is under way when its region is revoked ends its connection.
   virtual bool revoking_disconnects() const { return false; }
+  /// Why the process ends whose memory is freed while it is registered, and then read, or written;
+  /// empty: it goes on.
+  virtual std::string touches_freed_because(bool /*written*/) const { return {}; }
   /// Why allocations in steady state are not counted here; empty: they are.
   virtual std::string allocates_because() const { return {}; }
 };
@@ -158,6 +161,10 @@ class BulkContract : public TransportContract {
     return found != nullptr ? found->status : Errc::corrupt;
   }
 };
+
+inline bool lost_or_closed(Errc status) {
+  return status == Errc::peer_lost || status == Errc::closed;
+}
 
 /// Where the seeds of this run's random tests begin: --gtest_random_seed=N replays N's.
 inline std::uint64_t first_seed() {

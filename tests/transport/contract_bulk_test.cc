@@ -1,3 +1,5 @@
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -263,6 +265,55 @@ TEST_P(BulkContract, ARestartedPeerIsNotReachedByOldNames) {
     kill(b);
     b = Peer{backend->restart(b_address), {}, {}};
     ASSERT_EQ(b.transport().listen(b.node.listen_at).value(), b_address);
+  }
+}
+
+/// Nobody should; a program that does still has its connections, and its peer the old bytes or an
+/// error.
+TEST_P(BulkContract, MemoryThatIsFreedWhileItIsRegistered) {
+  constexpr std::size_t kSize = 1u << 20;
+  const Bytes mine(kSize, std::byte{2});
+  Bytes into(kSize), good(kSize);
+  // The kernel hands out addresses from the top: what is mapped next lies behind the region.
+  constexpr std::size_t kMapped = 64 * kSize;
+  std::uint64_t context = 0;
+  for (const bool reads : {true, false}) {
+    SCOPED_TRACE(reads ? "read" : "written");
+    const auto why = backend->touches_freed_because(!reads);
+    if (reads && !why.empty()) GTEST_SKIP() << why;
+    if (!why.empty()) break;
+    void* mapped =
+        ::mmap(nullptr, kMapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(mapped, MAP_FAILED);
+    const MemoryView memory{static_cast<std::byte*>(mapped), kSize, MemorySpace::host, 0};
+    std::memset(mapped, 1, kSize);
+    auto region = make_region(b, memory);
+    ASSERT_EQ(::munmap(mapped, kMapped), 0);
+
+    std::fill(into.begin(), into.end(), std::byte{3});
+    ++context;
+    ASSERT_TRUE(reads ? a.transport().read(at_a, all(into), region.remote(), context).ok()
+                      : a.transport().write(at_a, all(mine), region.remote(), context).ok());
+    const auto status = ended(a, reads ? Kind::read_done : Kind::write_done, context);
+    EXPECT_TRUE(!reads || status != Errc::ok || only(into, std::byte{1})) << "not the old bytes";
+    EXPECT_TRUE(status == Errc::ok || status == Errc::revoked || lost_or_closed(status))
+        << static_cast<int>(status);
+    region.revoke();
+    settle();
+    if (a.find_closed(at_a) != nullptr || b.find_closed(at_b) != nullptr) {
+      reconnect();
+      a.seen.clear();
+      b.seen.clear();
+    }
+    ASSERT_TRUE(ping(at_a, at_b));
+
+    auto next = make_region(b, all(good));
+    ASSERT_TRUE(a.transport().write(at_a, all(mine), next.remote(), ++context).ok());
+    EXPECT_EQ(ended(a, Kind::write_done, context), Errc::ok);
+    ASSERT_TRUE(ping(at_a, at_b)) << "a READ may overtake it";
+    ASSERT_TRUE(a.transport().read(at_a, all(into), next.remote(), ++context).ok());
+    EXPECT_EQ(ended(a, Kind::read_done, context), Errc::ok);
+    EXPECT_TRUE(into == mine);
   }
 }
 

@@ -24,8 +24,6 @@ std::vector<std::byte> joined(std::initializer_list<std::span<const std::byte>> 
   return all;
 }
 
-bool lost_or_closed(Errc status) { return status == Errc::peer_lost || status == Errc::closed; }
-
 }  // namespace
 
 // --- Connecting.

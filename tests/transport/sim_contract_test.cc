@@ -34,6 +34,9 @@ class SimBackend final : public Backend {
   std::string blocks_never_because() const override {
     return "simulated: its clock waits for nobody";
   }
+  std::string touches_freed_because(bool /*written*/) const override {
+    return "the simulated network moves bytes by the CPU";
+  }
   std::string allocates_because() const override {
     return "the simulated network pools its memory, but a random run may reach a new peak";
   }

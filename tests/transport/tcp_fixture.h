@@ -50,6 +50,9 @@ class TcpBackend : public Backend {
     sockets_.clear();
     return address;
   }
+  std::string touches_freed_because(bool written) const override {
+    return written ? "what came of a WRITE ahead of its turn is copied by the CPU" : "";
+  }
   bool send_garbage(const Address& to) override {
     const auto garbage = pattern(1000, 42);
     const auto fd = connect_raw(to);

@@ -26,6 +26,9 @@ class UcxBackend final : public TcpBackend {
   }
   bool copies_frames() const override { return true; }
   bool sums_frames() const override { return transports_.find("posix") == std::string::npos; }
+  std::string touches_freed_because(bool /*written*/) const override {
+    return "packets are taken out of memory, and put into it, by its process's CPU";
+  }
   bool announces_regions() const override { return true; }
 
  private:

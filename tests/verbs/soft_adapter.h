@@ -33,7 +33,7 @@
 //  - Two READs ahead of a WRITE, and the WRITE, move at the same time unless it is fenced.
 // It belongs to one thread, and nothing moves but in step(). In steady state it does not allocate.
 // Not modelled: atomics, memory windows, receive queues of a single pair, draining (SQD), UD and
-// UC, path migration, lost packets, and memory that is unmapped while registered.
+// UC, path migration, lost packets, and pinned memory that is unmapped.
 
 namespace shoal::verbs::test {
 
@@ -124,6 +124,9 @@ struct FabricOptions {
   unsigned auto_step = 0;
   /// post_send() moves all that can move, as if the network took no time.
   bool instant = false;
+  /// A packet for memory that is mapped no more is refused, as where devices ask the kernel for
+  /// pages; else it must stay mapped while it is registered.
+  bool pages_may_go = false;
   unsigned late_packets_max = 3;
   /// READs outstanding on one pair fetch their packets in any order, as NICs may (rxe does not).
   bool reads_out_of_order = false;

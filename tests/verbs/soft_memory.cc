@@ -151,13 +151,26 @@ SoftMr* Network::local(const ibv_pd* pd, std::uint32_t lkey) const {
   return found != by_lkey.end() && found->second->pd == pd ? found->second : nullptr;
 }
 
+namespace {
+
+bool is_mapped(const std::byte* data, std::uint64_t bytes) {
+  constexpr std::uintptr_t kPage = 4096;
+  const auto begin = reinterpret_cast<std::uintptr_t>(data) / kPage * kPage;
+  const auto length = reinterpret_cast<std::uintptr_t>(data) + bytes - begin;
+  std::vector<unsigned char> resident(length / kPage + 1);
+  return ::mincore(reinterpret_cast<void*>(begin), length, resident.data()) == 0;
+}
+
+}  // namespace
+
 std::byte* Network::remote(const SoftQp& peer, std::uint32_t rkey, std::uint64_t address,
                            std::uint64_t bytes, int access) const {
   const auto found = by_rkey.find(rkey);
   if (found == by_rkey.end()) return nullptr;
   const auto& region = *found->second;
   if (region.pd != peer.pd || (region.access & access) == 0) return nullptr;
-  return region.at(address, bytes);
+  auto* memory = region.at(address, bytes);
+  return memory != nullptr && options.pages_may_go && !is_mapped(memory, bytes) ? nullptr : memory;
 }
 
 bool Network::gather(SoftQp& pair, std::size_t index, std::uint64_t offset,

@@ -16,7 +16,10 @@ using verbs::test::SoftFabric;
 class SoftVerbsBackend final : public TcpBackend {
  public:
   SoftVerbsBackend(const FabricOptions& options, int devices)
-      : instant_(options.instant), devices_(devices), network_(options) {}
+      : instant_(options.instant),
+        pages_may_go_(options.pages_may_go),
+        devices_(devices),
+        network_(options) {}
   ~SoftVerbsBackend() override {
     for (const auto& what : network_.misuse()) ADD_FAILURE() << what;
     EXPECT_EQ(network_.objects(), 0u) << "something was made and not destroyed";
@@ -46,12 +49,16 @@ class SoftVerbsBackend final : public TcpBackend {
   std::string blocks_never_because() const override {
     return instant_ ? "" : "the network moves only while the test lets it";
   }
+  std::string touches_freed_because(bool /*written*/) const override {
+    return pages_may_go_ ? "" : "the software adapter pins nothing, and moves bytes by the CPU";
+  }
   bool copies_frames() const override { return true; }
   bool announces_regions() const override { return true; }
   bool revoking_disconnects() const override { return true; }
 
  private:
   const bool instant_;
+  const bool pages_may_go_;
   const int devices_;  ///< of each process
   SoftFabric network_;
   int hosts_ = 0;
@@ -71,6 +78,7 @@ class DeviceBackend final : public TcpBackend {
     options.fabrics.push_back(verbs::create_fabric(api_, {}, clock()).value());
     return watch(paths::create_paths(std::move(options), clock()).value());
   }
+  std::string touches_freed_because(bool /*written*/) const override { return {}; }
   bool copies_frames() const override { return true; }
   bool announces_regions() const override { return true; }
   bool revoking_disconnects() const override { return true; }
@@ -101,6 +109,7 @@ std::vector<BackendFactory> adapters() {
     FabricOptions options;
     options.seed = seed;
     options.reads_out_of_order = seed % 2 == 0;
+    options.pages_may_go = seed == 3;
     add("soft" + std::to_string(seed), options, 1);
     if (seed <= 2) add("softRails" + std::to_string(seed), options, 3);
   }
