@@ -58,7 +58,6 @@ using session::PayloadViews;
 namespace {
 
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
-constexpr Duration kNoMemoryRetry = std::chrono::milliseconds(100);
 
 struct Slot {
   RequestId id;  ///< 0: free

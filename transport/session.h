@@ -168,8 +168,9 @@ class SessionServer {
   Status answer(EndpointId to, RequestId request, FrameHeader header,
                 std::span<const std::byte> meta, std::span<const ConstMemoryView> payload,
                 const Transport::SendOptions& options, bool was_parked);
-  /// The next context of an answer that was kept and never sent because its peer went: as if its
-  /// `sent` had come with Errc::closed. Ask until there is none after `gone` and after close().
+  /// The next context of an answer that was kept and never sent because its peer went, or went
+  /// without its payload, for which there was no memory: as if its `sent` had come with
+  /// Errc::closed. Ask until there is none after `gone`, close() and poll().
   std::optional<std::uint64_t> take_unsent();
   /// Gives a parked request's credit back, with the next frame or at poll(), while the peer's quota
   /// lasts. False: over quota; the credit stays with the request.

@@ -34,9 +34,10 @@ struct Kept {
   bool was_parked = false;
 
   /// Becomes a refusal, which needs less memory: without its payload, the reason behind its meta.
-  /// False: it has none that could go, or one that is its owner's.
-  bool give_up_payload(const Error& why) {
-    if (options.context != 0 || (copied.empty() && payload.count == 0)) return false;
+  /// False: it has none that could go. A payload that is its owner's goes back to it, by `unsent`.
+  bool give_up_payload(const Error& why, std::vector<std::uint64_t>& unsent) {
+    if (copied.empty() && payload.count == 0) return false;
+    if (options.context != 0) unsent.push_back(std::exchange(options.context, 0));
     copied.clear();
     payload.count = 0;
     header.status = static_cast<std::uint16_t>(why.code);
@@ -52,7 +53,9 @@ struct Connection : SessionServer::Peer {
   TimePoint hello_deadline = kNever;
   bool dead = false;            ///< told as gone, or closed; freed by the next poll()
   bool dirty = false;           ///< has something for poll() to send
+  TimePoint flush_at = kNever;  ///< dirty: when it is due
   bool told_of_memory = false;  ///< the log has: an answer to it found none
+  bool lacks_memory = false;    ///< flush() found none for what it still has
   std::uint32_t owed_credits = 0;
   WorkerClock owed_clock;
   /// By lane, oldest first. At most one for each request that is unanswered or parked, since a
@@ -215,6 +218,7 @@ void SessionServer::State::bury(Connection& c) {
 
 void SessionServer::State::make_dirty(Connection& c, TimePoint when) {
   if (!c.dirty) dirty.push_back(&c);
+  c.flush_at = c.dirty ? std::min(c.flush_at, when) : when;
   c.dirty = true;
   flush_at = std::min(flush_at, when);
 }
@@ -251,7 +255,8 @@ void SessionServer::State::keep(Connection& c, const FrameHeader& header,
   } else {
     kept.payload.assign(payload);
   }
-  make_dirty(c, deadline_after(now, kFullRetry));
+  // What waits already says when to try again.
+  if (!c.dirty) make_dirty(c, deadline_after(now, kFullRetry));
 }
 
 Status SessionServer::State::post(Connection& c, Kept& answer) {
@@ -270,7 +275,8 @@ bool SessionServer::State::flush(Connection& c, std::vector<Kept>& kept) {
       if (!std::exchange(c.told_of_memory, true))
         log_warn("session", "an answer to {} finds no memory: {}", transport.peer_of(c.endpoint),
                  sent.error().message());
-      if (answer.give_up_payload(sent.error())) sent = post(c, answer);
+      if (answer.give_up_payload(sent.error(), unsent)) sent = post(c, answer);
+      c.lacks_memory |= lacks_memory(sent.code());
     }
     if (!sent.ok()) break;  // full, or closed: then bury() follows with the event
   }
@@ -280,6 +286,7 @@ bool SessionServer::State::flush(Connection& c, std::vector<Kept>& kept) {
 
 /// True: nothing waits on `c` any more.
 bool SessionServer::State::flush(Connection& c) {
+  c.lacks_memory = false;
   bool all = flush(c, c.kept_on(Lane::message));
   all = flush(c, c.kept_on(Lane::bulk)) && all;
   if (c.owed_credits > 0) {
@@ -423,11 +430,15 @@ void SessionServer::poll(TimePoint now) {
     s.dead.clear();
   }
   if (now >= s.flush_at) {
+    s.flush_at = kNever;
     std::erase_if(s.dirty, [&](Connection* c) {
-      c->dirty = !s.flush(*c);
+      if (now >= c->flush_at) {
+        c->dirty = !s.flush(*c);
+        c->flush_at = deadline_after(now, c->lacks_memory ? kNoMemoryRetry : kFullRetry);
+      }
+      if (c->dirty) s.flush_at = std::min(s.flush_at, c->flush_at);
       return !c->dirty;
     });
-    s.flush_at = s.dirty.empty() ? kNever : deadline_after(now, kFullRetry);
   }
   while (!s.silent.empty() && now >= s.silent.front()->hello_deadline)
     close(s.silent.front()->endpoint);

@@ -33,6 +33,9 @@ struct Address {
 /// How long to wait before offering a frame again to a transport that had no room: its own progress
 /// is not reported as an event, and a peer that does not read for a millisecond is slow already.
 inline constexpr Duration kFullRetry = std::chrono::milliseconds(1);
+/// The same where the transport found no memory (registration, no_memory): to ask the kernel for it
+/// costs more, and whoever has it gives it back when it pleases.
+inline constexpr Duration kNoMemoryRetry = std::chrono::milliseconds(100);
 
 /// A connection, as its transport names it. Never reused, so an old id is harmless.
 using EndpointId = StrongId<struct EndpointIdTag, std::uint64_t>;

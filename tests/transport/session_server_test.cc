@@ -347,11 +347,54 @@ TEST_F(SessionServerTest, AnAnswerWithoutPayloadWaitsForMemory) {
   now = server.next_timer();
   server.poll(now);
   EXPECT_EQ(server.find(endpoint)->unanswered, 1u);
+  // To ask for memory takes longer than to ask for room; nobody else waits as long.
+  EXPECT_EQ(server.next_timer(), now + kNoMemoryRetry);
+  request(endpoint, 2);
+  ASSERT_TRUE(answer(endpoint, 2).ok());
+  EXPECT_EQ(server.next_timer(), now + kNoMemoryRetry) << "it comes behind the one that waits";
   transport.send_fails = Errc::ok;
+  const auto other = greet();
+  request(other, 1);
+  transport.room = 0;
+  ASSERT_TRUE(answer(other, 1).ok());
+  EXPECT_EQ(server.next_timer(), now + kFullRetry);
+  transport.room = 100;
+  transport.forget();
   now = server.next_timer();
   server.poll(now);
   ASSERT_EQ(transport.sent_count(), 1u);
+  EXPECT_EQ(transport.last().endpoint, other);
+  now = server.next_timer();
+  server.poll(now);
+  ASSERT_EQ(transport.sent_count(), 3u);
   EXPECT_EQ(static_cast<Errc>(transport.last().header.status), Errc::ok);
+  EXPECT_EQ(server.find(endpoint)->unanswered, 0u);
+  EXPECT_GT(server.next_timer(), now + kNoMemoryRetry) << "nothing waits";
+}
+
+/// Or it would hold back all that comes behind it, for as long as there is none.
+TEST_F(SessionServerTest, AKeptPayloadThatFindsNoMemoryGoesBackToItsOwner) {
+  const auto endpoint = greet();
+  const std::vector<std::byte> rows(5);
+  const ConstMemoryView view(rows.data(), rows.size());
+  for (std::uint64_t id = 1; id <= 2; ++id) request(endpoint, id);
+  transport.room = 0;
+  ASSERT_TRUE(server
+                  .answer(endpoint, RequestId(1), {}, {}, std::span(&view, 1),
+                          {Lane::message, false, 100}, false)
+                  .ok());
+  ASSERT_TRUE(answer(endpoint, 2).ok());
+  transport.room = 100;
+  transport.payload_fails = Errc::no_memory;
+  EXPECT_EQ(server.take_unsent(), std::nullopt);
+  now = server.next_timer();
+  server.poll(now);
+  EXPECT_EQ(server.take_unsent(), 100u);
+  EXPECT_EQ(server.take_unsent(), std::nullopt);
+  ASSERT_EQ(transport.sent_count(), 2u);
+  EXPECT_EQ(static_cast<Errc>(transport.sent(0).header.status), Errc::no_memory);
+  EXPECT_TRUE(transport.sent(0).payload.empty());
+  EXPECT_EQ(transport.last().header.request, RequestId(2));
   EXPECT_EQ(server.find(endpoint)->unanswered, 0u);
 }
 
