@@ -13,6 +13,9 @@ namespace {
 /// Rows that one store sets: large enough to be fast, small enough for any server's landing memory.
 constexpr std::size_t kStoreRows = 1u << 20;
 
+/// That one pull of the check brings, or one range.
+constexpr std::size_t kCheckRows = 1u << 14;
+
 /// Of one-sided pulls, until they find all rows: a server exports a chunk of them a turn.
 constexpr int kLearningMax = 4096;
 
@@ -148,12 +151,18 @@ Status TableLoad::compare(std::size_t range, const Buffer<float>& values, std::s
 
 Status TableLoad::check() {
   SHOAL_TRY(worker_->flush());
-  SHOAL_ASSIGN(auto rows, worker_->allocate<float>(rows_each_));
+  // Many ranges at a time: of 8 bytes there are thousands.
+  const auto together = std::min(ranges_, std::max<std::size_t>(1, kCheckRows / rows_each_));
+  SHOAL_ASSIGN(auto rows, worker_->allocate<float>(together * rows_each_));
   for (std::size_t range = 0; range < ranges_; ++range) {
     const auto begin = range * rows_each_;
-    const auto pulled = table_.pull({begin, begin + rows_each_}, rows).wait();
-    if (!pulled.ok()) return pulled.error();
-    SHOAL_TRY(compare(range, rows, 0, static_cast<float>(pushes_[range])));
+    const auto offset = range % together * rows_each_;
+    if (offset == 0) {
+      const auto count = std::min(together, ranges_ - range) * rows_each_;
+      const auto pulled = table_.pull({begin, begin + count}, {rows, 0, count}).wait();
+      if (!pulled.ok()) return pulled.error();
+    }
+    SHOAL_TRY(compare(range, rows, offset, static_cast<float>(pushes_[range])));
     // What a push follows later is as old as its own moment; only push_pull and plain pulls are
     // known to hold the range's last state.
     if (pulled_[range] && !pattern_.both_ways)
