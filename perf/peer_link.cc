@@ -55,6 +55,11 @@ Status PeerLink::look(const Event& event) const {
       return Error{Errc::refused,
                    fmt::format("{}: no 'shoal perf --listen' there", peer_.to_string())};
     if (event.status == Errc::untrusted) return wrong_token(peer_, token_source_);
+    if (event.status == Errc::unavailable)
+      return Error{Errc::unavailable,
+                   fmt::format("only tcp leads to {}, which was not asked for: the warning before "
+                               "this says why, and 'shoal info' what either side has",
+                               peer_.to_string())};
     return Error{event.status,
                  fmt::format("the connection to {} ended; it may be measuring for somebody else, "
                              "have stopped, or be no 'shoal perf --listen'",

@@ -60,6 +60,7 @@ Status PathTransport::say(Path& path, FrameKind kind, std::span<const std::byte>
 
 void PathTransport::warn(const Path& path, const std::string& why) {
   auto peer = tcp_->peer_of(path.id);
+  if (peer.empty()) return;  // gone before its last words were read: nothing will be used
   if (!path.connector) peer.resize(std::min(peer.size(), peer.rfind(':')));  // always another port
   if (std::find(warned_.begin(), warned_.end(), peer) != warned_.end()) return;
   if (warned_.size() == kWarnedMax) warned_.clear();
