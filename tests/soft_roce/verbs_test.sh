@@ -34,7 +34,8 @@ went_over_verbs 1000
 
 step pushes and pulls, checked
 export SHOAL_REQUIRE=rdma
-"$shoal" perf --local --check --iterations 20 --inflight 16 --size 8,65536 \
+# Without a PATH no other tools are run to compare.
+env PATH=/nowhere "$shoal" perf --local --check --iterations 20 --inflight 16 --size 8,65536 \
   --op push,pull,push_pull,send,read,write || exit 1
 
 step two rails
@@ -49,7 +50,7 @@ RealVerbs/BulkContract.Close*:RealVerbs/BulkContract.Random*" || exit 1
 rdma link delete rxe2
 
 step one-sided pulls
-"$shoal" perf --local --check --iterations 20 --inflight 4 --size 1048576 --op onesided || exit 1
+env PATH=/nowhere "$shoal" perf --local --check --iterations 20 --inflight 4 --size 1048576 --op onesided || exit 1
 # With the raw tool's figure below.
 "$shoal" perf --local --iterations 5 --size 4096 --op onesided >raw
 cat raw
