@@ -94,13 +94,10 @@ class Link {
   Status read(MemoryView to, std::uint64_t region, std::uint64_t mapping, std::uint64_t offset,
               std::uint64_t context);
 
-  /// Whether something waits for UCX to take it.
-  bool queued() const {
-    return !queues_[kMessages].empty() || !queues_[kBulk].empty() || !queues_[kAnswers].empty() ||
-           !queues_[kFetches].empty();
+  /// Gives UCX what it takes, and learns what it has taken.
+  void push() {
+    if (oldest_ != next_ || queued()) push_queued();
   }
-  /// Gives UCX what it takes.
-  void push();
   /// Whether push() would have something to do.
   bool wants_push() const {
     return queued() && ready && lost == Errc::ok && next_ - oldest_ != kWindow;
@@ -178,8 +175,14 @@ class Link {
   void lose(Errc why, const std::string& what);
   std::string find_way() const;
 
+  bool queued() const {
+    return !queues_[kMessages].empty() || !queues_[kBulk].empty() || !queues_[kAnswers].empty() ||
+           !queues_[kFetches].empty();
+  }
+
   // link_send.cc
   friend struct Packer;
+  void push_queued();
   Ring<Operation>* next_queue();
   std::size_t send_next(Ring<Operation>& queue);
   std::size_t packet_bytes_of(const Operation& operation) const;

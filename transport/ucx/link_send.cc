@@ -126,7 +126,7 @@ Ring<Link::Operation>* Link::next_queue() {
   return nullptr;
 }
 
-void Link::push() {
+void Link::push_queued() {
   retire();
   for (std::size_t done = 0; done < kTurnBytes && wants_push();) done += send_next(*next_queue());
 }

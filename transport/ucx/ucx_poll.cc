@@ -33,8 +33,7 @@ void UcxFabric::recycle() {
 }
 
 void UcxFabric::push() {
-  for (const auto& link : links_)
-    if (link->queued()) link->push();
+  for (const auto& link : links_) link->push();
 }
 
 void UcxFabric::report_completed(PollOutput& out) {
