@@ -52,24 +52,50 @@ TEST(UcxLoad, WhatItCannotUseIsSaid) {
   EXPECT_NE(fabric.error().message().find("UCX_TLS"), std::string::npos);
 }
 
+/// Leaves this process so many descriptors, while it lives.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(rlim_t few) {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    const int next = dup(0);
+    close(next);
+    const rlimit limit{static_cast<rlim_t>(next) + few, before_.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+  ~FewDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
+  FewDescriptors(const FewDescriptors&) = delete;
+  FewDescriptors& operator=(const FewDescriptors&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
 /// UCX would end the process.
 TEST(UcxLoad, WithoutDescriptorsItIsNotUsed) {
   const auto api = load();
   if (!api.ok()) GTEST_SKIP() << api.error().message();
-  rlimit before{};
-  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
-  const int next = dup(0);
-  ASSERT_GE(next, 0);
-  close(next);
   SteadyClock clock;
   for (rlim_t few = 0; few < 16; ++few) {
-    const rlimit limit{static_cast<rlim_t>(next) + few, before.rlim_max};
-    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    const FewDescriptors limit(few);
     const auto fabric = create_fabric(*api, {}, clock);
-    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
     ASSERT_FALSE(fabric.ok()) << few;
     EXPECT_NE(fabric.error().message().find("ulimit -n"), std::string::npos);
   }
+}
+
+/// Its thread does not live as long as the fabric: a link may start it anew.
+TEST(UcxLoad, WithoutDescriptorsThereIsNoLink) {
+  const auto api = load();
+  if (!api.ok()) GTEST_SKIP() << api.error().message();
+  SteadyClock clock;
+  const auto fabric = create_fabric(*api, {.transports = "posix"}, clock).value();
+  for (rlim_t few = 0; few < 16; ++few) {
+    const FewDescriptors limit(few);
+    const auto card = fabric->begin(EndpointId(1), fabric->offer());
+    ASSERT_FALSE(card.ok()) << few;
+    EXPECT_NE(card.error().message().find("ulimit -n"), std::string::npos);
+  }
+  EXPECT_TRUE(fabric->begin(EndpointId(1), fabric->offer()).ok());
 }
 
 /// Of this process, and so of whatever it starts.

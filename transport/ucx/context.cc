@@ -24,9 +24,9 @@ Error unusable(const Api& api, std::string_view what, ucs_status_t status) {
 /// For UCX's own thread, and more than it takes.
 constexpr std::size_t kDescriptorsFree = 16;
 
-/// UCX starts a thread with the first context, and ends the process where it gets none, or no
-/// descriptors for it.
-Status try_to_take() {
+}  // namespace
+
+Status try_for_thread() {
   std::array<int, kDescriptorsFree> descriptors;
   for (auto& fd : descriptors) fd = ::eventfd(0, EFD_CLOEXEC);
   const bool enough = descriptors.back() >= 0;
@@ -46,8 +46,6 @@ Status try_to_take() {
   return {};
 }
 
-}  // namespace
-
 // Only packets of host memory are made, whatever UCX could do.
 std::string memory_words(std::uint64_t types) {
   const bool cuda = (types >> UCS_MEMORY_TYPE_CUDA & 1) != 0;
@@ -57,7 +55,7 @@ std::string memory_words(std::uint64_t types) {
 }
 
 Result<std::unique_ptr<Context>> Context::create(const Api& api, const Options& options) {
-  SHOAL_TRY(try_to_take());
+  SHOAL_TRY(try_for_thread());
   ucp_config_t* raw = nullptr;
   auto status = api.config_read(nullptr, nullptr, &raw);
   if (status != UCS_OK) return unusable(api, "its configuration cannot be read", status);

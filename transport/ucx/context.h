@@ -25,6 +25,11 @@ struct Options {
 /// more: "moves host memory (no CUDA memory: this UCX was built without it)".
 std::string memory_words(std::uint64_t types);
 
+/// Whether UCX can have a thread and some descriptors: it begins its thread with the first context
+/// and, after the last was idle, with a worker, and ends the process with an assertion where that
+/// fails. To be asked ahead of both. Errors: unavailable (which limit to raise).
+Status try_for_thread();
+
 /// UCX in this process: what links are made from.
 class Context {
  public:
