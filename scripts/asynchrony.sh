@@ -5,5 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/demo_data.sh
+# As where a network lies between; in shared memory there is little to wait for.
+export SHOAL_TRANSPORTS="${SHOAL_TRANSPORTS:-tcp}"
 "$python3" examples/sparse_lr/asynchrony.py build/release/server/cli/shoal \
   build/release/examples/sparse_lr/sparse_lr demo-output/train.svm "$@"

@@ -9,9 +9,9 @@
 
 namespace shoal {
 
-/// A scheduler and servers inside this process, over loopback, with a token of their own: a program
-/// runs on one machine with no other process. Destroying it ends the cluster; destroy workers
-/// first.
+/// A scheduler and servers inside this process, listening on loopback, with a token of their own: a
+/// program runs on one machine with no other process. Destroying it ends the cluster; destroy
+/// workers first.
 ///
 ///     auto cluster = shoal::LocalCluster::start({.servers = 2, .workers = 1}).value();
 ///     auto worker = shoal::Worker::connect(cluster.config()).value();

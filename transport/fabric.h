@@ -46,6 +46,7 @@ class Fabric {
   /// What a connector needs to choose among our devices.
   virtual Card offer() const = 0;
   /// The connector's half of a link. Errors: unavailable (nothing in common: what was missing),
+  /// out_of_range (the peer is where this fabric does not lead, and nothing is wrong),
   /// registration, no_memory, protocol.
   virtual Result<Card> begin(EndpointId endpoint, std::span<const std::byte> offer) = 0;
   /// The acceptor's half, ready. Errors: as begin().

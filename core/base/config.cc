@@ -156,7 +156,8 @@ constexpr Option kOptions[] = {
                              {"0", "8192"}),
     option<&Config::transports>("transports", "LIST",
                                 "ways for data to go, best first: verbs (RDMA), ucx (shared "
-                                "memory, and what UCX has), tcp"),
+                                "memory of one host, and what UCX has; needs libucp), tcp, which "
+                                "makes the connections in any case"),
     option<&Config::require>("require", "WHAT",
                              "nothing; or rdma: data that cannot go over it is an error"),
     option<&Config::devices>("devices", "LIST",

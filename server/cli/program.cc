@@ -171,7 +171,7 @@ int run(const Arguments& arguments, const Config& config) {
 
 void add_perf_options(CLI::App& app, PerfArguments& perf) {
   app.add_option("peer", perf.peer, "Where 'shoal perf --listen' runs")->type_name("HOST:PORT");
-  app.add_flag("--local", perf.local, "Start the other process here, on the loopback interface");
+  app.add_flag("--local", perf.local, "Start the other process here");
   app.add_option("--op", perf.ops,
                  "What to measure, one or several: send, read, write (the transport itself); push, "
                  "pull, push_pull, onesided (a worker, with scheduler and server in the other "

@@ -29,6 +29,9 @@ TEST_F(StaleView, TheServersIsTakenWhereTheSchedulerIsAway) {
   EXPECT_NE(pulled.detail.find("dropped"), std::string::npos) << pulled.detail;
   EXPECT_GT(engine(0).view()->epoch, before_);
   EXPECT_EQ(wait(0, push(0, 1)).code, Errc::ok);
+  // Who would have asked again is gone: nobody spins for it.
+  run(seconds(1));
+  EXPECT_GT(engine(0).next_timer(), network_.now());
 }
 
 TEST_F(StaleView, PushesUnderWayEndWithIt) {

@@ -98,6 +98,27 @@ TEST(UcxLoad, WithoutDescriptorsThereIsNoLink) {
   EXPECT_TRUE(fabric->begin(EndpointId(1), fabric->offer()).ok());
 }
 
+/// Where UCX has no device that leads there, nothing is made and torn down for each peer.
+TEST(UcxLoad, PeersOfOtherHostsAreLeftToTcpWhereNoDeviceLeadsThere) {
+  const auto api = load();
+  if (!api.ok()) GTEST_SKIP() << api.error().message();
+  SteadyClock clock;
+  for (const bool ours : {false, true})
+    for (const bool theirs : {false, true}) {
+      const auto fabric =
+          create_fabric(*api, {.transports = "posix", .other_hosts = ours}, clock).value();
+      auto offer = create_fabric(*api, {.transports = "posix", .other_hosts = theirs}, clock)
+                       .value()
+                       ->offer();
+      EXPECT_TRUE(fabric->begin(EndpointId(1), offer).ok());
+      offer.back() ^= std::byte{1};  // of the host's number
+      EXPECT_EQ(fabric->begin(EndpointId(2), offer).code(),
+                ours && theirs ? Errc::ok : Errc::out_of_range);
+      offer.pop_back();
+      EXPECT_EQ(fabric->begin(EndpointId(3), offer).code(), Errc::protocol);
+    }
+}
+
 /// Of this process, and so of whatever it starts.
 std::string environment() {
   std::string all;

@@ -21,6 +21,8 @@ inline constexpr std::size_t kNameMax = 16;
 inline constexpr std::size_t kCardMax = 4u << 10;
 inline constexpr std::size_t kCardsMax = 8;
 inline constexpr std::size_t kReasonMax = 512;
+/// Flags of a connector's path_decline: no fabric leads there, and none should.
+inline constexpr std::uint16_t kAsExpected = 1;
 
 inline void encode(Writer& out, const NamedCard& m) {
   out.put_string(m.fabric);

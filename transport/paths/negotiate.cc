@@ -160,6 +160,7 @@ bool PathTransport::decline(Path& path, Event& event, const std::string& why) {
   const auto reason =
       path.fabric != nullptr ? fmt::format("{}: {}", path.fabric->name(), why) : why;
   path.why = (path.connector ? both(path.why, reason) : reason).substr(0, kReasonMax);
+  path.amiss = true;
   if (path.fabric != nullptr) path.fabric->drop(path.id);
   path.fabric = nullptr;
   if (path.stage == Stage::wanting) return settle_for_tcp(path, event);  // nothing was offered
@@ -175,11 +176,13 @@ bool PathTransport::decline(Path& path, Event& event, const std::string& why) {
 
 /// The connector has nothing (more) to begin: says so, with all reasons.
 bool PathTransport::settle_for_tcp(Path& path, Event& event) {
-  if (!fabric_required_) warn(path, "tcp is used: " + path.why);
+  if (!fabric_required_ && path.amiss) warn(path, "tcp is used: " + path.why);
   std::vector<std::byte> meta(path.why.size() + sizeof(std::uint32_t));
   Writer out(meta);
   out.put_string(path.why);
-  if (!say(path, FrameKind::path_decline, meta).ok()) return fail(path, event, Errc::peer_lost);
+  const auto flags = path.amiss ? std::uint16_t{0} : kAsExpected;
+  if (!say(path, FrameKind::path_decline, meta, flags).ok())
+    return fail(path, event, Errc::peer_lost);
   return use_tcp(path, event);
 }
 
@@ -199,7 +202,8 @@ bool PathTransport::on_decline(Path& path, Event& event) {
   path.why = told_by_peer(path, why);
   if (path.fabric != nullptr) path.fabric->drop(path.id);
   path.fabric = nullptr;
-  if (!fabric_required_) warn(path, "tcp is used: " + path.why);
+  if (!fabric_required_ && event.frame.header.flags != kAsExpected)
+    warn(path, "tcp is used: " + path.why);
   return use_tcp(path, event);
 }
 
@@ -303,7 +307,8 @@ bool PathTransport::on_offer(Path& path, Event& event) {
 /// The best fabric that both have and that has not been tried; half of the time that is left is
 /// for it.
 bool PathTransport::begin_next(Path& path, Event& event) {
-  const auto skip = [&](const Fabric& fabric, const std::string& reason) {
+  const auto skip = [&](const Fabric& fabric, const std::string& reason, bool amiss) {
+    path.amiss = path.amiss || amiss;
     path.why = both(path.why, fmt::format("{}: {}", fabric.name(), reason));
   };
   while (path.next_fabric < fabrics_.size()) {
@@ -311,7 +316,7 @@ bool PathTransport::begin_next(Path& path, Event& event) {
     const auto at = std::find_if(path.offer.begin(), path.offer.end(),
                                  [&](const auto& card) { return card.fabric == fabric.name(); });
     if (at == path.offer.end()) {
-      skip(fabric, "the peer has none");
+      skip(fabric, "the peer has none", true);
       continue;
     }
     path.fabric = &fabric;
@@ -320,7 +325,8 @@ bool PathTransport::begin_next(Path& path, Event& event) {
     if (card.code() == Errc::protocol) return fail(path, event, Errc::protocol);
     if (!card.ok()) {
       path.fabric = nullptr;
-      skip(fabric, card.error().message());
+      const bool amiss = card.code() != Errc::out_of_range;
+      skip(fabric, amiss ? card.error().message() : card.error().what, amiss);
       continue;
     }
     path.stage = Stage::begun;

@@ -93,6 +93,7 @@ class PathTransport final : public Transport {
     std::vector<NamedCard> offer;         ///< connector: of the acceptor,
     std::size_t next_fabric = 0;          ///< and which of ours to try next
     std::uint16_t attempts = 0;           ///< links that were begun: frames number theirs, from 0
+    bool amiss = false;                   ///< connector: somebody may want to mend what `why` says
     std::unordered_map<std::uint64_t, PeerRegion> regions;
     Ring<std::uint64_t>
         untold;  ///< regions of ours that the peer has not heard of yet, or is to forget

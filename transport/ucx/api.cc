@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <mutex>
 #include <tuple>
 #include <utility>
 
@@ -29,6 +30,8 @@ constexpr std::array<std::pair<const char*, const char*>, 5> kEnvironment{{
 /// dlopen() with kEnvironment, where the user has not set it; other users of UCX, and whatever this
 /// process starts, do not see it.
 void* open_library(const char* library) {
+  static std::mutex one_at_a_time;
+  const std::lock_guard lock(one_at_a_time);
   if (void* handle = ::dlopen(library, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD)) return handle;
   std::array<bool, kEnvironment.size()> ours{};
   for (std::size_t i = 0; i < ours.size(); ++i) {

@@ -17,6 +17,8 @@ struct Options {
   /// The only network devices that may be used, as UCX_NET_DEVICES; an empty list: none, which
   /// leaves shared memory. Nothing: the user's UCX_NET_DEVICES, or else all.
   std::optional<std::string> network_devices = {};
+  /// UCX may have a way to other hosts: there are RDMA devices, or the user says which transports.
+  bool other_hosts = true;
   /// For `explain`: the others, and why they are not among them.
   std::vector<std::string> left_out = {};
 };

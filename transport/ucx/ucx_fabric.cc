@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <fstream>
+#include <string>
 
 #include "core/base/log.h"
 #include "core/wire/codec.h"
@@ -13,20 +16,37 @@
 
 namespace shoal::ucx {
 
+namespace {
+
+/// Of this host, since it was started: the first half of its boot_id, which containers share. 0:
+/// unknown.
+std::uint64_t host_number() {
+  std::ifstream file("/proc/sys/kernel/random/boot_id");
+  std::string id;
+  std::getline(file, id);
+  std::erase(id, '-');
+  return std::strtoull(id.substr(0, 16).c_str(), nullptr, 16);
+}
+
+}  // namespace
+
 Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Options& options,
                                               const Clock& clock) {
   auto table = std::make_unique<Api>(api);
   SHOAL_ASSIGN(auto context, Context::create(*table, options));
   SHOAL_ASSIGN(auto wait_set, WaitSet::create());
   SHOAL_ASSIGN(const auto packed, create_packed_type(*table));
-  return std::unique_ptr<Fabric>(std::make_unique<UcxFabric>(std::move(table), std::move(context),
-                                                             packed, std::move(wait_set), clock));
+  return std::unique_ptr<Fabric>(std::make_unique<UcxFabric>(
+      std::move(table), std::move(context), packed, std::move(wait_set), options, clock));
 }
 
 UcxFabric::UcxFabric(std::unique_ptr<Api> api, std::unique_ptr<Context> context,
-                     ucp_datatype_t packed, WaitSet wait_set, const Clock& clock)
+                     ucp_datatype_t packed, WaitSet wait_set, const Options& options,
+                     const Clock& clock)
     : api_(std::move(api)),
       clock_(clock),
+      other_hosts_(options.other_hosts),
+      host_(host_number()),
       context_(std::move(context)),
       wait_set_(std::move(wait_set)),
       shared_(*context_, packed) {}
@@ -95,9 +115,11 @@ void UcxFabric::destroy(std::unique_ptr<Link> link) {
 }
 
 Card UcxFabric::offer() const {
-  Card card(sizeof(kWireVersion));
+  Card card(sizeof(OfferCard));
   Writer out(card);
   out.put(kWireVersion);
+  out.put(std::uint32_t{other_hosts_});
+  out.put(host_);
   return card;
 }
 
@@ -105,10 +127,16 @@ Result<Card> UcxFabric::begin(EndpointId endpoint, std::span<const std::byte> of
   owner_.check();
   Reader in(offer);
   const auto version = in.get<std::uint32_t>();
-  SHOAL_TRY(in.finish("offer of UCX"));
+  if (offer.size() < sizeof version) SHOAL_TRY(in.finish("offer of UCX"));
   if (version != kWireVersion)
     return Error{Errc::unavailable, fmt::format("the peer speaks version {} over UCX, we speak {}",
                                                 version, kWireVersion)};
+  const bool other_hosts = in.get<std::uint32_t>() != 0 && other_hosts_;
+  const auto host = in.get<std::uint64_t>();
+  SHOAL_TRY(in.finish("offer of UCX"));
+  if (host != host_ && !other_hosts)
+    return Error{Errc::out_of_range,
+                 "the peer is on another host, where UCX leads by RDMA devices only"};
   SHOAL_ASSIGN(auto* link, add_link(endpoint));
   auto card = link->card();
   if (!card.ok()) remove_link(*link);

@@ -21,7 +21,7 @@ class UcxFabric final : public Fabric {
  public:
   /// `packed`: as create_packed_type() made it; ends with the fabric. `clock` outlives it.
   UcxFabric(std::unique_ptr<Api> api, std::unique_ptr<Context> context, ucp_datatype_t packed,
-            WaitSet wait_set, const Clock& clock);
+            WaitSet wait_set, const Options& options, const Clock& clock);
   ~UcxFabric() override;
 
   std::string_view name() const override { return "ucx"; }
@@ -83,6 +83,8 @@ class UcxFabric final : public Fabric {
 
   const std::unique_ptr<Api> api_;
   const Clock& clock_;
+  const bool other_hosts_;    ///< as Options'
+  const std::uint64_t host_;  ///< as OfferCard's
   Owner owner_;
   // What links are made of goes last.
   const std::unique_ptr<Context> context_;

@@ -12,7 +12,7 @@
 namespace shoal::ucx {
 
 /// Of cards and packets; another number is not understood.
-inline constexpr std::uint32_t kWireVersion = 3;
+inline constexpr std::uint32_t kWireVersion = 4;
 /// The active message that packets are.
 inline constexpr unsigned kMessageId = 1;
 
@@ -53,6 +53,14 @@ struct SmallHead {
   std::array<std::uint8_t, 3> reserved{};
 };
 static_assert(sizeof(SmallHead) == 16 && std::has_unique_object_representations_v<SmallHead>);
+
+/// What an acceptor tells before any link is made.
+struct OfferCard {
+  std::uint32_t version = kWireVersion;
+  std::uint32_t other_hosts = 0;  ///< 1: UCX may have a way to them
+  std::uint64_t host = 0;         ///< the same in all processes of a host, since it was started
+};
+static_assert(sizeof(OfferCard) == 16 && std::has_unique_object_representations_v<OfferCard>);
 
 /// What a side tells the other about its half of a link; the address of its worker follows.
 struct LinkCard {

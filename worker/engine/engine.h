@@ -181,7 +181,6 @@ class Engine final : public Pollable {
   bool may_start(const Blocked& blocked, std::size_t position, Error& failed);
   bool window_is_closed(const Blocked& blocked);
   std::optional<WorkerClock> tick_before(const Operation& push);
-  static bool follows_others(const Operation& op);
   void follow_ended(Operation& op);
 
   // engine.cc: the loop, and the end of operations

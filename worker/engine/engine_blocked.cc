@@ -43,7 +43,8 @@ bool Engine::may_start(const Blocked& blocked, std::size_t position, Error& fail
                      fmt::format("the operation that it follows failed: {}", op.follows_failed)};
       return false;
     }
-    if (follows_others(op)) return false;
+    for (const auto& id : op.after)
+      if (id.valid()) return false;
   }
   if (blocked.pushes && window_is_closed(blocked)) return false;
   if (blocked.pushes)
@@ -75,12 +76,6 @@ std::optional<WorkerClock> Engine::tick_before(const Operation& push) {
     follow(op);
   }
   return {};
-}
-
-/// Whether something that it comes after has not ended, or has failed.
-bool Engine::follows_others(const Operation& op) {
-  return !op.follows_failed.empty() || std::any_of(std::begin(op.after), std::end(op.after),
-                                                   [](const auto& id) { return id.valid(); });
 }
 
 /// Takes from `after` what has ended, and keeps why it failed. Looked at when the operation is

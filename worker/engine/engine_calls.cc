@@ -232,9 +232,11 @@ void Engine::accept(std::uint32_t index) {
                                 "tick() between them",
                                 op.clock.value, need->value));
   recheck_needs_tick_ = true;
+  const Blocked entry{index, Request::kNone, op.table->id.value, op.clock, pushes, {}};
   // Most pulls wait for nobody, and are waited for.
-  if (op.kind == OperationKind::pull && blocked_.empty() && !follows_others(op)) return start(op);
-  block({index, Request::kNone, op.table->id.value, op.clock, pushes, {}});
+  if (op.kind == OperationKind::pull && blocked_.empty())
+    if (Error failed{Errc::ok, {}, 0}; may_start(entry, 0, failed)) return start(op);
+  block(entry);
 }
 
 // As Worker::allocate_memory had it.

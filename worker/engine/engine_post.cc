@@ -325,7 +325,10 @@ void Engine::wait_and_post_again(std::uint32_t index, Epoch wanted, Duration del
 }
 
 bool Engine::post_waiting(TimePoint now) {
-  if (waiting_.empty()) return false;
+  if (waiting_.empty()) {  // others may have taken the last of them away
+    waiting_until_ = kNever;
+    return false;
+  }
   if (!std::exchange(recheck_waiting_, false) && now < waiting_until_) return false;
   waiting_until_ = kNever;
   due_.clear();
