@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -57,7 +58,7 @@ class FewDescriptors {
  public:
   explicit FewDescriptors(rlim_t few) {
     getrlimit(RLIMIT_NOFILE, &before_);
-    const int next = dup(0);
+    const int next = eventfd(0, EFD_CLOEXEC);
     close(next);
     const rlimit limit{static_cast<rlim_t>(next) + few, before_.rlim_max};
     setrlimit(RLIMIT_NOFILE, &limit);
@@ -70,38 +71,40 @@ class FewDescriptors {
   rlimit before_{};
 };
 
-/// UCX would end the process.
-TEST(UcxLoad, WithoutDescriptorsItIsNotUsed) {
+/// Where UCX would end the process.
+class UcxWithoutDescriptors : public testing::Test {
+ protected:
+  void SetUp() override {
 #ifdef SHOAL_SANITIZED
-  GTEST_SKIP() << "a sanitizer needs descriptors for its own checks";
+    GTEST_SKIP() << "a sanitizer needs descriptors for its own checks";
 #endif
-  const auto api = load();
-  if (!api.ok()) GTEST_SKIP() << api.error().message();
-  SteadyClock clock;
-  for (rlim_t few = 0; few < 16; ++few) {
-    const FewDescriptors limit(few);
-    const auto fabric = create_fabric(*api, {}, clock);
-    ASSERT_FALSE(fabric.ok()) << few;
-    EXPECT_NE(fabric.error().message().find("ulimit -n"), std::string::npos);
+    if (!api_.ok()) GTEST_SKIP() << api_.error().message();
   }
+  /// `what` gives a Result, which says that there are too few.
+  template <class F>
+  void expect_refused(F&& what) {
+    for (rlim_t few = 0; few < 16; ++few) {
+      const FewDescriptors limit(few);
+      const auto result = what();
+      ASSERT_FALSE(result.ok()) << few;
+      EXPECT_NE(result.error().message().find("ulimit -n"), std::string::npos);
+    }
+  }
+
+  const Result<Api> api_ = load();
+  SteadyClock clock_;
+};
+
+TEST_F(UcxWithoutDescriptors, ItIsNotUsed) {
+  expect_refused([&] { return create_fabric(*api_, {}, clock_); });
 }
 
 /// Its thread does not live as long as the fabric: a link may start it anew.
-TEST(UcxLoad, WithoutDescriptorsThereIsNoLink) {
-#ifdef SHOAL_SANITIZED
-  GTEST_SKIP() << "a sanitizer needs descriptors for its own checks";
-#endif
-  const auto api = load();
-  if (!api.ok()) GTEST_SKIP() << api.error().message();
-  SteadyClock clock;
-  const auto fabric = create_fabric(*api, {.transports = "posix"}, clock).value();
-  for (rlim_t few = 0; few < 16; ++few) {
-    const FewDescriptors limit(few);
-    const auto card = fabric->begin(EndpointId(1), fabric->offer());
-    ASSERT_FALSE(card.ok()) << few;
-    EXPECT_NE(card.error().message().find("ulimit -n"), std::string::npos);
-  }
-  EXPECT_TRUE(fabric->begin(EndpointId(1), fabric->offer()).ok());
+TEST_F(UcxWithoutDescriptors, ThereIsNoLink) {
+  const auto fabric = create_fabric(*api_, {.transports = "posix"}, clock_).value();
+  const auto begin = [&] { return fabric->begin(EndpointId(1), fabric->offer()); };
+  expect_refused(begin);
+  EXPECT_TRUE(begin().ok());
 }
 
 /// Where UCX has no device that leads there, nothing is made and torn down for each peer.

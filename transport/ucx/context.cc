@@ -21,7 +21,7 @@ Error unusable(const Api& api, std::string_view what, ucs_status_t status) {
           fmt::format("UCX {}: {}: {}", version_of(api), what, api.status_string(status))};
 }
 
-/// For UCX's own thread, and more than it takes.
+/// A link takes 8, and UCX's own thread some.
 constexpr std::size_t kDescriptorsFree = 16;
 
 }  // namespace

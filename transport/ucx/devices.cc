@@ -69,11 +69,10 @@ Devices survey(const Config& config, const fs::path& sysfs) {
 Options options_of(const Config& config) {
   Options options;
   const auto is_port = [](const std::string& name) { return name.find(':') != std::string::npos; };
-  const auto taken = survey(config).taken;
-  options.other_hosts =
-      std::getenv("UCX_TLS") != nullptr || std::any_of(taken.begin(), taken.end(), is_port);
+  auto devices = survey(config);
+  options.other_hosts = std::getenv("UCX_TLS") != nullptr ||
+                        std::any_of(devices.taken.begin(), devices.taken.end(), is_port);
   if (!config.devices.text().empty() || !config.interfaces.text().empty()) {
-    auto devices = survey(config);
     options.network_devices = fmt::format("{}", fmt::join(devices.taken, ","));
     options.left_out = std::move(devices.left_out);
   }
