@@ -39,8 +39,7 @@ class Worker {
   /// Joins the cluster whose scheduler `config` names, as a worker or an observer. Returns when the
   /// first roster is complete. Errors: timed_out with the address tried and what stood in the way
   /// (nobody there, another token, who is missing), invalid_argument, version, io. The first call
-  /// that uses UCX sets variables of the environment while it loads it: no thread should read it
-  /// then.
+  /// may load UCX, with variables of the environment set meanwhile: no thread should read it then.
   static Result<Worker> connect(const Config& config, Role role = Role::worker);
   Worker(Worker&&) noexcept;
   Worker& operator=(Worker&&) noexcept;

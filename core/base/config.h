@@ -30,8 +30,8 @@ struct Config {
   std::string state_dir;               ///< of the scheduler, to be taken up by another; empty: none
   std::uint32_t servers = 1;           ///< that the cluster waits for at its start; 0 to 8192
   std::uint32_t workers = 1;           ///< that the first roster waits for; 0 to 8192
-  std::string transports = "verbs,tcp";  ///< separated by commas, best first
-  Require require = Require::nothing;    ///< of every connection between workers and servers
+  std::string transports = "verbs,ucx,tcp";  ///< separated by commas, best first
+  Require require = Require::nothing;        ///< of every connection between workers and servers
   NameFilter devices{NameFilter::Kind::devices};        ///< of RDMA, to use; empty: all
   NameFilter interfaces{NameFilter::Kind::interfaces};  ///< under RoCE devices; empty: all
   std::uint32_t rails = 4;                   ///< RDMA ports that a connection of ours uses at most
