@@ -49,20 +49,26 @@ struct Kept {
   }
 };
 
+/// Answers of one lane that wait, oldest first. A lane does not wait for the other's memory.
+struct KeptLane {
+  std::vector<Kept> answers;
+  TimePoint retry_at = kNever;  ///< when they are offered again, if there are any
+  bool lacks_memory = false;    ///< the last try found none
+};
+
 struct Connection : SessionServer::Peer {
   TimePoint hello_deadline = kNever;
   bool dead = false;            ///< told as gone, or closed; freed by the next poll()
   bool dirty = false;           ///< has something for poll() to send
   TimePoint flush_at = kNever;  ///< dirty: when it is due
   bool told_of_memory = false;  ///< the log has: an answer to it found none
-  bool lacks_memory = false;    ///< flush() found none for what it still has
   std::uint32_t owed_credits = 0;
   WorkerClock owed_clock;
-  /// By lane, oldest first. At most one for each request that is unanswered or parked, since a
-  /// request counts as either until its answer was posted.
-  std::vector<Kept> kept[2];
+  /// By lane. At most one answer for each request that is unanswered or parked, since a request
+  /// counts as either until its answer was posted.
+  KeptLane kept[2];
 
-  std::vector<Kept>& kept_on(Lane lane) { return kept[static_cast<std::size_t>(lane)]; }
+  KeptLane& kept_on(Lane lane) { return kept[static_cast<std::size_t>(lane)]; }
 };
 
 bool is_request(FrameKind kind) {
@@ -98,7 +104,8 @@ struct SessionServer::State {
   void make_dirty(Connection& c, TimePoint when);
   void turn_away();
   bool flush(Connection& c);
-  bool flush(Connection& c, std::vector<Kept>& kept);
+  bool flush(Connection& c, KeptLane& kept);
+  bool flush_credits(Connection& c);
   Status post(Connection& c, Kept& answer);
 
   Transport& transport;
@@ -204,7 +211,7 @@ void SessionServer::State::nonsense(Connection& c, Served& served) {
 
 void SessionServer::State::bury(Connection& c) {
   for (const auto& lane : c.kept)
-    for (const auto& kept : lane)
+    for (const auto& kept : lane.answers)
       if (kept.options.context != 0) unsent.push_back(kept.options.context);
   if (!c.greeted) std::erase(silent, &c);
   if (c.dirty) std::erase(dirty, &c);
@@ -242,7 +249,12 @@ void SessionServer::State::keep(Connection& c, const FrameHeader& header,
                                 std::span<const std::byte> meta,
                                 std::span<const ConstMemoryView> payload,
                                 const Transport::SendOptions& send_options, bool was_parked) {
-  auto& kept = c.kept_on(send_options.lane).emplace_back();
+  auto& lane = c.kept_on(send_options.lane);
+  if (lane.answers.empty()) {  // else what waits already says when to try again
+    lane.retry_at = deadline_after(now, kFullRetry);
+    make_dirty(c, lane.retry_at);
+  }
+  auto& kept = lane.answers.emplace_back();
   kept.header = header;
   kept.meta.assign(meta.begin(), meta.end());
   kept.options = send_options;
@@ -255,8 +267,6 @@ void SessionServer::State::keep(Connection& c, const FrameHeader& header,
   } else {
     kept.payload.assign(payload);
   }
-  // What waits already says when to try again.
-  if (!c.dirty) make_dirty(c, deadline_after(now, kFullRetry));
 }
 
 Status SessionServer::State::post(Connection& c, Kept& answer) {
@@ -266,38 +276,51 @@ Status SessionServer::State::post(Connection& c, Kept& answer) {
 }
 
 /// Sends what the transport takes of `kept`, in order. True: all of it.
-bool SessionServer::State::flush(Connection& c, std::vector<Kept>& kept) {
+bool SessionServer::State::flush(Connection& c, KeptLane& kept) {
+  auto& answers = kept.answers;
+  kept.lacks_memory = false;
   std::size_t done = 0;
-  for (; done < kept.size(); ++done) {
-    auto& answer = kept[done];
+  for (; done < answers.size(); ++done) {
+    auto& answer = answers[done];
     auto sent = post(c, answer);
     if (lacks_memory(sent.code())) {
       if (!std::exchange(c.told_of_memory, true))
         log_warn("session", "an answer to {} finds no memory: {}", transport.peer_of(c.endpoint),
                  sent.error().message());
       if (answer.give_up_payload(sent.error(), unsent)) sent = post(c, answer);
-      c.lacks_memory |= lacks_memory(sent.code());
+      kept.lacks_memory = lacks_memory(sent.code());
     }
     if (!sent.ok()) break;  // full, or closed: then bury() follows with the event
   }
-  kept.erase(kept.begin(), kept.begin() + static_cast<std::ptrdiff_t>(done));
-  return kept.empty();
+  answers.erase(answers.begin(), answers.begin() + static_cast<std::ptrdiff_t>(done));
+  return answers.empty();
 }
 
-/// True: nothing waits on `c` any more.
+bool SessionServer::State::flush_credits(Connection& c) {
+  if (c.owed_credits == 0) return true;
+  FrameHeader header;
+  header.kind = FrameKind::credit;
+  header.clock = c.owed_clock;
+  header.credits = c.owed_credits;
+  if (!transport.send(c.endpoint, header, {}, {}, {}).ok()) return false;
+  c.owed_credits = 0;
+  return true;
+}
+
+/// Sends what is due. True: nothing waits on `c` any more; else `flush_at` says when to go on.
 bool SessionServer::State::flush(Connection& c) {
-  c.lacks_memory = false;
-  bool all = flush(c, c.kept_on(Lane::message));
-  all = flush(c, c.kept_on(Lane::bulk)) && all;
-  if (c.owed_credits > 0) {
-    FrameHeader header;
-    header.kind = FrameKind::credit;
-    header.clock = c.owed_clock;
-    header.credits = c.owed_credits;
-    if (!transport.send(c.endpoint, header, {}, {}, {}).ok()) return false;
-    c.owed_credits = 0;
+  c.flush_at = kNever;
+  for (const auto lane : {Lane::message, Lane::bulk}) {
+    auto& kept = c.kept_on(lane);
+    if (kept.answers.empty()) continue;
+    if (now >= kept.retry_at) {
+      if (flush(c, kept)) continue;
+      kept.retry_at = deadline_after(now, kept.lacks_memory ? kNoMemoryRetry : kFullRetry);
+    }
+    c.flush_at = std::min(c.flush_at, kept.retry_at);
   }
-  return all;
+  if (!flush_credits(c)) c.flush_at = std::min(c.flush_at, deadline_after(now, kFullRetry));
+  return c.flush_at == kNever;
 }
 
 SessionServer::SessionServer(Transport& transport, Options options)
@@ -367,7 +390,7 @@ Status SessionServer::answer(EndpointId to, RequestId request, FrameHeader heade
                                                  meta.size(), payload_bytes, payload.size())};
   header.kind = FrameKind::answer;
   header.request = request;
-  if (c->kept_on(options.lane).empty()) {
+  if (c->kept_on(options.lane).answers.empty()) {
     auto sent = s.post(*c, header, meta, payload, options, was_parked);
     if (lacks_memory(sent.code()) && options.context == 0) {
       s.keep(*c, header, meta, payload, options, was_parked);
@@ -432,10 +455,7 @@ void SessionServer::poll(TimePoint now) {
   if (now >= s.flush_at) {
     s.flush_at = kNever;
     std::erase_if(s.dirty, [&](Connection* c) {
-      if (now >= c->flush_at) {
-        c->dirty = !s.flush(*c);
-        c->flush_at = deadline_after(now, c->lacks_memory ? kNoMemoryRetry : kFullRetry);
-      }
+      if (now >= c->flush_at) c->dirty = !s.flush(*c);
       if (c->dirty) s.flush_at = std::min(s.flush_at, c->flush_at);
       return !c->dirty;
     });

@@ -372,6 +372,37 @@ TEST_F(SessionServerTest, AnAnswerWithoutPayloadWaitsForMemory) {
   EXPECT_GT(server.next_timer(), now + kNoMemoryRetry) << "nothing waits";
 }
 
+/// Memory is the bulk lane's own affair: what the other keeps goes as soon as there is room.
+TEST_F(SessionServerTest, TheMessageLaneDoesNotWaitForTheBulkLanesMemory) {
+  const auto endpoint = greet();
+  for (std::uint64_t id = 1; id <= 2; ++id) request(endpoint, id);
+  transport.send_fails = Errc::registration;
+  ASSERT_TRUE(server.answer(endpoint, RequestId(1), {}, {}, {}, {Lane::bulk}, false).ok());
+  now = server.next_timer();
+  server.poll(now);
+  const auto memory_at = now + kNoMemoryRetry;
+  EXPECT_EQ(server.next_timer(), memory_at);
+  transport.forget();
+  transport.send_fails = Errc::ok;
+  transport.room = 0;
+  ASSERT_TRUE(answer(endpoint, 2).ok());
+  EXPECT_EQ(server.next_timer(), now + kFullRetry);
+  now = server.next_timer();
+  server.poll(now);  // still full
+  EXPECT_EQ(server.next_timer(), now + kFullRetry);
+  transport.room = 100;
+  now = server.next_timer();
+  server.poll(now);
+  ASSERT_EQ(transport.sent_count(), 1u) << "and memory is not asked for more often";
+  EXPECT_EQ(transport.last().header.request, RequestId(2));
+  EXPECT_EQ(server.next_timer(), memory_at);
+  now = memory_at;
+  server.poll(now);
+  ASSERT_EQ(transport.sent_count(), 2u);
+  EXPECT_EQ(transport.last().header.request, RequestId(1));
+  EXPECT_EQ(server.find(endpoint)->unanswered, 0u);
+}
+
 /// Or it would hold back all that comes behind it, for as long as there is none.
 TEST_F(SessionServerTest, AKeptPayloadThatFindsNoMemoryGoesBackToItsOwner) {
   const auto endpoint = greet();
