@@ -8,6 +8,7 @@
 
 #include "core/base/token.h"
 #include "transport/paths/paths.h"
+#include "transport/reasons.h"
 #include "transport/tcp/tcp.h"
 #include "transport/transport_list.h"
 
@@ -55,7 +56,7 @@ Result<std::unique_ptr<Fabric>> open_ucx([[maybe_unused]] const Config& config,
 
 /// "verbs: why", behind what is there already.
 void add(std::string& list, std::string_view name, std::string_view why) {
-  list += fmt::format("{}{}: {}", list.empty() ? "" : "; ", name, why);
+  list = both(list, fmt::format("{}: {}", name, why));
 }
 
 Error nothing_to_offer(const Config& config, const std::string& missing) {
@@ -80,7 +81,7 @@ Result<std::unique_ptr<Transport>> open_transport(const Config& config, const Cl
     if (fabric.ok())
       options.fabrics.push_back(std::move(fabric).value());
     else
-      add(options.missing, name, fabric.error().message());
+      add(options.missing, name, sentence_of(fabric.error()));
   }
   for (const auto* name : {"verbs", "ucx"})
     if (const auto why = list.why_not(name); !why.empty()) add(options.left_out, name, why);

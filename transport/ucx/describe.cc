@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
+#include "transport/reasons.h"
 #include "transport/ucx/devices.h"
 #include "transport/ucx/ucx.h"
 
@@ -27,7 +28,7 @@ std::vector<std::string> describe(const Config& config) {
   const auto api = load();
   if (!api.ok()) return {"no: " + api.error().what};
   const auto context = Context::create(*api, options_of(config));
-  if (!context.ok()) return {"no: " + context.error().message()};
+  if (!context.ok()) return {"no: " + sentence_of(context.error())};
   std::vector<std::string> lines = {
       fmt::format("yes: UCX {}, {}", version_of(*api), memory_words((*context)->memory_types()))};
   add_devices(lines, config);

@@ -1,3 +1,4 @@
+#include "transport/reasons.h"
 #include "transport/verbs/survey.h"
 #include "transport/verbs/verbs.h"
 
@@ -17,7 +18,7 @@ Result<Port> first_port(const Config& config) {
   std::string why_not;
   for (const auto& finding : survey(api, {config.devices, config.interfaces})) {
     if (finding.result.ok()) return *finding.result;
-    why_not += (why_not.empty() ? "" : "; ") + to_string(finding);
+    why_not = both(why_not, to_string(finding));
   }
   return Error{Errc::unavailable, why_not};
 }

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/wire/codec.h"
+#include "transport/reasons.h"
 #include "transport/verbs/verbs.h"
 
 namespace shoal::verbs {
@@ -29,9 +30,6 @@ int access_of(Access access) {
   return flags;
 }
 
-/// Behind what is there already.
-void add(std::string& list, const std::string& text) { list += (list.empty() ? "" : "; ") + text; }
-
 Card bytes_of(const LinkCard& card) {
   const auto bytes = std::as_bytes(std::span(card));
   return {bytes.begin(), bytes.end()};
@@ -47,14 +45,15 @@ Result<std::unique_ptr<Fabric>> create_fabric(const Api& api, const Filters& fil
   std::string why_not;
   for (const auto& finding : survey(*table, filters)) {
     if (!finding.result.ok()) {
-      add(why_not, to_string(finding));
+      why_not = both(why_not, to_string(finding));
     } else if (rails.size() == kRailsMax) {
-      add(why_not, fmt::format("{} port {}: {} others are open already: 'devices' chooses",
-                               finding.device, finding.port, kRailsMax));
+      why_not =
+          both(why_not, fmt::format("{} port {}: {} others are open already: 'devices' chooses",
+                                    finding.device, finding.port, kRailsMax));
     } else if (auto rail = Rail::open(*table, *finding.result); rail.ok()) {
       rails.push_back(std::move(rail).value());
     } else {
-      add(why_not, rail.error().message());
+      why_not = both(why_not, sentence_of(rail.error()));
     }
   }
   if (rails.empty()) return Error{Errc::unavailable, why_not};
@@ -208,7 +207,8 @@ std::string VerbsFabric::words_of_others(
     if (link.uses(rail)) continue;
     const auto status = usable(rail);
     const auto& port = rails_[rail]->port();
-    add(text, status.ok() ? fmt::format("{} port {}: {}", port.device, port.number, why_not(rail))
+    text = both(text, status.ok()
+                          ? fmt::format("{} port {}: {}", port.device, port.number, why_not(rail))
                           : status.error().what);
   }
   return text;
@@ -282,9 +282,8 @@ std::string VerbsFabric::explain(EndpointId endpoint) const {
 
 std::string VerbsFabric::explain_unused(EndpointId endpoint) const {
   const auto* link = by_endpoint_.find(endpoint);
-  auto text = link != nullptr ? link->passed_over : std::string();
-  if (!left_out_.empty()) add(text, left_out_);
-  return text;
+  return both(link != nullptr ? std::string_view(link->passed_over) : std::string_view(),
+              left_out_);
 }
 
 // --- Memory --------------------------------------------------------------------------------------
