@@ -303,6 +303,10 @@ TEST_F(SelectionTest, TheNextFabricWhereTheAcceptorDeclines) {
     EXPECT_TRUE(mentions(
         explained, "no faster path: verbs: " + b.address.to_string() + " says: no?[31m memory?"))
         << explained;
+    const auto declined = b.transport().explain(at_b);
+    EXPECT_TRUE(declined.starts_with("verbs soft2")) << "the spare one's words: " << declined;
+    EXPECT_TRUE(mentions(declined, "no faster path: verbs: no\x1b[31m memory\n; verbs: this "))
+        << "and nothing of a choice of the peer's: " << declined;
     expect_works(a, at_a, b, at_b);
   });
   EXPECT_EQ(count(text, "tcp is used"), 0u) << text;
@@ -317,7 +321,10 @@ TEST_F(SelectionTest, TheNextFabricWhereTheFirstCannotBegin) {
       {.wrap = changed([](Forger& fabric) { fabric.refuses_to_begin = true; }), .spare = kSpare});
   auto& b = make({.spare = kSpare});
   const auto [at_a, at_b] = connect(a, b);
-  EXPECT_TRUE(mentions(a.transport().explain(at_a), "no faster path: verbs: not today"));
+  EXPECT_TRUE(mentions(a.transport().explain(at_a), "no faster path: verbs: not today; "));
+  EXPECT_TRUE(mentions(b.transport().explain(at_b),
+                       "no faster path: verbs: the peer, which connected, chose spare; "))
+      << b.transport().explain(at_b);
   expect_works(a, at_a, b, at_b);
 }
 
@@ -337,6 +344,8 @@ TEST_F(SelectionTest, TheNextFabricWhereATrialFails) {
   EXPECT_TRUE(mentions(a.transport().explain(at_a), "verbs: the link broke while it was tried"))
       << a.transport().explain(at_a);
   EXPECT_NE(a.transport().explain(at_a).rfind("tcp", 0), 0u);
+  EXPECT_TRUE(mentions(b.transport().explain(at_b), "no faster path: verbs: the "))
+      << b.transport().explain(at_b);
   expect_works(a, at_a, b, at_b);
 }
 
@@ -352,15 +361,24 @@ TEST_F(SelectionTest, TcpWhereNoFabricOfMoreWillDo) {
   const auto text = logged([&] {
     const auto [at_a, at_b] = connect(a, b);
     // Whose memory it is has to be clear on both sides.
-    const auto why =
-        fmt::format("verbs: {0} says: no memory (unavailable); spare: {0} says: no memory",
-                    b.address.to_string());
+    const auto why = fmt::format("verbs: {0} says: no memory; spare: {0} says: no memory",
+                                 b.address.to_string());
     expect_tcp(a, at_a, "no faster path: " + why);
     expect_tcp(b, at_b,
                fmt::format("no faster path: {} says: {}", b.transport().peer_of(at_b), why));
     expect_works(a, at_a, b, at_b);
   });
   EXPECT_EQ(count(text, "tcp is used"), 2u) << "once on each side:\n" << text;
+}
+
+/// The acceptor hears of each of its fabrics, also of one that the connector has not.
+TEST_F(SelectionTest, TheAcceptorHearsWhyNoneOfItsFabricsIsUsed) {
+  auto& a = make({.wrap = changed([](Forger& fabric) { fabric.refuses_to_begin = true; })});
+  auto& b = make({.spare = kSpare});
+  const auto [at_a, at_b] = connect(a, b);
+  expect_tcp(a, at_a, "no faster path: verbs: not today; ");
+  expect_tcp(b, at_b, " says: verbs: not today; spare: none here; ");
+  expect_works(a, at_a, b, at_b);
 }
 
 /// Both sides believe in another size of packets: small frames pass, and full ones do not.

@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/base/log.h"
 #include "transport/paths/path_transport.h"
@@ -154,34 +155,57 @@ bool PathTransport::use_tcp(Path& path, Event& event) {
   return true;
 }
 
+/// Its link is no more; `why` is kept for explain(), and returned with the fabric's name.
+std::string PathTransport::give_up(Path& path, const std::string& why) {
+  if (path.fabric == nullptr) {
+    path.why = both(path.why, why).substr(0, kReasonMax);
+    return why;
+  }
+  path.fabric->drop(path.id);
+  return pass_over(path, *std::exchange(path.fabric, nullptr), why);
+}
+
+std::string PathTransport::pass_over(Path& path, const Fabric& fabric, const std::string& why) {
+  auto reason = fmt::format("{}: {}", fabric.name(), why);
+  path.why = both(path.why, reason).substr(0, kReasonMax);
+  path.told |= fabric_bit(fabric);
+  return reason;
+}
+
+Status PathTransport::say_no(Path& path, std::string_view why, std::uint16_t flags) {
+  why = why.substr(0, kReasonMax);
+  std::vector<std::byte> meta(why.size() + sizeof(std::uint32_t));
+  Writer out(meta);
+  out.put_string(why);
+  return say(path, FrameKind::path_decline, meta, flags);
+}
+
 /// This link does not come to be. The connector begins the next; the acceptor says so, and waits
 /// for what the connector does.
 bool PathTransport::decline(Path& path, Event& event, const std::string& why) {
-  const auto reason =
-      path.fabric != nullptr ? fmt::format("{}: {}", path.fabric->name(), why) : why;
-  path.why = (path.connector ? both(path.why, reason) : reason).substr(0, kReasonMax);
+  const auto reason = give_up(path, why);
   path.amiss = true;
-  if (path.fabric != nullptr) path.fabric->drop(path.id);
-  path.fabric = nullptr;
   if (path.stage == Stage::wanting) return settle_for_tcp(path, event);  // nothing was offered
   if (path.connector) return begin_next(path, event);
   path.stage = Stage::offered;
-  std::vector<std::byte> meta(path.why.size() + sizeof(std::uint32_t));
-  Writer out(meta);
-  out.put_string(path.why);
-  if (!say(path, FrameKind::path_decline, meta, current(path)).ok())
-    return fail(path, event, Errc::peer_lost);
+  if (!say_no(path, reason, current(path)).ok()) return fail(path, event, Errc::peer_lost);
   return false;
+}
+
+/// What the acceptor has and this process, which connected, has not.
+std::string PathTransport::none_here(const Path& path) const {
+  std::string text;
+  for (const auto& card : path.offer)
+    if (find_fabric(card.fabric) == nullptr)
+      text = both(text, fmt::format("{}: none here", printable(card.fabric)));
+  return text;
 }
 
 /// The connector has nothing (more) to begin: says so, with all reasons.
 bool PathTransport::settle_for_tcp(Path& path, Event& event) {
   if (!fabric_required_ && path.amiss) warn(path, "tcp is used: " + path.why);
-  std::vector<std::byte> meta(path.why.size() + sizeof(std::uint32_t));
-  Writer out(meta);
-  out.put_string(path.why);
   const auto flags = path.amiss ? std::uint16_t{0} : kAsExpected;
-  if (!say(path, FrameKind::path_decline, meta, flags).ok())
+  if (!say_no(path, both(path.why, none_here(path)), flags).ok())
     return fail(path, event, Errc::peer_lost);
   return use_tcp(path, event);
 }
@@ -210,7 +234,7 @@ bool PathTransport::on_decline(Path& path, Event& event) {
 /// No link can be made: to go on without, if the peer did not talk nonsense.
 bool PathTransport::no_link(Path& path, Event& event, const Error& error) {
   if (error.code == Errc::protocol) return fail(path, event, Errc::protocol);
-  return decline(path, event, error.message());
+  return decline(path, event, sentence_of(error));
 }
 
 /// The endpoint ends; whoever connected is told.
@@ -309,7 +333,7 @@ bool PathTransport::on_offer(Path& path, Event& event) {
 bool PathTransport::begin_next(Path& path, Event& event) {
   const auto skip = [&](const Fabric& fabric, const std::string& reason, bool amiss) {
     path.amiss = path.amiss || amiss;
-    path.why = both(path.why, fmt::format("{}: {}", fabric.name(), reason));
+    pass_over(path, fabric, reason);
   };
   while (path.next_fabric < fabrics_.size()) {
     auto& fabric = *fabrics_[path.next_fabric++];
@@ -326,7 +350,7 @@ bool PathTransport::begin_next(Path& path, Event& event) {
     if (!card.ok()) {
       path.fabric = nullptr;
       const bool amiss = card.code() != Errc::out_of_range;
-      skip(fabric, amiss ? card.error().message() : card.error().what, amiss);
+      skip(fabric, amiss ? sentence_of(card.error()) : card.error().what, amiss);
       continue;
     }
     path.stage = Stage::begun;
@@ -339,7 +363,6 @@ bool PathTransport::begin_next(Path& path, Event& event) {
       return fail(path, event, Errc::peer_lost);
     return false;
   }
-  path.why.resize(std::min(path.why.size(), kReasonMax));
   return settle_for_tcp(path, event);
 }
 
@@ -367,8 +390,7 @@ bool PathTransport::on_begin(Path& path, Event& event) {
   const bool again = event.frame.header.flags < path.attempts;
   if (!in.finish("beginning of a path").ok() || fabric == nullptr || again)
     return fail(path, event, Errc::protocol);
-  // The connector may have given up another.
-  if (path.fabric != nullptr) path.fabric->drop(path.id);
+  if (path.fabric != nullptr) give_up(path, "the peer, which connected, gave it up");
   path.fabric = fabric;
   path.attempts = static_cast<std::uint16_t>(event.frame.header.flags + 1);
   path.lanes_tried = 0;

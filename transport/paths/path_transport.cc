@@ -26,10 +26,6 @@ std::string name_with(const std::vector<std::unique_ptr<Fabric>>& fabrics) {
 
 }  // namespace
 
-std::string both(std::string_view one, std::string_view other) {
-  return fmt::format("{}{}{}", one, one.empty() || other.empty() ? "" : "; ", other);
-}
-
 std::string words_of(std::string_view no_faster_path, std::string_view not_used) {
   return fmt::format("{}{}{}{}", no_faster_path.empty() ? "" : "; no faster path: ", no_faster_path,
                      not_used.empty() ? "" : "; not used: ", not_used);
@@ -132,15 +128,22 @@ std::string PathTransport::explain(EndpointId endpoint) const {
   const auto* path = find(endpoint);
   if (path == nullptr) return {};
   const auto* used = path->stage == Stage::fabric ? path->fabric : nullptr;
-  auto others = used != nullptr ? used->explain_unused(endpoint) : std::string();
+  if (used == nullptr)
+    return tcp_->explain(endpoint) + words_of(both(path->why, missing_), left_out_);
+  auto faster = path->why;
+  auto others = used->explain_unused(endpoint);
   bool behind = false;
   for (const auto& fabric : fabrics_) {
-    if (behind)
+    const bool told = (path->told & fabric_bit(*fabric)) != 0;
+    if (fabric.get() == used)
+      behind = true;
+    else if (!told && behind)
       others = both(others, fmt::format("{}: {} is better", fabric->name(), used->name()));
-    behind |= fabric.get() == used;
+    else if (!told)  // by a connector, which knows why
+      faster = both(faster, fmt::format("{}: the peer, which connected, chose {}", fabric->name(),
+                                        used->name()));
   }
-  return (used != nullptr ? used->explain(endpoint) : tcp_->explain(endpoint)) +
-         words_of(both(path->why, missing_), both(others, left_out_));
+  return used->explain(endpoint) + words_of(both(faster, missing_), both(others, left_out_));
 }
 
 // --- Memory --------------------------------------------------------------------------------------

@@ -10,13 +10,11 @@
 #include "transport/endpoint_map.h"
 #include "transport/paths/messages.h"
 #include "transport/paths/paths.h"
+#include "transport/reasons.h"
 #include "transport/ring.h"
 #include "transport/tcp/tcp_transport.h"
 
 namespace shoal::paths {
-
-/// "one; other", if both say something.
-std::string both(std::string_view one, std::string_view other);
 
 /// Every endpoint is one of TCP, and goes by its id. One whose peers both have a fabric has a link
 /// beside it, once that has been tried: then all its frames and bytes go there. Until it is known
@@ -92,6 +90,7 @@ class PathTransport final : public Transport {
     std::string why;                      ///< there is no link, or no better one
     std::vector<NamedCard> offer;         ///< connector: of the acceptor,
     std::size_t next_fabric = 0;          ///< and which of ours to try next
+    std::uint32_t told = 0;               ///< bits by fabric: those that `why` speaks of
     std::uint16_t attempts = 0;           ///< links that were begun: frames number theirs, from 0
     bool amiss = false;                   ///< connector: somebody may want to mend what `why` says
     std::unordered_map<std::uint64_t, PeerRegion> regions;
@@ -123,6 +122,7 @@ class PathTransport final : public Transport {
   void forget(Path& path);
   void look_at(Path& path, TimePoint when);
   std::size_t index_of(const Fabric& fabric) const;
+  std::uint32_t fabric_bit(const Fabric& fabric) const { return 1u << index_of(fabric); }
   Status expose(std::uint64_t region, OwnRegion& own, const Fabric& fabric);
   Result<Region> add_region(MemoryView memory, Access access, bool on_demand);
   bool tell_regions(Path& path);
@@ -155,6 +155,10 @@ class PathTransport final : public Transport {
   static std::uint16_t current(const Path& path) {
     return static_cast<std::uint16_t>(path.attempts - 1);
   }
+  std::string give_up(Path& path, const std::string& why);
+  std::string pass_over(Path& path, const Fabric& fabric, const std::string& why);
+  std::string none_here(const Path& path) const;
+  Status say_no(Path& path, std::string_view why, std::uint16_t flags);
   bool decline(Path& path, Event& event, const std::string& why);
   bool settle_for_tcp(Path& path, Event& event);
   bool on_decline(Path& path, Event& event);

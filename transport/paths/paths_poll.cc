@@ -104,7 +104,7 @@ bool PathTransport::on_closed(Path& path, Event& event, const Fabric* from) {
         return decline(path, event,
                        "the link broke while it was tried (a firewall, or a switch with a "
                        "smaller MTU, between the two?)");
-      path.fabric = nullptr;  // the connector may be up; if not, it declines
+      give_up(path, "the link broke");  // the connector may be up; if not, it declines
       return false;
     }
     tcp_->close(path.id);
