@@ -1,4 +1,5 @@
 #include <gtest/gtest.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -53,58 +54,111 @@ TEST(UcxLoad, WhatItCannotUseIsSaid) {
   EXPECT_NE(fabric.error().message().find("UCX_TLS"), std::string::npos);
 }
 
-/// Leaves this process so many descriptors, while it lives.
-class FewDescriptors {
+/// Of this process, while it lives: RLIMIT_NOFILE.
+class DescriptorLimit {
  public:
-  explicit FewDescriptors(rlim_t few) {
+  explicit DescriptorLimit(rlim_t descriptors) {
     getrlimit(RLIMIT_NOFILE, &before_);
-    const int next = eventfd(0, EFD_CLOEXEC);
-    close(next);
-    const rlimit limit{static_cast<rlim_t>(next) + few, before_.rlim_max};
+    const rlimit limit{descriptors, before_.rlim_max};
     setrlimit(RLIMIT_NOFILE, &limit);
   }
-  ~FewDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
-  FewDescriptors(const FewDescriptors&) = delete;
-  FewDescriptors& operator=(const FewDescriptors&) = delete;
+  ~DescriptorLimit() { setrlimit(RLIMIT_NOFILE, &before_); }
+  DescriptorLimit(const DescriptorLimit&) = delete;
+  DescriptorLimit& operator=(const DescriptorLimit&) = delete;
+
+  /// The number that the next descriptor has.
+  static rlim_t next() {
+    const int next = eventfd(0, EFD_CLOEXEC);
+    close(next);
+    return static_cast<rlim_t>(next);
+  }
 
  private:
   rlimit before_{};
 };
 
-/// Where UCX would end the process.
-class UcxWithoutDescriptors : public testing::Test {
+/// While it lives, a thread's stack is larger than all addresses: none begins, whoever asks.
+class NoThreads {
+ public:
+  NoThreads() {
+    pthread_getattr_default_np(&before_);
+    pthread_attr_t attributes = before_;
+    pthread_attr_setstacksize(&attributes, std::size_t{1} << 48);
+    pthread_setattr_default_np(&attributes);
+  }
+  ~NoThreads() { pthread_setattr_default_np(&before_); }
+  NoThreads(const NoThreads&) = delete;
+  NoThreads& operator=(const NoThreads&) = delete;
+
+ private:
+  pthread_attr_t before_{};
+};
+
+/// Where UCX would end the process, or take from it what its sockets need.
+class UcxWithoutMeans : public testing::Test {
  protected:
   void SetUp() override {
 #ifdef SHOAL_SANITIZED
-    GTEST_SKIP() << "a sanitizer needs descriptors for its own checks";
+    GTEST_SKIP() << "a sanitizer needs descriptors and threads for its own checks";
 #endif
     if (!api_.ok()) GTEST_SKIP() << api_.error().message();
   }
-  /// `what` gives a Result, which says that there are too few.
+  template <class T>
+  static void expect_refused(const Result<T>& result, std::string_view why) {
+    ASSERT_FALSE(result.ok());
+    EXPECT_EQ(result.code(), Errc::unavailable);
+    EXPECT_NE(result.error().what.find(why), std::string::npos) << result.error().what;
+  }
+  /// `what` gives a Result, which says that there are too few descriptors, or no thread.
   template <class F>
   void expect_refused(F&& what) {
     for (rlim_t few = 0; few < 16; ++few) {
-      const FewDescriptors limit(few);
-      const auto result = what();
-      ASSERT_FALSE(result.ok()) << few;
-      EXPECT_NE(result.error().message().find("ulimit -n"), std::string::npos);
+      const DescriptorLimit limit(DescriptorLimit::next() + few);
+      expect_refused(what(), "ulimit -n");
     }
+    const NoThreads none;
+    expect_refused(what(), "ulimit -u");
   }
 
   const Result<Api> api_ = load();
   SteadyClock clock_;
 };
 
-TEST_F(UcxWithoutDescriptors, ItIsNotUsed) {
+TEST_F(UcxWithoutMeans, ItIsNotUsed) {
   expect_refused([&] { return create_fabric(*api_, {}, clock_); });
 }
 
 /// Its thread does not live as long as the fabric: a link may start it anew.
-TEST_F(UcxWithoutDescriptors, ThereIsNoLink) {
+TEST_F(UcxWithoutMeans, ThereIsNoLink) {
   const auto fabric = create_fabric(*api_, {.transports = "posix"}, clock_).value();
   const auto begin = [&] { return fabric->begin(EndpointId(1), fabric->offer()); };
   expect_refused(begin);
   EXPECT_TRUE(begin().ok());
+}
+
+TEST_F(UcxWithoutMeans, LinksLeaveHalfOfTheDescriptorsToSockets) {
+  const auto fabric = create_fabric(*api_, {.transports = "posix"}, clock_).value();
+  const auto half = DescriptorLimit::next() + 50;
+  const DescriptorLimit limit(2 * half);
+  std::uint64_t links = 0;
+  for (;; ++links) {
+    const auto link = fabric->begin(EndpointId(links + 1), fabric->offer());
+    if (link.ok()) continue;
+    expect_refused(link, "leaves half of them to sockets: raise the limit (ulimit -n)");
+    break;
+  }
+  EXPECT_GT(links, 1u);
+  EXPECT_LE(DescriptorLimit::next(), half);
+  fabric->drop(EndpointId(1));
+  std::array<Event, 1> events;
+  const auto end = clock_.now() + std::chrono::seconds(10);
+  const auto again = [&] {
+    (void)fabric->poll(events);  // until UCX has let go of it
+    return fabric->begin(EndpointId(1), fabric->offer()).ok();
+  };
+  bool free = again();
+  while (!free && clock_.now() < end) free = again();
+  EXPECT_TRUE(free) << "for whoever comes when another has gone";
 }
 
 /// Where UCX has no device that leads there, nothing is made and torn down for each peer.

@@ -2,10 +2,12 @@
 
 #include <fmt/core.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstdlib>
+#include <filesystem>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -21,12 +23,31 @@ Error unusable(const Api& api, std::string_view what, ucs_status_t status) {
           fmt::format("UCX {}: {}: {}", version_of(api), what, api.status_string(status))};
 }
 
-/// A link takes 8, and UCX's own thread some.
-constexpr std::size_t kDescriptorsFree = 16;
+/// 0: not known.
+std::size_t descriptors_in_use() {
+  std::error_code error;
+  std::filesystem::directory_iterator entries("/proc/self/fd", error);
+  std::size_t count = 0;
+  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error))
+    ++count;
+  return error || count == 0 ? 0 : count - 1;  // without the directory's own
+}
 
 }  // namespace
 
-Status try_for_thread() {
+Status check_descriptor_share() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return {};
+  const auto in_use = descriptors_in_use();
+  if (in_use + kLinkDescriptors <= limit.rlim_cur / 2) return {};
+  return Error{Errc::unavailable,
+               fmt::format("{} of this process's {} descriptors are in use, and UCX, which takes "
+                           "{} for each peer, leaves half of them to sockets: raise the limit "
+                           "(ulimit -n)",
+                           in_use, limit.rlim_cur, kLinkDescriptors)};
+}
+
+Status try_thread_and_descriptors() {
   std::array<int, kDescriptorsFree> descriptors;
   for (auto& fd : descriptors) fd = ::eventfd(0, EFD_CLOEXEC);
   const bool enough = descriptors.back() >= 0;
@@ -55,7 +76,7 @@ std::string memory_words(std::uint64_t types) {
 }
 
 Result<std::unique_ptr<Context>> Context::create(const Api& api, const Options& options) {
-  SHOAL_TRY(try_for_thread());
+  SHOAL_TRY(try_thread_and_descriptors());
   ucp_config_t* raw = nullptr;
   auto status = api.config_read(nullptr, nullptr, &raw);
   if (status != UCS_OK) return unusable(api, "its configuration cannot be read", status);

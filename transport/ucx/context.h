@@ -30,7 +30,11 @@ std::string memory_words(std::uint64_t types);
 /// Whether UCX can have a thread and some descriptors: it begins its thread with the first context
 /// and, after the last was idle, with a worker, and ends the process with an assertion where that
 /// fails. To be asked ahead of both. Errors: unavailable (which limit to raise).
-Status try_for_thread();
+Status try_thread_and_descriptors();
+
+/// Whether one more link leaves half of the process's descriptors to its own sockets and files.
+/// Errors: unavailable (which limit to raise).
+Status check_descriptor_share();
 
 /// UCX in this process: what links are made from.
 class Context {

@@ -53,10 +53,16 @@ inline constexpr std::array<std::pair<const char*, const char*>, 8> kSettings{{
 
 // --- Links ---------------------------------------------------------------------------------------
 
-/// Each has a worker of its own: 8 descriptors, 2.6 MB of shared memory, and 40 ns
+/// Each has a worker of its own: kLinkDescriptors, 2.6 MB of shared memory, and 40 ns
 /// of each turn of a poll.
-/// Peers beyond it are reached over TCP, and half of the usual 1024 descriptors are left for that.
+/// Peers beyond it are reached over TCP.
 inline constexpr std::size_t kLinksMax = 64;
+/// Descriptors of one worker, by counting those of 1.13.1 over `posix`. A link is not made where it
+/// would leave the process's own sockets and files less than half of RLIMIT_NOFILE.
+inline constexpr std::size_t kLinkDescriptors = 8;
+/// So many have to be free for a link, or for UCX's first steps, and its own thread: where UCX gets
+/// none it ends the process.
+inline constexpr std::size_t kDescriptorsFree = 16;
 /// For UCX to let go of the last links when a fabric ends, before their workers are left behind.
 inline constexpr Duration kBurial = std::chrono::milliseconds(200);
 

@@ -70,7 +70,8 @@ Result<Link*> UcxFabric::add_link(EndpointId endpoint) {
   if (links_.size() + graves_.size() >= kLinksMax)
     return Error{Errc::unavailable,
                  fmt::format("there are {} links already, as many as one process has", kLinksMax)};
-  SHOAL_TRY(try_for_thread());
+  SHOAL_TRY(try_thread_and_descriptors());
+  SHOAL_TRY(check_descriptor_share());
   SHOAL_ASSIGN(auto link, Link::create(endpoint, free_turnstile(), shared_));
   SHOAL_TRY(wait_set_.add(link->fd()));
   by_endpoint_.add(*link);
