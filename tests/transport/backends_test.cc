@@ -78,10 +78,15 @@ class OpenTransport : public testing::Test {
     const auto endpoint =
         (*transport)->connect(address, clock_.now() + std::chrono::seconds(20)).value();
     std::array<Event, 8> events;
-    for (bool up = false; !up;)
-      for (std::size_t i = 0, n = (*transport)->poll(events); i < n; ++i)
-        up |= events[i].kind == Event::Kind::connected;
-    return (*transport)->explain(endpoint);
+    for (;;) {
+      const auto count = (*transport)->poll(events);
+      for (std::size_t i = 0; i < count; ++i) {
+        if (events[i].kind == Event::Kind::connected) return (*transport)->explain(endpoint);
+        if (events[i].kind != Event::Kind::closed) continue;
+        ADD_FAILURE() << "no connection: " << name_of(events[i].status);
+        return {};
+      }
+    }
   }
 
   SteadyClock clock_;
