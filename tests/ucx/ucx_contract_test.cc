@@ -1,3 +1,5 @@
+#include <sys/resource.h>
+
 #include <string>
 
 #include "tests/transport/contract.h"
@@ -13,7 +15,13 @@ namespace {
 class UcxBackend final : public TcpBackend {
  public:
   UcxBackend(const ucx::Api& api, std::string transports, Duration try_timeout)
-      : api_(api), transports_(std::move(transports)), try_timeout_(try_timeout) {}
+      : api_(api), transports_(std::move(transports)), try_timeout_(try_timeout) {
+    // Both ends of all links are of this process: more than half of the usual 1024 descriptors.
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
 
   Node make(bool right_token) override {
     paths::PathOptions options;
