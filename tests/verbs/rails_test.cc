@@ -320,11 +320,13 @@ TEST_F(RailsTest, EachPortIsUsedOrSaysWhyNot) {
 
   const auto few = path_of(a, c);
   EXPECT_TRUE(mentions(few, "; not used: soft1 port 4: the peer has no port of its link")) << few;
-  for (const auto* port : {"5", "6", "8"})
+  EXPECT_TRUE(mentions(few, "soft1 port 5: its speed, or the peer's, is not")) << few;
+  for (const auto* port : {"6", "8"})
     EXPECT_TRUE(mentions(few, fmt::format("soft1 port {}: the peer has no port left for it", port)))
         << few;
   const auto single = path_of(one_rail, b);
   EXPECT_TRUE(mentions(single, "soft2 port 1: one port is used (rails = 1)")) << single;
+  EXPECT_TRUE(mentions(single, "soft2 port 5: its speed, or the peer's, is not")) << single;
 
   // A port that goes down after it was opened.
   const auto after = [&](ibv_port_state state) {

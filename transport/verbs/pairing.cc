@@ -76,22 +76,25 @@ std::string why_not_chosen(std::uint32_t port, std::span<const OwnPort> own,
                            std::size_t strands_max) {
   const auto& home = chosen.front();
   const int home_bits = common_bits(own[home.own].card, theirs[home.theirs]);
-  bool can = false, free = false, near = false;
+  bool can = false, fast = false, free = false, near = false;
   for (std::uint32_t i = 0; i < theirs.size(); ++i) {
     if (!can_talk(own[port].card, theirs[i])) continue;
     can = true;
+    fast |= as_fast(own, theirs, {port, i}, home);
     if (std::any_of(chosen.begin(), chosen.end(), [&](const auto& one) { return one.theirs == i; }))
       continue;
     free = true;
     near |= common_bits(own[port].card, theirs[i]) >= home_bits - kStrandBits;
   }
   if (!can) return "the peer has no port of its link layer that is up";
+  const auto* speed = "its speed, or the peer's, is not that of the ports in use";
+  if (!fast) return speed;  // which more rails would not help
   if (chosen.size() == strands_max)
     return strands_max == 1 ? "one port is used (rails = 1)"
                             : fmt::format("{} others are used (rails)", strands_max);
   if (!free) return "the peer has no port left for it";
   if (!near) return "its address has less in common with the peer's than that of the port in use";
-  return "its speed, or the peer's, is not that of the ports in use";
+  return speed;
 }
 
 }  // namespace shoal::verbs
