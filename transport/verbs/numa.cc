@@ -32,9 +32,9 @@ NumaDistances NumaDistances::of_machine() {
 }
 
 unsigned NumaDistances::between(int a, int b) const {
-  if (a < 0 || b < 0) return 0;
+  if (a < 0 || b < 0) return kUnknown;
   const auto row = static_cast<std::size_t>(a), column = static_cast<std::size_t>(b);
-  return row < rows_.size() && column < rows_[row].size() ? rows_[row][column] : 0;
+  return row < rows_.size() && column < rows_[row].size() ? rows_[row][column] : kUnknown;
 }
 
 }  // namespace shoal::verbs

@@ -14,7 +14,7 @@ namespace shoal::verbs {
 /// A port of ours, as candidate for a link.
 struct OwnPort {
   PortCard card;          ///< link_layer is kNoLinkLayer unless it can be used
-  unsigned distance = 0;  ///< of its device from the process's CPUs, as the kernel counts it
+  unsigned distance = 0;  ///< of its device from Numa::home_node, as the kernel counts it
 };
 
 /// Ports that are to talk to each other: indices in both sides' lists.
