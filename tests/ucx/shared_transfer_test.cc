@@ -72,8 +72,7 @@ class SharedTransfers : public testing::Test {
 TEST_F(SharedTransfers, TheMemoryIsMapped) {
   EXPECT_NE(user_->explain(to_owner_).find("1 of its buffers mapped"), std::string::npos)
       << user_->explain(to_owner_);
-  EXPECT_NE(user_->explain(to_owner_).find(", moves host memory (no CUDA memory: "),
-            std::string::npos)
+  EXPECT_NE(user_->explain(to_owner_).find("; not used: CUDA memory: "), std::string::npos)
       << user_->explain(to_owner_);
   const auto region = region_.remote(0, 1).region;
   EXPECT_TRUE(user_->reads_by_copy(to_owner_, region));

@@ -68,11 +68,10 @@ Status try_thread_and_descriptors() {
 }
 
 // Only packets of host memory are made, whatever UCX could do.
-std::string memory_words(std::uint64_t types) {
+std::string memory_left_out(std::uint64_t types) {
   const bool cuda = (types >> UCS_MEMORY_TYPE_CUDA & 1) != 0;
-  return fmt::format(
-      "moves host memory (no CUDA memory: {})",
-      cuda ? "this UCX could, and Shoal does not ask it to" : "this UCX was built without it");
+  return fmt::format("CUDA memory: {}", cuda ? "this UCX could, and Shoal does not ask it to"
+                                             : "this UCX was built without it");
 }
 
 Result<std::unique_ptr<Context>> Context::create(const Api& api, const Options& options) {

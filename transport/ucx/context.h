@@ -23,9 +23,9 @@ struct Options {
   std::vector<std::string> left_out = {};
 };
 
-/// Which memory links move where UCX was built for `types` (bits of ucs_memory_type_t), and why not
-/// more: "moves host memory (no CUDA memory: this UCX was built without it)".
-std::string memory_words(std::uint64_t types);
+/// Which memory no link moves where UCX was built for `types` (bits of ucs_memory_type_t), and why:
+/// "CUDA memory: this UCX was built without it".
+std::string memory_left_out(std::uint64_t types);
 
 /// Whether UCX can have a thread and some descriptors: it begins its thread with the first context
 /// and, after the last was idle, with a worker, and ends the process with an assertion where that

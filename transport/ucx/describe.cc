@@ -29,8 +29,9 @@ std::vector<std::string> describe(const Config& config) {
   if (!api.ok()) return {"no: " + api.error().what};
   const auto context = Context::create(*api, options_of(config));
   if (!context.ok()) return {"no: " + sentence_of(context.error())};
-  std::vector<std::string> lines = {
-      fmt::format("yes: UCX {}, {}", version_of(*api), memory_words((*context)->memory_types()))};
+  std::vector<std::string> lines = {fmt::format("yes: UCX {}, moves host memory (no {})",
+                                                version_of(*api),
+                                                memory_left_out((*context)->memory_types()))};
   add_devices(lines, config);
   return lines;
 }

@@ -11,6 +11,7 @@
 
 #include "core/base/log.h"
 #include "core/wire/codec.h"
+#include "transport/reasons.h"
 #include "transport/ucx/packer.h"
 #include "transport/ucx/ucx.h"
 
@@ -204,15 +205,15 @@ std::string UcxFabric::explain(EndpointId endpoint) const {
   const auto* link = by_endpoint_.find(endpoint);
   if (link == nullptr) return {};
   const auto shared = link->mapped();
-  return fmt::format("ucx {} over {}, packets of {} B{}, {}", version_of(*api_), link->way(),
+  return fmt::format("ucx {} over {}, packets of {} B{}", version_of(*api_), link->way(),
                      link->packet_bytes(),
-                     shared == 0 ? "" : fmt::format(", {} of its buffers mapped", shared),
-                     memory_words(context_->memory_types()));
+                     shared == 0 ? "" : fmt::format(", {} of its buffers mapped", shared));
 }
 
 /// Of the devices that are left UCX itself chooses.
 std::string UcxFabric::explain_unused(EndpointId /*endpoint*/) const {
-  return fmt::format("{}", fmt::join(context_->left_out(), "; "));
+  return both(fmt::format("{}", fmt::join(context_->left_out(), "; ")),
+              memory_left_out(context_->memory_types()));
 }
 
 // --- Memory --------------------------------------------------------------------------------------
