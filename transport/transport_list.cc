@@ -28,13 +28,15 @@ Result<TransportList> TransportList::parse(const Config& config) {
   parsed.has_tcp_ = tcp != names.end();
   for (auto name = names.begin(); name != names.end(); ++name) {
     if (*name == "tcp") continue;
-    // What stands behind TCP is never better than what is at hand everywhere.
-    if (name > tcp) parsed.left_out_.push_back({*name, "tcp stands before it in transports"});
-    // Whatever UCX uses, it does not say that it is RDMA.
-    else if (config.require == Config::Require::rdma && *name != "verbs")
+    if (name > tcp) {
+      // What stands behind TCP is never better than what is at hand everywhere.
+      parsed.left_out_.push_back({*name, "tcp stands before it in transports"});
+    } else if (config.require == Config::Require::rdma && *name != "verbs") {
+      // Whatever UCX uses, it does not say that it is RDMA.
       parsed.left_out_.push_back({*name, "require = rdma, which only verbs is sure to be"});
-    else
+    } else {
       parsed.fabrics_.push_back(*name);
+    }
   }
   for (const auto* name : {"verbs", "ucx"})
     if (std::find(names.begin(), names.end(), name) == names.end())
