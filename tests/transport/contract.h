@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <ostream>
@@ -169,6 +170,17 @@ inline bool lost_or_closed(Errc status) {
 /// Where the seeds of this run's random tests begin: --gtest_random_seed=N replays N's.
 inline std::uint64_t first_seed() {
   return static_cast<std::uint64_t>(GTEST_FLAG_GET(random_seed)) * 1'000'000 + 1;
+}
+
+using Bytes = std::vector<std::byte>;
+
+// By the C library: megabytes of them, and tests are not optimised.
+inline bool has(const Bytes& bytes, std::byte value) {
+  return std::memchr(bytes.data(), static_cast<int>(value), bytes.size()) != nullptr;
+}
+inline bool only(const Bytes& bytes, std::byte value) {
+  return bytes.empty() || (bytes.front() == value &&
+                           std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
 }
 
 /// `size` bytes that follow from `seed`.
