@@ -1,15 +1,15 @@
 #!/bin/sh
 # Shoal over real verbs, in a guest: the contract suite, processes that are killed and stopped, checked
-# pushes and pulls (one-sided ones under pushes and while the server is stopped, too), and a short
-# training.
-#   verbs_test.sh VERBS_TEST E2E_TEST SHOAL SPARSE_LR
+# pushes and pulls (one-sided ones under pushes and while the server is stopped, too), the benchmark's
+# rows once, and a short training.
+#   verbs_test.sh VERBS_TEST E2E_TEST SHOAL SPARSE_LR SHOAL_BENCH
 set -u
 . "$(dirname "$0")/guest.sh"
 
 examples >train
 cat >in_guest <<'END'
-verbs_test=$1 e2e_test=$2 shoal=$3 sparse_lr=$4
-cd "$5"
+verbs_test=$1 e2e_test=$2 shoal=$3 sparse_lr=$4 shoal_bench=$5
+cd "$6"
 step() { echo "--- $* ($(cut -d. -f1 /proc/uptime) s)"; }
 packets() { cat /sys/class/infiniband/rxe0/ports/1/hw_counters/sent_pkts; }
 went_over_verbs() {  # went_over_verbs PACKETS: at least so many since `before`
@@ -56,6 +56,12 @@ env PATH=/nowhere "$shoal" perf --local --check --iterations 20 --inflight 4 --s
 cat raw
 grep -q 'ib_read_bw .*MiB/sec' raw || exit 1
 
+step rows of the suite
+"$shoal_bench" --smoke --only '^verbs/' >rows 2>&1
+cat rows
+# Ours beside the raw tool's, in each.
+[ "$(grep -cE '^verbs/[^ ]+ +[0-9.,]+ [^ ]+ +[0-9.,]+ +[0-9.,]+' rows)" -eq 6 ] || exit 1
+
 step training
 for transports in verbs tcp,verbs; do
   [ $transports = verbs ] || SHOAL_REQUIRE=nothing
@@ -66,8 +72,8 @@ done >objectives || { cat objectives; exit 1; }
 
 step a port that goes down in mid-training
 before=$(packets)
-"$shoal" run --servers 2 --workers 2 --log-level info -- "$sparse_lr" --batch 20 --epochs 3 \
-  --staleness 1 --train train --model down >down.log 2>&1 &
+SHOAL_TRANSPORTS=verbs,tcp "$shoal" run --servers 2 --workers 2 --log-level info -- \
+  "$sparse_lr" --batch 20 --epochs 3 --staleness 1 --train train --model down >down.log 2>&1 &
 training=$!
 until [ $(($(packets) - before)) -gt 150 ] || ! kill -0 $training; do sleep 0.1; done
 ip link set net0 down
@@ -80,7 +86,7 @@ cat objectives
 awk 'NF == 1 { if (first && ($1 - first) ^ 2 > (first / 100) ^ 2) exit 1; first = $1 }' objectives ||
   { echo "the objectives differ"; exit 1; }
 END
-"$guest" --timeout 1400 --memory 3072 sh "$work/in_guest" "$1" "$2" "$3" "$4" "$work" >out 2>&1
+"$guest" --timeout 1400 --memory 3072 sh "$work/in_guest" "$@" "$work" >out 2>&1
 status=$?
 cat out
 exit $status
