@@ -310,6 +310,7 @@ TEST_F(SelectionTest, TheNextFabricWhereTheAcceptorDeclines) {
     expect_works(a, at_a, b, at_b);
   });
   EXPECT_EQ(count(text, "tcp is used"), 0u) << text;
+  EXPECT_EQ(count(text, " is used: verbs: "), 2u) << "each side says it once: " << text;
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
   const auto [at_b, at_a] = connect(b, a);
   EXPECT_FALSE(mentions(b.transport().explain(at_b), " says: "));
@@ -320,6 +321,10 @@ TEST_F(SelectionTest, TheNextFabricWhereTheFirstCannotBegin) {
   auto& a = make(
       {.wrap = changed([](Forger& fabric) { fabric.refuses_to_begin = true; }), .spare = kSpare});
   auto& b = make({.spare = kSpare});
+  const auto text = logged([&] { connect(a, b); });
+  EXPECT_EQ(count(text, "spare is used: verbs: not today"), 1u) << text;
+  const auto again = logged([&] { connect(a, b); });
+  EXPECT_EQ(count(again, "spare is used"), 0u) << "it was said of this peer: " << again;
   const auto [at_a, at_b] = connect(a, b);
   EXPECT_TRUE(mentions(a.transport().explain(at_a), "no faster path: verbs: not today; "));
   EXPECT_TRUE(mentions(b.transport().explain(at_b),

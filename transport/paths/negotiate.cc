@@ -66,7 +66,7 @@ void PathTransport::warn(const Path& path, const std::string& why) {
   if (std::find(warned_.begin(), warned_.end(), peer) != warned_.end()) return;
   if (warned_.size() == kWarnedMax) warned_.clear();
   warned_.push_back(peer);
-  log_warn("paths", "{}: {}", peer, why);
+  log_warn("paths", "{}: {}", peer, printable(why));
 }
 
 // --- Both sides ----------------------------------------------------------------------------------
@@ -261,6 +261,7 @@ bool PathTransport::up(Path& path, Event& event) {
   for (const auto& [region, own] : regions_) path.untold.push_back(region);
   if (!tell_regions(path)) look_at(path, clock_.now() + kFullRetry);
   log_info("paths", "{} is reached over {}", tcp_->peer_of(path.id), path.fabric->explain(path.id));
+  if (path.amiss) warn(path, fmt::format("{} is used: {}", path.fabric->name(), path.why));
   event = {.kind = path.connector ? Event::Kind::connected : Event::Kind::accepted,
            .status = Errc::ok,
            .endpoint = path.id,
