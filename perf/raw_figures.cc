@@ -29,8 +29,11 @@ std::string word_after(std::string_view path, std::string_view before) {
   return std::string(rest.substr(0, rest.find_first_of(" ,();")));
 }
 
-/// Whether the bytes of an operation go to whoever asks for it: a READ of the other's memory.
-bool fetches(Op op) { return op == Op::read || op == Op::push || op == Op::onesided; }
+/// Whether an operation is READs by whoever asks for it, and no message.
+bool reads(Op op) { return op == Op::read || op == Op::onesided; }
+
+/// Whether its bytes come by a READ of the other's memory.
+bool fetches(Op op) { return reads(op) || op == Op::push; }
 
 Tool over_ucx(const char* test, std::size_t bytes, std::uint64_t runs) {
   auto tool = ucx_perftest(test, bytes, runs);
@@ -61,14 +64,24 @@ std::string figure_of(const RawRun& run, const Clock& clock) {
     return numbers[run.column] * run.unit;
   }();
   if (!number.ok()) return number.error().message();
-  return fmt::format("{}: {}", command_of(run.tool),
-                     run.latency ? fmt::format("{:.2f} usec, half of there and back", *number)
-                                 : fmt::format("{:.0f} MiB/sec", *number / kBytesPerMiB));
+  const auto text = [&] {
+    switch (run.figure) {
+      case RawRun::Figure::one_way:
+        return fmt::format("{:.2f} usec, half of there and back", *number);
+      case RawRun::Figure::round_trip:
+        return fmt::format("{:.2f} usec", *number);
+      case RawRun::Figure::bandwidth:
+        break;
+    }
+    return fmt::format("{:.0f} MiB/sec", *number / kBytesPerMiB);
+  }();
+  return fmt::format("{}: {}", command_of(run.tool), text);
 }
 
 }  // namespace
 
 std::vector<RawRun> raw_runs(const std::vector<Line>& lines) {
+  using Figure = RawRun::Figure;
   std::vector<RawRun> runs;
   const auto over = [&](const char* fabric, bool fetched) {
     std::vector<const Line*> found;
@@ -81,17 +94,23 @@ std::vector<RawRun> raw_runs(const std::vector<Line>& lines) {
   for (const bool fetched : {false, true}) {
     if (const auto found = over("ucx ", fetched); !found.empty()) {
       const auto small = found.front()->bytes, large = found.back()->bytes;
-      if (runs.empty()) runs.push_back({over_ucx("ucp_am_lat", small, kLatencyRuns), true, 1, 1});
-      runs.push_back({over_ucx(fetched ? "ucp_get" : "ucp_put_bw", large, runs_of(large)), false, 5,
-                      kBytesPerMiB});
+      if (runs.empty())
+        runs.push_back({over_ucx("ucp_am_lat", small, kLatencyRuns), Figure::one_way, 1, 1});
+      runs.push_back({over_ucx(fetched ? "ucp_get" : "ucp_put_bw", large, runs_of(large)),
+                      Figure::bandwidth, 5, kBytesPerMiB});
     }
     if (const auto found = over("verbs ", fetched); !found.empty()) {
       const auto small = found.front()->bytes, large = found.back()->bytes;
-      if (runs.empty())
-        runs.push_back({over_verbs("ib_send_lat", found.front()->path, small, 1'000), true, 4, 1});
+      const auto& first = *found.front();
+      if (reads(first.op))
+        runs.push_back(
+            {over_verbs("ib_read_lat", first.path, small, 1'000), Figure::round_trip, 4, 1});
+      else if (runs.empty())
+        runs.push_back(
+            {over_verbs("ib_send_lat", first.path, small, 1'000), Figure::one_way, 4, 1});
       runs.push_back({over_verbs(fetched ? "ib_read_bw" : "ib_write_bw", found.back()->path, large,
                                  std::min<std::uint64_t>(runs_of(large), 1'000)),
-                      false, 3, kBytesPerMiB});
+                      Figure::bandwidth, 3, kBytesPerMiB});
     }
   }
   return runs;

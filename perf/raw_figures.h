@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,15 +12,16 @@ namespace shoal::perf {
 
 /// A benchmark that does over the same path what some lines measured.
 struct RawRun {
+  enum class Figure : std::uint8_t { one_way, round_trip, bandwidth };
   Tool tool;
-  bool latency = false;    ///< half of there and back; else bytes a second
+  Figure figure;           ///< one_way: half of there and back
   std::size_t column = 0;  ///< of its line of numbers
   double unit = 1;         ///< that the number counts: microseconds, or bytes a second
 };
 
-/// For the smallest size a latency, for the largest a bandwidth in each direction that was
-/// measured: by ucx_perftest where lines went over UCX, by perftest's ib_* where they went over
-/// verbs, by nothing for TCP.
+/// For the smallest size a latency (of READs where that was measured), for the largest a bandwidth
+/// in each direction that was measured: by ucx_perftest where lines went over UCX, by perftest's
+/// ib_* where they went over verbs, by nothing for TCP.
 std::vector<RawRun> raw_runs(const std::vector<Line>& lines);
 
 /// What to print below `lines`, a line each. Both ends on this machine (`local`): the figures, or

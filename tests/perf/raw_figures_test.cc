@@ -32,7 +32,7 @@ TEST(RawFigures, TheSmallestForLatencyAndTheLargestForBandwidth) {
   const auto runs = raw_runs({line(Op::pull, 8, path), line(Op::pull, 4096, path),
                               line(Op::push, 64, path), line(Op::push, 1 << 20, path)});
   ASSERT_EQ(runs.size(), 3u);
-  EXPECT_TRUE(runs[0].latency && has(runs[0].tool, "-t", "ucp_am_lat"));
+  EXPECT_TRUE(runs[0].figure == RawRun::Figure::one_way && has(runs[0].tool, "-t", "ucp_am_lat"));
   EXPECT_TRUE(has(runs[0].tool, "-s", "8"));
   EXPECT_TRUE(has(runs[1].tool, "-t", "ucp_put_bw") && has(runs[1].tool, "-s", "4096"));
   EXPECT_TRUE(has(runs[2].tool, "-t", "ucp_get") && has(runs[2].tool, "-s", "1048576"));
@@ -43,7 +43,8 @@ TEST(RawFigures, OfVerbsByDeviceAndPort) {
       raw_runs({line(Op::read, 4096,
                      "verbs mlx5_1 port 2 (RoCE v2 10.0.0.1, GID index 3, MTU 4096) to 10.0.0.2")});
   ASSERT_EQ(runs.size(), 2u);
-  EXPECT_EQ(runs[0].tool.program, "ib_send_lat");
+  EXPECT_EQ(runs[0].tool.program, "ib_read_lat");
+  EXPECT_EQ(runs[0].figure, RawRun::Figure::round_trip);
   EXPECT_EQ(runs[1].tool.program, "ib_read_bw");
   for (const auto& run : runs)
     EXPECT_TRUE(has(run.tool, "-d", "mlx5_1") && has(run.tool, "-i", "2") &&
@@ -57,6 +58,14 @@ TEST(RawFigures, WhatIsFetchedIsComparedWithREADs) {
   for (const auto op : {Op::write, Op::pull})
     EXPECT_EQ(raw_runs({line(op, 4096, "verbs rxe0 port 1 (RoCE)")}).back().tool.program,
               "ib_write_bw");
+}
+
+TEST(RawFigures, MessagesAreComparedWithMessages) {
+  for (const auto op : {Op::push, Op::pull, Op::send}) {
+    const auto runs = raw_runs({line(op, 64, "verbs rxe0 port 1 (RoCE)")});
+    EXPECT_EQ(runs.front().tool.program, "ib_send_lat");
+    EXPECT_EQ(runs.front().figure, RawRun::Figure::one_way);
+  }
 }
 
 TEST(RawFigures, FarAwayTheCommandsAreTold) {
