@@ -1,5 +1,5 @@
-// One-sided pulls between processes. Over TCP they become requests, and the tests show that; over
-// RDMA (tests/soft_roce) they READ, and go on while the server is stopped.
+// One-sided pulls between processes. Over TCP and UCX they become requests, and the tests show
+// that; over RDMA (tests/soft_roce) they READ, and go on while the server is stopped.
 
 #include <gtest/gtest.h>
 
@@ -48,7 +48,7 @@ TEST_F(OneSidedPulls, ReadWholeSegmentsWhileOthersPush) {
 
 TEST_F(OneSidedPulls, GoOnWhileTheServerIsStopped) {
   if (!learn(1))
-    GTEST_SKIP() << "over TCP the server answers READs: " << worker(0).call("explain").text;
+    GTEST_SKIP() << "without RDMA the server answers: " << worker(0).call("explain").text;
   server(0).stop();
   const auto seen = worker(0).call(std::string("watch t 100 timeout=2s ") + kRows);
   EXPECT_OK(seen);

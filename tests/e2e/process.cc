@@ -44,7 +44,8 @@ std::vector<std::string> environment_of(const Process::Environment& extra) {
   for (char** at = environ; *at != nullptr; ++at) {
     const std::string entry = *at;
     const auto name = entry.substr(0, entry.find('='));
-    if (!name.starts_with("SHOAL_") && !extra.contains(name)) entries.push_back(entry);
+    const bool ours = name.starts_with("SHOAL_") && name != "SHOAL_TRANSPORTS";
+    if (!ours && !extra.contains(name)) entries.push_back(entry);
   }
   for (const auto& [name, value] : extra) entries.push_back(name + "=" + value);
   return entries;

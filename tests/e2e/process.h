@@ -23,7 +23,8 @@ class Process {
  public:
   using Environment = std::map<std::string, std::string>;
 
-  /// Starts argv[0] with this environment on top of the test's own, less its SHOAL_ variables.
+  /// Starts argv[0] with this environment on top of the test's own, less its SHOAL_ variables; but
+  /// for SHOAL_TRANSPORTS, so that all tests can be run over another one.
   Process(std::string name, std::vector<std::string> argv, const Environment& environment);
   ~Process();
   Process(const Process&) = delete;
