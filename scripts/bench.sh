@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds Shoal for speed and runs the benchmark suite: every row in turn with raw sockets, or a loop by
-# hand, that do the same. Arguments go to the suite:
+# Builds Shoal for speed and runs the benchmark suite: every row in turn with raw sockets, UCX's or
+# perftest's tools, or a loop by hand, that do the same. Arguments go to the suite:
 #   scripts/bench.sh --only 'pull/8B' --json results.json
 #   scripts/bench.sh --list       the rows and their goals
 #   scripts/bench.sh --smoke      every row once and briefly, no verdicts
