@@ -44,6 +44,18 @@ train 3 ucx || exit 1
 went_over_rxe 500
 "$sparse_lr" --train train --evaluate ucx | grep objective || exit 1
 
+step a port that goes down in mid-training
+before=$(packets)
+SHOAL_TRANSPORTS=ucx,tcp train 3 down >down.log 2>&1 &
+training=$!
+until [ $(($(packets) - before)) -gt 300 ] || ! kill -0 $training; do sleep 0.1; done
+ip link set net0 down
+wait $training || { cat down.log; exit 1; }
+ip link set net0 up
+cat down.log
+grep -q 'tcp is used' down.log || { echo "the port went down too late"; exit 1; }
+"$sparse_lr" --train train --evaluate down | grep objective || exit 1
+
 step a worker that is killed in mid-training
 before=$(packets)
 train 100 killed >killed.log 2>&1 &
