@@ -63,6 +63,78 @@ TEST_F(SelectionTest, VerbsWhereBothHaveThem) {
   EXPECT_EQ(a.transport().name(), "verbs,tcp");
 }
 
+/// What the pairs were given on their way to readiness, of all devices.
+struct Readied {
+  const ibv_device* device;
+  ibv_qp_attr attributes;
+  int mask;
+};
+std::vector<Readied> readied;
+
+Api recording() {
+  auto api = SoftFabric::api();
+  api.modify_qp = [](ibv_qp* pair, ibv_qp_attr* attributes, int mask) {
+    readied.push_back({pair->context->device, *attributes, mask});
+    return SoftFabric::api().modify_qp(pair, attributes, mask);
+  };
+  return api;
+}
+
+struct Depths {
+  ibv_mtu mtu;
+  int answered;  ///< READs of peers at once,
+  int asked;     ///< and own ones
+};
+
+DeviceOptions roce(const Depths& depths, std::uint8_t host) {
+  PortOptions port;
+  port.attributes.state = IBV_PORT_ACTIVE;
+  port.attributes.link_layer = IBV_LINK_LAYER_ETHERNET;
+  port.attributes.max_mtu = IBV_MTU_4096;
+  port.attributes.active_mtu = depths.mtu;
+  port.attributes.max_msg_sz = 1u << 30;
+  port.gids = {DeviceOptions::ipv4_gid(0, {10, 0, 0, host}, IBV_GID_TYPE_ROCE_V2)};
+  DeviceOptions device{.ports = {port}};
+  device.attributes.max_qp_rd_atom = depths.answered;
+  device.attributes.max_qp_init_rd_atom = depths.asked;
+  return device;
+}
+
+/// Packets as small as the smaller port's, and no more READs than both devices keep: no fewer, too.
+TEST_F(SelectionTest, UnlikeDevicesMeetAtWhatBothCan) {
+  auto& a = make({.device = roce({IBV_MTU_1024, 7, 5}, 1), .api = recording()});
+  auto& b = make({.device = roce({IBV_MTU_4096, 16, 16}, 2), .api = recording()});
+  const auto expect_given = [](const Process& process, int answered, int asked) {
+    int paths = 0, depths = 0;
+    for (const auto& [device, given, mask] : readied) {
+      if (device != process.device) continue;
+      if ((mask & IBV_QP_PATH_MTU) != 0) {
+        ++paths;
+        EXPECT_EQ(given.path_mtu, IBV_MTU_1024);
+        EXPECT_EQ(given.max_dest_rd_atomic, answered);
+      }
+      if ((mask & IBV_QP_MAX_QP_RD_ATOMIC) != 0) {
+        ++depths;
+        EXPECT_EQ(given.max_rd_atomic, asked);
+      }
+    }
+    EXPECT_GT(paths, 0);
+    EXPECT_EQ(paths, depths);
+  };
+  for (const bool a_connects : {true, false}) {
+    SCOPED_TRACE(a_connects ? "the lesser one connects" : "the lesser one accepts");
+    readied.clear();
+    auto& from = a_connects ? a : b;
+    auto& to = a_connects ? b : a;
+    const auto [at_from, at_to] = connect(from, to);
+    expect_given(a, 7, 5);
+    expect_given(b, 16, 7);
+    for (const auto& text : {from.transport().explain(at_from), to.transport().explain(at_to)})
+      EXPECT_TRUE(mentions(text, "packets of 1024 B")) << text;
+    expect_works(from, at_from, to, at_to);
+  }
+}
+
 TEST_F(SelectionTest, TcpWhereOneSideHasNone) {
   auto& a = make();
   auto& b = make({.has_device = false});
