@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 
 #include "tests/ucx/adapters.h"
 #include "transport/paths/paths.h"
+#include "transport/ucx/limits.h"
 #include "transport/ucx/ucx.h"
 
 namespace shoal::ucx::test {
@@ -83,13 +85,23 @@ Process::Process(Role role, const Address& at, const Way& way) {
 Process::~Process() { kill(); }
 
 void Process::stop() {
+  ASSERT_GT(pid_, 0);
   ::kill(pid_, SIGSTOP);
   int status = 0;
   ASSERT_EQ(::waitpid(pid_, &status, WUNTRACED), pid_);
   ASSERT_TRUE(WIFSTOPPED(status)) << "the peer ended by itself";
 }
 
-void Process::resume() { ::kill(pid_, SIGCONT); }
+bool Process::has_stopped() {
+  int status = 0;
+  if (pid_ <= 0 || ::waitpid(pid_, &status, WUNTRACED | WNOHANG) != pid_) return false;
+  if (!WIFSTOPPED(status)) pid_ = -1;
+  return WIFSTOPPED(status);
+}
+
+void Process::resume() {
+  if (pid_ > 0) ::kill(pid_, SIGCONT);
+}
 
 void Process::kill() {
   if (pid_ <= 0) return;
@@ -102,11 +114,34 @@ void Process::kill() {
 
 namespace {
 
+/// The page that is not readable before its reader was stopped there.
+std::byte* halt_page = nullptr;
+constexpr std::size_t kHaltBytes = 4096;
+
+void on_halt(int /*signal*/) {
+  ::raise(SIGSTOP);
+  ::mprotect(halt_page, kHaltBytes, PROT_READ | PROT_WRITE);
+}
+
+/// Who copies `memory` stops in the middle of it, and of one of the pieces that are copied at once.
+void halt_in(MemoryView memory) {
+  void* at = memory.data + memory.bytes / 2 + kCopyBytes / 2;
+  std::size_t room = 2 * kHaltBytes;
+  halt_page = static_cast<std::byte*>(std::align(kHaltBytes, kHaltBytes, at, room));
+  struct sigaction action {};
+  action.sa_handler = &on_halt;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  ASSERT_EQ(::sigaction(SIGSEGV, &action, nullptr), 0);
+  ASSERT_EQ(::mprotect(halt_page, kHaltBytes, PROT_NONE), 0);
+}
+
 struct PeerState {
+  bool writes() const { return role == Role::writes || role == Role::halts; }
+
   Transport& transport;
   Role role;
   EndpointId endpoint;
-  Memory& memory;
+  MemoryView memory;
   Region region;
   RemoteSpan target;
   int under_way = 0;
@@ -116,13 +151,13 @@ struct PeerState {
 void on_event(PeerState& peer, const Event& event) {
   switch (event.kind) {
     case Event::Kind::connected:
-      if (peer.role != Role::serves) return;
-      peer.region = peer.transport.register_memory(peer.memory.view(), Access::read_write).value();
+      if (peer.writes()) return;
+      peer.region = peer.transport.register_memory(peer.memory, Access::read_write).value();
       peer.target = peer.region.remote();
       (void)say(peer.transport, peer.endpoint, std::as_bytes(std::span(&peer.target, 1)));
       return;
     case Event::Kind::message:
-      if (peer.role == Role::writes && peer.target.bytes == 0)
+      if (peer.writes() && peer.target.bytes == 0)
         std::memcpy(&peer.target, event.frame.meta.data(), sizeof peer.target);
       else
         (void)say(peer.transport, peer.endpoint, event.frame.meta);
@@ -143,8 +178,8 @@ void run_peer(PeerState& peer) {
   while (!peer.over) {
     const auto count = peer.transport.poll(events);
     for (std::size_t i = 0; i < count; ++i) on_event(peer, events[i]);
-    while (peer.role == Role::writes && peer.target.bytes > 0 && peer.under_way < 3) {
-      const ConstMemoryView from(peer.memory.view().data, peer.target.bytes);
+    while (peer.writes() && peer.target.bytes > 0 && peer.under_way < 3) {
+      const ConstMemoryView from(peer.memory.data, peer.target.bytes);
       if (!peer.transport.write(peer.endpoint, from, peer.target, 1).ok()) break;
       ++peer.under_way;
     }
@@ -168,9 +203,10 @@ TEST(UcxPeer, DISABLED_Runs) {
   PeerState peer{.transport = *transport,
                  .role = static_cast<Role>(std::atoi(role)),
                  .endpoint = *endpoint,
-                 .memory = memory,
+                 .memory = memory.view(),
                  .region = {},
                  .target = {}};
+  if (peer.role == Role::halts) halt_in(peer.memory);
   run_peer(peer);
 }
 

@@ -23,6 +23,7 @@ inline constexpr std::byte kPeerByte{2};
 enum class Role : std::uint8_t {
   writes,  ///< into the region that the first message names, again and again
   serves,  ///< sends a span of its own memory, of kPeerBytes bytes of kPeerByte
+  halts,   ///< as `writes`, and stops itself once, in the middle of a copy
 };
 
 /// Over what processes meet.
@@ -61,6 +62,8 @@ class Process {
   Process& operator=(const Process&) = delete;
   /// Stops it, between two of its instructions: returns when it has.
   void stop();
+  /// Whether it has stopped itself. True once for each time.
+  bool has_stopped();
   void resume();
   void kill();
 

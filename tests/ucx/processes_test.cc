@@ -155,6 +155,29 @@ TEST_P(Processes, NoByteOfOneThatWasStoppedMidCopyLandsAfterRevoke) {
   }
 }
 
+/// As above, and surely in the middle: it comes upon a page of its own that it may not read.
+TEST_P(Processes, OneThatStopsInsideACopyIsShutOut) {
+  RemoteSpan span;
+  const auto [other, at_other] = start_server(span);
+  const Memory memory(*transport_, GetParam().shared, kFresh);
+  const auto target = memory.bytes();
+  auto region = transport_->register_memory(memory.view(), Access::write).value();
+  const auto [one, at_one] = start(Role::halts);
+  const auto own = region.remote();
+  ASSERT_TRUE(say(at_one, std::as_bytes(std::span(&own, 1))).ok());
+  ASSERT_TRUE(polled([&, &peer = one] { return peer->has_stopped(); }));
+  ASSERT_TRUE(polled([&] { return target.front() == kPeerByte; })) << "nothing is written";
+  testing::internal::CaptureStderr();
+  region.revoke();
+  const auto text = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(text.find("its pages are replaced") != text.npos, GetParam().shared) << text;
+  std::fill(target.begin(), target.end(), kAfter);
+  EXPECT_TRUE(echoes(at_other)) << "a stopped peer is in the way of another";
+  one->resume();
+  EXPECT_TRUE(echoes(at_one)) << "the connection is as it was";
+  EXPECT_TRUE(only(target, kAfter)) << "late bytes";
+}
+
 TEST_P(Processes, ClosingEndsTheLoansToOneThatIsStopped) {
   RemoteSpan other_span;
   const auto [other, at_other] = start_server(other_span);
