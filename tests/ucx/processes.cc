@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,6 +111,13 @@ void Process::kill() {
   pid_ = -1;
 }
 
+std::optional<int> Process::ended_by() {
+  int status = 0;
+  if (::waitpid(pid_, &status, WNOHANG) != pid_) return std::nullopt;
+  pid_ = -1;
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
 // --- The peer ------------------------------------------------------------------------------------
 
 namespace {
@@ -135,6 +143,19 @@ void halt_in(MemoryView memory) {
   ASSERT_EQ(::mprotect(halt_page, kHaltBytes, PROT_NONE), 0);
 }
 
+/// The kernel hands out addresses from the top: what is mapped once this is free lies behind its
+/// first kPeerBytes.
+constexpr std::size_t kFreedBytes = 64 * kPeerBytes;
+
+MemoryView map_to_free() {
+  const rlimit no_core{0, 0};
+  ::setrlimit(RLIMIT_CORE, &no_core);
+  void* mapped = ::mmap(nullptr, kFreedBytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  EXPECT_NE(mapped, MAP_FAILED);
+  return {static_cast<std::byte*>(mapped), kPeerBytes};
+}
+
 struct PeerState {
   bool writes() const { return role == Role::writes || role == Role::halts; }
 
@@ -153,6 +174,7 @@ void on_event(PeerState& peer, const Event& event) {
     case Event::Kind::connected:
       if (peer.writes()) return;
       peer.region = peer.transport.register_memory(peer.memory, Access::read_write).value();
+      if (peer.role == Role::frees) ::munmap(peer.memory.data, kFreedBytes);
       peer.target = peer.region.remote();
       (void)say(peer.transport, peer.endpoint, std::as_bytes(std::span(&peer.target, 1)));
       return;
@@ -207,6 +229,7 @@ TEST(UcxPeer, DISABLED_Runs) {
                  .region = {},
                  .target = {}};
   if (peer.role == Role::halts) halt_in(peer.memory);
+  if (peer.role == Role::frees) peer.memory = map_to_free();
   run_peer(peer);
 }
 

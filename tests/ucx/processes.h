@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -24,6 +25,7 @@ enum class Role : std::uint8_t {
   writes,  ///< into the region that the first message names, again and again
   serves,  ///< sends a span of its own memory, of kPeerBytes bytes of kPeerByte
   halts,   ///< as `writes`, and stops itself once, in the middle of a copy
+  frees,   ///< as `serves`, and unmaps that memory, which stays registered
 };
 
 /// Over what processes meet.
@@ -66,6 +68,8 @@ class Process {
   bool has_stopped();
   void resume();
   void kill();
+  /// The signal that ended it, 0: none did. Nothing: it has not ended.
+  std::optional<int> ended_by();
 
  private:
   pid_t pid_;

@@ -1,6 +1,7 @@
 #include "tests/ucx/processes.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <array>
@@ -75,8 +76,9 @@ class Processes : public testing::TestWithParam<Way> {
     return {std::move(process), accepted_.value_or(EndpointId{})};
   }
   /// A server, whose span is known.
-  std::pair<std::unique_ptr<Process>, EndpointId> start_server(RemoteSpan& span) {
-    auto started = start(Role::serves);
+  std::pair<std::unique_ptr<Process>, EndpointId> start_server(RemoteSpan& span,
+                                                               Role role = Role::serves) {
+    auto started = start(role);
     EXPECT_TRUE(polled([&] { return messages(started.second) == 1; }));
     for (const auto& what : seen_)
       if (what.kind == Kind::message && what.endpoint == started.second)
@@ -219,6 +221,42 @@ TEST_P(Processes, ATransportEndsWhileAPeerIsStopped) {
   EXPECT_TRUE(only(into, kAfter));
 }
 
+/// Memory of which its own process's CPU makes packets, and fills it from them.
+class FreedMemory : public Processes {};
+
+TEST_P(FreedMemory, EndsItsProcessAndNoOther) {
+#ifdef SHOAL_SANITIZED
+  GTEST_SKIP() << "a sanitizer catches SIGSEGV";
+#endif
+  RemoteSpan span;
+  const auto [other, at_other] = start_server(span);
+  std::vector<std::byte> into(kPeerBytes, kFresh), from(kPeerBytes, kFresh);
+  for (const bool reads : {true, false}) {
+    SCOPED_TRACE(reads ? "read" : "written");
+    RemoteSpan freed;
+    const auto [owner, endpoint] = start_server(freed, Role::frees);
+    const auto kind = reads ? Kind::read_done : Kind::write_done;
+    ASSERT_TRUE(
+        reads ? transport_->read(endpoint, {into.data(), into.size()}, freed, 1).ok()
+              : transport_->write(endpoint, ConstMemoryView(from.data(), from.size()), freed, 1)
+                    .ok());
+    std::optional<int> signal;
+    ASSERT_TRUE(polled([&, &process = owner] {
+      if (!signal) signal = process->ended_by();
+      return signal.has_value();
+    }));
+    EXPECT_EQ(*signal, SIGSEGV);
+    ASSERT_TRUE(polled([&, at = endpoint] { return find(Kind::closed, at) != nullptr; }));
+    EXPECT_EQ(find(Kind::closed, endpoint)->status, Errc::peer_lost);
+    ASSERT_NE(find(kind, endpoint, 1), nullptr);
+    // UCX may have taken the last packet of a WRITE before the first was taken out of its hands.
+    if (reads) {
+      EXPECT_EQ(find(kind, endpoint, 1)->status, Errc::peer_lost);
+    }
+    EXPECT_TRUE(echoes(at_other));
+  }
+}
+
 std::string name_of(const testing::TestParamInfo<Way>& info) {
   constexpr std::array kNames{"shm", "shared", "tcp"};
   return kNames[info.index];
@@ -229,6 +267,13 @@ INSTANTIATE_TEST_SUITE_P(Ucx, Processes,
                                          Way{"tcp", false}),
                          name_of);
 INSTANTIATE_TEST_SUITE_P(RealUcx, Processes, testing::Values(Way{kAdapters, false, 2}),
+                         [](const auto&) { return std::string("device"); });
+INSTANTIATE_TEST_SUITE_P(Ucx, FreedMemory,
+                         testing::Values(Way{"posix,self", false}, Way{"tcp", false}),
+                         [](const auto& info) {
+                           return std::string(info.index == 0 ? "shm" : "tcp");
+                         });
+INSTANTIATE_TEST_SUITE_P(RealUcx, FreedMemory, testing::Values(Way{kAdapters, false}),
                          [](const auto&) { return std::string("device"); });
 
 }  // namespace
