@@ -1,6 +1,5 @@
 // The way between processes of one host, where nobody names one.
 
-#include <dlfcn.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -29,10 +28,9 @@ TEST_F(Paths, ProcessesOfOneHostShareMemory) {
   if (std::filesystem::exists("/sys/class/infiniband", ignored))
     GTEST_SKIP() << "this machine has RDMA devices, which come first";
   if (::getenv("SHOAL_TRANSPORTS") != nullptr) GTEST_SKIP() << "SHOAL_TRANSPORTS names others";
-  // Never closed: what it leaves behind would have no name by which the leak checker lets it be.
-  if (::dlopen("libucp.so.0", RTLD_LAZY | RTLD_LOCAL) == nullptr)
-    GTEST_SKIP() << "libucp.so.0 cannot be loaded: " << ::dlerror();
   const auto text = explained();
+  for (const auto* missing : {"libucp.so.0: cannot open", "ucx: built without"})
+    if (text.find(missing) != std::string::npos) GTEST_SKIP() << text;
   const auto to_server = text.substr(std::min(text.find("(node 1)"), text.size()));
   EXPECT_NE(to_server.find("; ucx "), std::string::npos) << text;
   EXPECT_EQ(to_server.find("; tcp "), std::string::npos) << text;
