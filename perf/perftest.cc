@@ -1,7 +1,5 @@
 #include "perf/perftest.h"
 
-#include <cmath>
-
 #include "perf/workload.h"
 #include "transport/backends.h"
 
@@ -28,34 +26,14 @@ Result<Tool> perftest(const std::string& program, std::size_t bytes, std::uint64
       PerftestPort{port.device, std::to_string(port.number), std::to_string(port.gid_index)});
 }
 
-namespace {
-
-constexpr int kTries = 3;
-
-/// A column of the tool's line of numbers. It takes the rate of the processor's counter by a
-/// measurement of its own, which comes to nothing now and then where time is emulated: its figures
-/// are infinite then, and it is asked again.
-Result<double> perftest_figure(const Tool& tool, std::size_t columns, std::size_t column,
-                               const Clock& clock) {
-  for (int i = 0; i < kTries; ++i) {
-    SHOAL_ASSIGN(const auto text, run_tool(tool, clock));
-    SHOAL_ASSIGN(const auto numbers, last_numbers(text, columns));
-    if (std::isfinite(numbers[column]) && numbers[column] > 0) return numbers[column];
-  }
-  return Error{Errc::protocol,
-               tool.program + " does not find out how fast this processor's counter is"};
-}
-
-}  // namespace
-
 // bytes, iterations, and of times: least, most, typical, average, deviation, 99 %, 99.9 %
 Result<double> perftest_typical_us(const Tool& tool, const Clock& clock) {
-  return perftest_figure(tool, 9, 4, clock);
+  return tool_figure(tool, 9, 4, clock);
 }
 
 // bytes, iterations; MiB/s at the peak and on average; messages/s
 Result<double> perftest_bandwidth(const Tool& tool, const Clock& clock) {
-  SHOAL_ASSIGN(const auto rate, perftest_figure(tool, 5, 3, clock));
+  SHOAL_ASSIGN(const auto rate, tool_figure(tool, 5, 3, clock));
   return rate * kBytesPerMiB;
 }
 

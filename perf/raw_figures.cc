@@ -58,22 +58,19 @@ std::string command_of(const Tool& tool) {
 }
 
 std::string figure_of(const RawRun& run, const Clock& clock) {
-  const auto number = [&]() -> Result<double> {
-    SHOAL_ASSIGN(const auto text, run_tool(run.tool, clock));
-    SHOAL_ASSIGN(const auto numbers, last_numbers(text, run.column + 1));
-    return numbers[run.column] * run.unit;
-  }();
-  if (!number.ok()) return number.error().message();
+  const auto printed = tool_figure(run.tool, run.column + 1, run.column, clock);
+  if (!printed.ok()) return printed.error().message();
+  const auto number = *printed * run.unit;
   const auto text = [&] {
     switch (run.figure) {
       case RawRun::Figure::one_way:
-        return fmt::format("{:.2f} usec, half of there and back", *number);
+        return fmt::format("{:.2f} usec, half of there and back", number);
       case RawRun::Figure::round_trip:
-        return fmt::format("{:.2f} usec", *number);
+        return fmt::format("{:.2f} usec", number);
       case RawRun::Figure::bandwidth:
         break;
     }
-    return fmt::format("{:.0f} MiB/sec", *number / kBytesPerMiB);
+    return fmt::format("{:.0f} MiB/sec", number / kBytesPerMiB);
   }();
   return fmt::format("{}: {}", command_of(run.tool), text);
 }

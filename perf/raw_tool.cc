@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -236,6 +237,17 @@ Result<std::vector<double>> last_numbers(const std::string& text, std::size_t le
   return found;
 }
 
+Result<double> tool_figure(const Tool& tool, std::size_t columns, std::size_t column,
+                           const Clock& clock) {
+  constexpr int kTries = 3;
+  for (int i = 0; i < kTries; ++i) {
+    SHOAL_ASSIGN(const auto text, run_tool(tool, clock));
+    SHOAL_ASSIGN(const auto numbers, last_numbers(text, columns));
+    if (std::isfinite(numbers[column]) && numbers[column] > 0) return numbers[column];
+  }
+  return Error{Errc::protocol, tool.program + " prints no figure that can be: infinite, or 0"};
+}
+
 Tool ucx_perftest(const std::string& test, std::size_t bytes, std::uint64_t iterations) {
   Tool tool{.program = "ucx_perftest", .package = "ucx-utils", .arguments = {}, .environment = {}};
   tool.arguments = {"-t", test,
@@ -248,15 +260,13 @@ Tool ucx_perftest(const std::string& test, std::size_t bytes, std::uint64_t iter
 
 // iterations, median, average, overall of half the way there and back; MiB/s, average and overall
 Result<double> ucx_round_trip_us(const Tool& tool, const Clock& clock) {
-  SHOAL_ASSIGN(const auto text, run_tool(tool, clock));
-  SHOAL_ASSIGN(const auto numbers, last_numbers(text, 8));
-  return 2 * numbers[1];
+  SHOAL_ASSIGN(const auto half, tool_figure(tool, 8, 1, clock));
+  return 2 * half;
 }
 
 Result<double> ucx_bandwidth(const Tool& tool, const Clock& clock) {
-  SHOAL_ASSIGN(const auto text, run_tool(tool, clock));
-  SHOAL_ASSIGN(const auto numbers, last_numbers(text, 8));
-  return numbers[5] * kBytesPerMiB;
+  SHOAL_ASSIGN(const auto rate, tool_figure(tool, 8, 5, clock));
+  return rate * kBytesPerMiB;
 }
 
 }  // namespace shoal::perf

@@ -28,6 +28,13 @@ Result<std::string> run_tool(const Tool& tool, const Clock& clock);
 /// protocol, if there is none of at least `least`.
 Result<std::vector<double>> last_numbers(const std::string& text, std::size_t least);
 
+/// Runs `tool` and returns one column of its last line of `columns` or more numbers. perftest takes
+/// the rate of the processor's counter by a measurement of its own, which comes to nothing now and
+/// then where time is emulated: what is infinite or 0 then is asked for again, some times. Errors:
+/// of run_tool() and last_numbers(); protocol: it was so each time.
+Result<double> tool_figure(const Tool& tool, std::size_t columns, std::size_t column,
+                           const Clock& clock);
+
 /// What ucx_perftest measures: `test` as its -t. In the environment of `tool` UCX finds which ways
 /// it may use.
 Tool ucx_perftest(const std::string& test, std::size_t bytes, std::uint64_t iterations);

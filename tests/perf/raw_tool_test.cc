@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/temp_dir.h"
+
 namespace shoal::perf {
 namespace {
 
@@ -39,6 +41,33 @@ TEST(RawTool, TheLastLineOfNumbersCounts) {
   EXPECT_EQ(last_numbers(kText, 1).value(), (std::vector<double>{10}));
   EXPECT_EQ(last_numbers(kText, 4).code(), Errc::protocol);
   EXPECT_EQ(last_numbers("", 1).code(), Errc::protocol);
+}
+
+/// Listens; as a client prints infinity before its run number `runs`, which a file counts.
+Tool infinite_before(int runs, const std::string& file) {
+  auto fake = tool("/usr/bin/python3");
+  fake.arguments = {"-c",
+                    R"(
+import socket, sys, time
+file, good, port, client = sys.argv[1], int(sys.argv[2]), int(sys.argv[4]), len(sys.argv) > 5
+if client:
+    with open(file, "a+") as runs:
+        runs.write("x")
+        runs.seek(0)
+        print(8, 2.5 if len(runs.read()) >= good else "inf")
+else:
+    listener = socket.create_server(("", port))
+    time.sleep(100)
+)",
+                    file, std::to_string(runs)};
+  return fake;
+}
+
+TEST(RawTool, InfinityIsAskedForAgainAndNeverAFigure) {
+  const TempDir folder;
+  const auto file = [&](const char* name) { return (folder.path() / name).string(); };
+  EXPECT_EQ(tool_figure(infinite_before(2, file("two")), 2, 1, kSteady).value(), 2.5);
+  EXPECT_EQ(tool_figure(infinite_before(100, file("never")), 2, 1, kSteady).code(), Errc::protocol);
 }
 
 TEST(RawTool, UcxPerftestIsUnderstood) {
