@@ -99,7 +99,7 @@ class TableModel {
   Apply apply_;
   std::uint64_t rows_per_segment_;
   std::vector<PushRecord> pushes_;
-  /// Own pushes that a pull did not hold while they were still under way: wrong unless they turn
+  /// Pushes that a pull did not hold while they were still under way: wrong unless they turn
   /// out to have been cancelled or lost.
   std::vector<std::pair<std::uint32_t, std::string>> owed_;
   std::map<std::pair<std::uint32_t, Key>, RowValue> seen_;  ///< by worker and row
