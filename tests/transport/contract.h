@@ -32,6 +32,7 @@ struct Node {
 /// The world in which one test runs: made anew for each. Outlives its transports.
 class Backend {
  public:
+  static constexpr std::size_t kMany = 48;
   virtual ~Backend() = default;
   virtual const Clock& clock() const = 0;
   /// A new process. Without `right_token` it believes in another cluster token than the others.
@@ -63,6 +64,8 @@ class Backend {
   /// Why the process ends whose memory is freed while it is registered, and then read, or written;
   /// empty: it goes on.
   virtual std::string touches_freed_because(bool /*written*/) const { return {}; }
+  /// Connections that are many: fewer where each takes most of a second.
+  virtual std::size_t many() const { return kMany; }
   /// Why allocations in steady state are not counted here; empty: they are.
   virtual std::string allocates_because() const { return {}; }
 };

@@ -14,8 +14,8 @@ namespace {
 /// Processes that meet over sockets and talk over UCX.
 class UcxBackend final : public TcpBackend {
  public:
-  UcxBackend(const ucx::Api& api, std::string transports, Duration try_timeout)
-      : api_(api), transports_(std::move(transports)), try_timeout_(try_timeout) {
+  UcxBackend(const ucx::Api& api, std::string transports, Duration try_timeout, std::size_t many)
+      : api_(api), transports_(std::move(transports)), try_timeout_(try_timeout), many_(many) {
     // Both ends of all links are of this process: more than half of the usual 1024 descriptors.
     rlimit limit{};
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -38,18 +38,21 @@ class UcxBackend final : public TcpBackend {
     return "packets are taken out of memory, and put into it, by its process's CPU";
   }
   bool announces_regions() const override { return true; }
+  std::size_t many() const override { return many_; }
 
  private:
   const ucx::Api api_;
   const std::string transports_;
   const Duration try_timeout_;
+  const std::size_t many_;
 };
 
 std::function<std::unique_ptr<Backend>()> over(
-    const char* transports, Duration try_timeout = paths::PathOptions{}.try_timeout) {
+    const char* transports, Duration try_timeout = paths::PathOptions{}.try_timeout,
+    std::size_t many = Backend::kMany) {
   return [=]() -> std::unique_ptr<Backend> {
     const auto api = ucx::load();
-    return api.ok() ? std::make_unique<UcxBackend>(*api, transports, try_timeout) : nullptr;
+    return api.ok() ? std::make_unique<UcxBackend>(*api, transports, try_timeout, many) : nullptr;
   };
 }
 
@@ -65,7 +68,7 @@ INSTANTIATE_TEST_SUITE_P(Ucx, BulkContract, testing::ValuesIn(ucxs()), name_of_b
 std::vector<BackendFactory> adapters() {
   const auto make = []() -> std::unique_ptr<Backend> {
     if (!ucx::test::has_adapters()) return nullptr;
-    return over(ucx::test::kAdapters, ucx::test::kAdapterPatience)();
+    return over(ucx::test::kAdapters, ucx::test::kAdapterPatience, 12)();  // emulated
   };
   return {{"device", make, "this machine has no RDMA device, or no UCX"}};
 }
