@@ -70,6 +70,11 @@ class Fabric {
   /// ...".
   virtual std::string explain_unused(EndpointId /*endpoint*/) const { return {}; }
 
+  /// What it may be, in brackets, where frames over a new link do not arrive.
+  virtual std::string why_silent() const {
+    return "a firewall, or a switch with a smaller MTU, between the two?";
+  }
+
   // --- Memory.
 
   /// Lets peers reach `memory` by the card, under the name `region`, until conceal(), which returns

@@ -73,6 +73,14 @@ for transports in verbs tcp,verbs; do
   "$sparse_lr" --train train --evaluate $transports | awk '$1 == "objective" { print $2 }'
 done >objectives || { cat objectives; exit 1; }
 
+step training where little memory may be locked
+# Neither verbs nor a device of UCX's can be used, and UCX, let alone, would try for minutes.
+setpriv --bounding-set -ipc_lock sh -c 'ulimit -l 64; exec timeout 100 "$@"' - \
+  "$shoal" run --servers 1 --workers 1 --log-level warn -- \
+  "$sparse_lr" --batch 20 --epochs 1 --staleness 1 --train train --model little >little.log 2>&1 ||
+  { cat little.log; exit 1; }
+grep -q 'verbs: .*this process may lock 64 KiB' little.log || { cat little.log; exit 1; }
+
 step a port that goes down in mid-training
 before=$(packets)
 SHOAL_TRANSPORTS=verbs,tcp "$shoal" run --servers 2 --workers 2 --log-level info -- \

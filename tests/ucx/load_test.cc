@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
+#include <linux/capability.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -12,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/base/config.h"
@@ -260,6 +263,52 @@ TEST_F(UcxDevices, PortsAndInterfacesAreFiltered) {
 
 TEST_F(UcxDevices, ARoceDeviceGoesWithItsInterface) {
   EXPECT_EQ(found("", "^eth0").taken, (Names{"mlx5_0:1", "mlx5_0:2", "docker0", "lo"}));
+}
+
+TEST_F(UcxDevices, ThatNoLinkCanPinMemoryForAreLeftOut) {
+  auto devices = found("", "");
+  EXPECT_FALSE(leave_out_ports(devices, std::nullopt));
+  EXPECT_FALSE(leave_out_ports(devices, 64u << 20));
+  EXPECT_TRUE(devices.left_out.empty());
+  EXPECT_TRUE(leave_out_ports(devices, 8u << 20));
+  EXPECT_EQ(devices.taken, (Names{"docker0", "eth0", "lo"}));
+  ASSERT_EQ(devices.left_out.size(), 3u);
+  EXPECT_EQ(devices.left_out[0].rfind("mlx5_0:1: a link pins 18432 KiB, and this process may lock "
+                                      "8192 KiB of memory: raise that with 'ulimit -l unlimited'",
+                                      0),
+            0u)
+      << devices.left_out[0];
+  EXPECT_FALSE(leave_out_ports(devices, 8u << 20));
+}
+
+/// In a thread that has no capability, with a small limit.
+TEST(UcxLoad, NoLinkIsMadeThatMayPinTooLittle) {
+  const auto api = load();
+  if (!api.ok()) GTEST_SKIP() << api.error().message();
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_MEMLOCK, &limit), 0);
+  auto low = limit;
+  low.rlim_cur = 64u << 10;
+  ASSERT_EQ(setrlimit(RLIMIT_MEMLOCK, &low), 0);
+  std::thread([&] {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, 2> none{};
+    ASSERT_EQ(syscall(SYS_capset, &header, none.data()), 0);
+    SteadyClock clock;
+    const auto makes = [&](bool pins) {
+      const auto fabric =
+          create_fabric(*api, {.transports = "posix,self", .pins = pins}, clock).value();
+      const auto other = create_fabric(*api, {.transports = "posix,self"}, clock).value();
+      return fabric->begin(EndpointId(1), other->offer());
+    };
+    EXPECT_TRUE(makes(false).ok());
+    const auto refused = makes(true);
+    EXPECT_EQ(refused.code(), Errc::unavailable);
+    EXPECT_NE(refused.error().what.find("0 KiB are pinned, and this process may lock 64 KiB"),
+              std::string::npos)
+        << refused.error().what;
+  }).join();
+  setrlimit(RLIMIT_MEMLOCK, &limit);
 }
 
 TEST(UcxLoad, WhereNoDeviceIsLeftThereIsSharedMemory) {

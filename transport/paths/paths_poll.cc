@@ -1,3 +1,5 @@
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -101,9 +103,9 @@ bool PathTransport::on_closed(Path& path, Event& event, const Fabric* from) {
   if (from != nullptr) {
     if (path.stage == Stage::begun || path.stage == Stage::trying) {
       if (path.connector || path.lanes_tried != kBothLanes)
-        return decline(path, event,
-                       "the link broke while it was tried (a firewall, or a switch with a "
-                       "smaller MTU, between the two?)");
+        return decline(
+            path, event,
+            fmt::format("the link broke while it was tried ({})", path.fabric->why_silent()));
       give_up(path, "the link broke");  // the connector may be up; if not, it declines
       return false;
     }
@@ -205,13 +207,11 @@ void PathTransport::expire(Path& path, TimePoint now) {
   }
   if (now < path.deadline) return keep(path.deadline);
   const bool give_up = !path.connector || now >= path.connect_deadline;
-  const bool report = give_up
-                          ? fail(path, event, Errc::timed_out)
-                          : decline(path, event,
-                                    path.stage == Stage::trying
-                                        ? "frames sent over the link do not arrive (a firewall, "
-                                          "or a switch with a smaller MTU, between the two?)"
-                                        : "the peer does not answer");
+  const auto why = [&] {
+    if (path.stage != Stage::trying) return std::string("the peer does not answer");
+    return fmt::format("frames sent over the link do not arrive ({})", path.fabric->why_silent());
+  };
+  const bool report = give_up ? fail(path, event, Errc::timed_out) : decline(path, event, why());
   if (report) reports_.push_back(event);
 }
 

@@ -12,6 +12,7 @@
 #include <thread>
 #include <utility>
 
+#include "transport/pinned_memory.h"
 #include "transport/ucx/limits.h"
 
 namespace shoal::ucx {
@@ -45,6 +46,16 @@ Status check_descriptor_share() {
                            "{} for each peer, leaves half of them to sockets: raise the limit "
                            "(ulimit -n)",
                            in_use, limit.rlim_cur, kLinkDescriptors)};
+}
+
+Status check_pins() {
+  const auto limit = pin_limit();
+  const auto pinned = pinned_bytes();
+  if (!limit || pinned + kLinkPins <= *limit) return {};
+  return Error{Errc::unavailable,
+               fmt::format("UCX pins {} KiB for each link where it has RDMA devices, {} KiB are "
+                           "pinned, and {}",
+                           kLinkPins >> 10, pinned >> 10, about_lock_limit(*limit))};
 }
 
 Status try_thread_and_descriptors() {

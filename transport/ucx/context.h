@@ -19,6 +19,8 @@ struct Options {
   std::optional<std::string> network_devices = {};
   /// UCX may have a way to other hosts: there are RDMA devices, or the user says which transports.
   bool other_hosts = true;
+  /// RDMA devices may be among them: a link pins memory.
+  bool pins = false;
   /// For `explain`: the others, and why they are not among them.
   std::vector<std::string> left_out = {};
 };
@@ -35,6 +37,10 @@ Status try_thread_and_descriptors();
 /// Whether one more link leaves half of the process's descriptors to its own sockets and files.
 /// Errors: unavailable (which limit to raise).
 Status check_descriptor_share();
+
+/// Whether this process may pin what one more link over RDMA devices pins. Errors: unavailable
+/// (which limit to raise).
+Status check_pins();
 
 /// UCX in this process: what links are made from.
 class Context {

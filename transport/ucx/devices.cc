@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "transport/pinned_memory.h"
+#include "transport/ucx/limits.h"
 #include "transport/ucx/ucx.h"
 
 namespace shoal::ucx {
@@ -53,7 +55,21 @@ void add_port(Devices& found, const Config& config, const fs::path& ports,
   add(found, fmt::format("{}:{}", device, number), why);
 }
 
+bool is_port(const std::string& name) { return name.find(':') != std::string::npos; }
+
 }  // namespace
+
+bool leave_out_ports(Devices& devices, std::optional<std::uint64_t> pin_limit) {
+  if (!pin_limit || *pin_limit >= kLinkPins) return false;
+  const auto ports = std::stable_partition(devices.taken.begin(), devices.taken.end(),
+                                           [](const auto& name) { return !is_port(name); });
+  const bool any = ports != devices.taken.end();
+  for (auto port = ports; port != devices.taken.end(); ++port)
+    devices.left_out.push_back(fmt::format("{}: a link pins {} KiB, and {}", *port, kLinkPins >> 10,
+                                           about_lock_limit(*pin_limit)));
+  devices.taken.erase(ports, devices.taken.end());
+  return any;
+}
 
 Devices survey(const Config& config, const fs::path& sysfs) {
   Devices found;
@@ -68,11 +84,14 @@ Devices survey(const Config& config, const fs::path& sysfs) {
 
 Options options_of(const Config& config) {
   Options options;
-  const auto is_port = [](const std::string& name) { return name.find(':') != std::string::npos; };
   auto devices = survey(config);
-  options.other_hosts = std::getenv("UCX_TLS") != nullptr ||
-                        std::any_of(devices.taken.begin(), devices.taken.end(), is_port);
-  if (!config.devices.text().empty() || !config.interfaces.text().empty()) {
+  const bool filtered = !config.devices.text().empty() || !config.interfaces.text().empty();
+  // Which devices the user tells UCX itself to use is the user's business.
+  const bool limited = (filtered || std::getenv("UCX_NET_DEVICES") == nullptr) &&
+                       leave_out_ports(devices, pin_limit());
+  options.pins = std::any_of(devices.taken.begin(), devices.taken.end(), is_port);
+  options.other_hosts = std::getenv("UCX_TLS") != nullptr || options.pins;
+  if (filtered || limited) {
     options.network_devices = fmt::format("{}", fmt::join(devices.taken, ","));
     options.left_out = std::move(devices.left_out);
   }

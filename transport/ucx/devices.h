@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,5 +20,9 @@ struct Devices {
 /// Which of them `devices` and `interfaces` of `config` take: the first says which RDMA devices,
 /// the second which interfaces, those of RoCE devices among them.
 Devices survey(const Config& config, const std::filesystem::path& sysfs = "/sys");
+
+/// Takes the ports out where this process may pin `pin_limit` bytes (nothing: as many as there
+/// are), and so no link over them. True: there were any.
+bool leave_out_ports(Devices& devices, std::optional<std::uint64_t> pin_limit);
 
 }  // namespace shoal::ucx

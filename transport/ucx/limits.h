@@ -60,6 +60,9 @@ inline constexpr std::size_t kLinksMax = 64;
 /// Descriptors of one worker, by counting those of 1.13.1 over `posix`. A link is not made where it
 /// would leave the process's own sockets and files less than half of RLIMIT_NOFILE.
 inline constexpr std::size_t kLinkDescriptors = 8;
+/// What a link pins where UCX has RDMA devices, by measuring 1.13.1 over `rc_verbs` with the
+/// kSettings above. Where the process may not pin as much, UCX's own attempts take minutes.
+inline constexpr std::size_t kLinkPins = 18u << 20;
 /// So many have to be free for a link, or for UCX's first steps, and its own thread: where UCX gets
 /// none it ends the process.
 inline constexpr std::size_t kDescriptorsFree = 16;

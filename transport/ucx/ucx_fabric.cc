@@ -47,6 +47,7 @@ UcxFabric::UcxFabric(std::unique_ptr<Api> api, std::unique_ptr<Context> context,
     : api_(std::move(api)),
       clock_(clock),
       other_hosts_(options.other_hosts),
+      pins_(options.pins),
       host_(host_number()),
       context_(std::move(context)),
       wait_set_(std::move(wait_set)),
@@ -73,6 +74,7 @@ Result<Link*> UcxFabric::add_link(EndpointId endpoint) {
                  fmt::format("there are {} links already, as many as one process has", kLinksMax)};
   SHOAL_TRY(try_thread_and_descriptors());
   SHOAL_TRY(check_descriptor_share());
+  if (pins_) SHOAL_TRY(check_pins());
   SHOAL_ASSIGN(auto link, Link::create(endpoint, free_turnstile(), shared_));
   SHOAL_TRY(wait_set_.add(link->fd()));
   by_endpoint_.add(*link);

@@ -36,6 +36,10 @@ class UcxFabric final : public Fabric {
   void lose(EndpointId endpoint, Errc why) override;
   std::string explain(EndpointId endpoint) const override;
   std::string explain_unused(EndpointId endpoint) const override;
+  std::string why_silent() const override {
+    return "a device that leads nowhere, which UCX_NET_DEVICES or 'devices' can leave out? Over "
+           "soft-RoCE UCX needs UCX_UD_VERBS_ETH_DGID_CHECK=n";
+  }
 
   Result<Card> expose(std::uint64_t region, MemoryView memory, Access access) override;
   void conceal(std::uint64_t region) override;
@@ -84,6 +88,7 @@ class UcxFabric final : public Fabric {
   const std::unique_ptr<Api> api_;
   const Clock& clock_;
   const bool other_hosts_;    ///< as Options'
+  const bool pins_;           ///< as Options'
   const std::uint64_t host_;  ///< as OfferCard's
   Owner owner_;
   // What links are made of goes last.

@@ -1,3 +1,4 @@
+#include "transport/pinned_memory.h"
 #include "transport/reasons.h"
 #include "transport/verbs/survey.h"
 #include "transport/verbs/verbs.h"
@@ -8,8 +9,11 @@ std::vector<std::string> describe(const Config& config) {
   const auto api = load();
   if (!api.ok()) return {"no: " + api.error().what};
   std::vector<std::string> lines;
+  const auto limit = pin_limit();
+  const auto limited = limit ? "; but " + about_lock_limit(*limit) : std::string();
   for (const auto& finding : survey(*api, {config.devices, config.interfaces}))
-    lines.push_back((finding.result.ok() ? "yes: " : "no: ") + to_string(finding));
+    lines.push_back(finding.result.ok() ? "yes: " + to_string(finding) + limited
+                                        : "no: " + to_string(finding));
   return lines;
 }
 

@@ -3,12 +3,12 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
 
 #include "core/wire/frame.h"
+#include "transport/pinned_memory.h"
 
 namespace shoal::verbs {
 
@@ -25,13 +25,9 @@ Error failed(const Port& port, std::string_view what, int error) {
 /// Why the device did not take memory, and what to do about it.
 Error not_registered(const Port& port, MemoryView memory, int error) {
   auto what = fmt::format("registering {} bytes with {}", memory.bytes, port.device);
-  rlimit limit{};
-  const bool limited = ::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
-  if (error == ENOMEM && limited)
-    what += fmt::format(
-        ": this process may lock {} KiB of memory: raise that with 'ulimit -l unlimited', "
-        "LimitMEMLOCK=infinity in a systemd unit, or 'memlock' in /etc/security/limits.conf",
-        limit.rlim_cur >> 10);
+  const auto limit = lock_limit();
+  if (error == ENOMEM && limit)
+    what += ": " + about_lock_limit(*limit);
   else if (error == ENOMEM)
     what += ": memory is short, or the device has as many regions as it can";
   if (error == EFAULT) what += ": not all of it is mapped, or writable";
