@@ -12,6 +12,7 @@
 #include "core/base/log.h"
 #include "core/base/output_path.h"
 #include "server/cli/commands.h"
+#include "server/cli/signals.h"
 #include "server/host.h"
 
 namespace shoal::cli {
@@ -21,10 +22,8 @@ namespace {
 constexpr auto kFresh = ".new";  // behind the path while the file is written
 
 /// Signals that end a node. Blocked before there are threads, so that all of them inherit that.
-sigset_t ending_signals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+sigset_t block_ending_signals() {
+  const auto signals = ending_signals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   return signals;
 }
@@ -51,7 +50,7 @@ Status announce(const std::string& path, const Address& address) {
 }  // namespace
 
 int run_scheduler(const Config& config, const std::string& announce_file) {
-  const auto signals = ending_signals();
+  const auto signals = block_ending_signals();
   if (!announce_file.empty())
     if (const auto can = check_output(announce_file + kFresh); !can.ok())
       return fail("scheduler", can.error());
@@ -69,7 +68,7 @@ int run_scheduler(const Config& config, const std::string& announce_file) {
 }
 
 int run_server(const Config& config, const RuleSet& rules) {
-  const auto signals = ending_signals();
+  const auto signals = block_ending_signals();
   const auto host = ServerHost::start(config, rules);
   if (!host.ok()) return fail("server", host.error());
   // A failure is rare and not urgent: looked for a few times a second.

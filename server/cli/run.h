@@ -33,7 +33,7 @@ struct RunOptions {
 /// Prints, once the scheduler listens, the command that watches the cluster.
 /// A worker that has ended is told to the scheduler, so that nobody waits for its lease.
 /// SIGINT, SIGTERM and SIGHUP are passed on to the workers; a second one, which is no echo of the
-/// first, kills everything.
+/// first, kills everything. SIGINT or SIGHUP that is ignored as this begins stays so (nohup).
 /// Returns the exit code: 0, the first failure's, 128 + the signal that came, or 127 if a program
 /// could not be started. No process and no file stays behind.
 int run_local_cluster(const RunOptions& options, const Clock& clock);

@@ -18,6 +18,7 @@
 #include <fstream>
 
 #include "core/base/config.h"
+#include "server/cli/signals.h"
 
 namespace shoal::cli {
 
@@ -119,9 +120,8 @@ Supervisor::Supervisor(Options options, const Clock& clock) : options_(options),
 Result<std::unique_ptr<Supervisor>> Supervisor::create(Options options, const Clock& clock) {
   if (instance_exists) return Error{Errc::exists, "this process supervises others already"};
   std::unique_ptr<Supervisor> made(new Supervisor(options, clock));
-  sigset_t mask;
-  sigemptyset(&mask);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGCHLD}) sigaddset(&mask, signal);
+  auto mask = ending_signals();
+  sigaddset(&mask, SIGCHLD);
   made->signal_fd_ = ::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
   if (made->signal_fd_ < 0) return Error{Errc::io, "cannot watch signals (signalfd)", errno};
   ::sigprocmask(SIG_BLOCK, &mask, &made->mask_before_);

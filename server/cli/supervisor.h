@@ -29,7 +29,8 @@ struct ProcessSpec {
 ///  - this process adopts what left its group (PR_SET_CHILD_SUBREAPER) and kills it at the end;
 ///  - a killed launcher takes its direct children with it (PR_SET_PDEATHSIG).
 /// One at a time in a process, from its only thread: it takes SIGINT, SIGTERM, SIGHUP and SIGCHLD
-/// for itself while it lives.
+/// for itself while it lives. SIGINT or SIGHUP that this process ignores since its start stays
+/// ignored, by what it starts, too.
 class Supervisor {
  public:
   struct Options {

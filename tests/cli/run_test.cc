@@ -9,6 +9,7 @@
 
 #include "core/base/log.h"
 #include "tests/cli/captured.h"
+#include "tests/cli/disposition.h"
 #include "tests/support/temp_dir.h"
 
 namespace shoal::cli {
@@ -38,6 +39,7 @@ class RunTest : public testing::Test {
     return run_local_cluster(options_, clock_);
   }
 
+  const Disposition interrupt_{SIGINT, SIG_DFL}, hangup_{SIGHUP, SIG_DFL};
   SteadyClock clock_;
   TempDir temporary_;
   const fs::path directory_ = temporary_.path();
@@ -126,6 +128,13 @@ TEST_F(RunTest, TheEchoOfASignalLeavesTheWorkersTheirGrace) {
             128 + SIGHUP);
   EXPECT_TRUE(out_.has("[worker 0] saved")) << out_.text();
   EXPECT_FALSE(err_.has("killed")) << err_.text();
+}
+
+TEST_F(RunTest, AHangupThatIsIgnoredEndsNobody) {
+  const Disposition ignores(SIGHUP, SIG_IGN);
+  EXPECT_EQ(run("kill -HUP $PPID; kill -HUP $$; echo goes on"), 0);
+  EXPECT_TRUE(out_.has("[worker 0] goes on")) << out_.text();
+  EXPECT_FALSE(err_.has("SIGHUP")) << err_.text();
 }
 
 TEST_F(RunTest, ASecondSignalKills) {

@@ -1,5 +1,6 @@
 #include "server/cli/supervisor.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -8,6 +9,7 @@
 #include <memory>
 
 #include "tests/cli/captured.h"
+#include "tests/cli/disposition.h"
 
 namespace shoal::cli {
 namespace {
@@ -31,6 +33,7 @@ class SupervisorTest : public testing::Test {
     while (!out_.has(text)) processes_->turn(kNever);
   }
 
+  const Disposition interrupt_{SIGINT, SIG_DFL}, hangup_{SIGHUP, SIG_DFL};
   SteadyClock clock_;
   Captured out_, err_;
   std::unique_ptr<Supervisor> processes_;
@@ -125,6 +128,22 @@ TEST_F(SupervisorTest, ASignalRightAfterAnotherIsItsEcho) {
   EXPECT_EQ(heard(std::chrono::hours(1)), std::vector<int>{SIGHUP});
   const auto both = heard(Duration::zero());  // they may come in one turn
   EXPECT_EQ(both.back(), SIGTERM);
+}
+
+TEST_F(SupervisorTest, WhatThisProcessIgnoresStaysIgnoredByAll) {
+  for (const int ignored : {SIGINT, SIGHUP}) {
+    processes_.reset();
+    const Disposition ignores(ignored, SIG_IGN);
+    const Supervisor::Options options{
+        .out = out_.fd(), .err = err_.fd(), .echo = std::chrono::hours(1)};
+    processes_ = Supervisor::create(options, clock_).value();
+    const auto process = shell(
+        "p", fmt::format("kill -{0} $$; kill -{0} $PPID; kill -TERM $PPID; echo goes on", ignored));
+    run_until_ended(process);
+    EXPECT_EQ(processes_->exit_code(process), 0);
+    EXPECT_EQ(processes_->take_signal(), SIGTERM) << "the first that was heard";
+  }
+  EXPECT_EQ(out_.text(), "[p] goes on\n[p] goes on\n");
 }
 
 TEST_F(SupervisorTest, StoppingEndsGroupsAndStraysToo) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 #include "tests/e2e/cluster.h"
 #include "tests/e2e/stranger.h"
 
@@ -178,6 +180,15 @@ TEST_F(Join, PortInUseNamesTheOptionToChange) {
     EXPECT_TRUE(process.logged("--listen")) << process.log();
     EXPECT_TRUE(process.logged(taken.address())) << process.log();
   }
+}
+
+TEST_F(Join, AServerUnderNohupOutlivesAHangup) {
+  // As nohup(1) does, and with SIGINT the '&' of a shell without job control.
+  start_cluster(
+      {.server = {"/bin/sh", "-c", "trap '' HUP INT; exec \"$0\" \"$@\"", SHOAL_BINARY, "server"}});
+  for (const int signal : {SIGHUP, SIGINT, SIGTERM}) server(0).signal(signal);
+  EXPECT_EQ(server(0).wait_exit(), 0);
+  EXPECT_TRUE(server(0).logged("SIGTERM came")) << "and not another before it\n" << server(0).log();
 }
 
 TEST_F(Join, UnwritableStateDirectoryIsNamed) {
