@@ -1,27 +1,12 @@
 #include "transport/transport_list.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
 
 namespace shoal {
 
 Result<TransportList> TransportList::parse(const Config& config) {
-  const auto& list = config.transports;
-  std::vector<std::string> names;
-  for (std::string_view rest = list; !rest.empty();) {
-    const auto comma = rest.find(',');
-    const std::string name(rest.substr(0, comma));
-    rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
-    if (name != "verbs" && name != "ucx" && name != "tcp")
-      return Error{
-          Errc::invalid_argument,
-          fmt::format("transports = '{}': '{}' is none: expected a list of verbs, ucx, tcp", list,
-                      name)};
-    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
-  }
-  if (names.empty())
-    return Error{Errc::invalid_argument, "transports is empty: expected a list of verbs, ucx, tcp"};
+  SHOAL_TRY(check_transports(config));
+  SHOAL_ASSIGN(const auto names, parse_transports(config.transports));
 
   TransportList parsed;
   const auto tcp = std::find(names.begin(), names.end(), "tcp");

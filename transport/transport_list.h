@@ -13,7 +13,7 @@ namespace shoal {
 /// not the others.
 class TransportList {
  public:
-  /// Errors: invalid_argument (what is none).
+  /// Errors: as check_transports().
   static Result<TransportList> parse(const Config& config);
 
   /// Of verbs and ucx those to be opened, the best first.

@@ -126,14 +126,24 @@ Status parse_within(T& field, const Bounds& bounds, std::string_view text) {
   }
 }
 
-template <auto Field>
+/// The check of an option that may be any text.
+Status accept(std::string_view) { return {}; }
+
+Status accept_transports(std::string_view text) {
+  SHOAL_ASSIGN([[maybe_unused]] const auto names, parse_transports(text));
+  return {};
+}
+
+/// `check` is asked of the text before it becomes the value.
+template <auto Field, Status (*Check)(std::string_view) = accept>
 constexpr Option option(std::string_view name, std::string_view takes, std::string_view meaning,
                         Bounds bounds = {}) {
   return {name,
           takes,
           meaning,
           bounds,
-          [](Config& config, const Bounds& within, std::string_view text) {
+          [](Config& config, const Bounds& within, std::string_view text) -> Status {
+            SHOAL_TRY(Check(text));
             return parse_within(config.*Field, within, text);
           },
           [](const Config& config) { return shown(config.*Field); }};
@@ -154,10 +164,11 @@ constexpr Option kOptions[] = {
                              {"0", "8192"}),
     option<&Config::workers>("workers", "N", "workers that the first roster waits for",
                              {"0", "8192"}),
-    option<&Config::transports>("transports", "LIST",
-                                "ways for data to go, best first: verbs (RDMA), ucx (shared "
-                                "memory of one host, and what UCX has; needs libucp), tcp, which "
-                                "makes the connections in any case"),
+    option<&Config::transports, accept_transports>(
+        "transports", "LIST",
+        "ways for data to go, best first: verbs (RDMA), ucx (shared "
+        "memory of one host, and what UCX has; needs libucp), tcp, which "
+        "makes the connections in any case"),
     option<&Config::require>("require", "WHAT",
                              "nothing; or rdma: data that cannot go over it is an error"),
     option<&Config::devices>("devices", "LIST",
@@ -445,6 +456,7 @@ Result<Config> Config::parse(std::string_view toml, const std::string& path,
     SHOAL_TRY(set_option(config, lower(name), value,
                          fmt::format("command line, --{}", printable(name)), "command line"));
   SHOAL_TRY(check_leases(config));
+  SHOAL_TRY(check_transports(config));
   return config;
 }
 
@@ -460,6 +472,38 @@ std::vector<Config::Shown> Config::show() const {
                        : fmt::format("{} to {}", option.bounds.least, option.bounds.most)});
   }
   return all;
+}
+
+Result<std::vector<std::string>> parse_transports(std::string_view list) {
+  constexpr std::string_view kExpected = "expected a list of verbs, ucx, tcp";
+  std::vector<std::string> names;
+  for (auto rest = list; !rest.empty();) {
+    const auto comma = std::min(rest.find(','), rest.size());
+    const std::string name(rest.substr(0, comma));
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+    if (name != "verbs" && name != "ucx" && name != "tcp")
+      return Error{Errc::invalid_argument,
+                   fmt::format("'{}' is none: {}", printable(name), kExpected)};
+    if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+  }
+  if (names.empty()) return Error{Errc::invalid_argument, std::string(kExpected)};
+  return names;
+}
+
+Status check_transports(const Config& config) {
+  const auto names = parse_transports(config.transports);
+  if (!names.ok())
+    return Error{
+        Errc::invalid_argument,
+        fmt::format("transports = '{}': {}", printable(config.transports), names.error().what)};
+  if (config.require != Config::Require::rdma) return {};
+  const auto verbs = std::find(names->begin(), names->end(), "verbs");
+  // What stands behind TCP is not tried.
+  const bool behind = std::find(names->begin(), verbs, "tcp") != verbs;
+  if (verbs != names->end() && !behind) return {};
+  return Error{Errc::invalid_argument,
+               fmt::format("require = 'rdma' needs verbs {} transports, which are '{}'",
+                           verbs == names->end() ? "among" : "before tcp in", config.transports)};
 }
 
 Result<Duration> parse_duration(std::string_view text) {

@@ -30,7 +30,7 @@ struct Config {
   std::string state_dir;               ///< of the scheduler, to be taken up by another; empty: none
   std::uint32_t servers = 1;           ///< that the cluster waits for at its start; 0 to 8192
   std::uint32_t workers = 1;           ///< that the first roster waits for; 0 to 8192
-  std::string transports = "verbs,ucx,tcp";  ///< separated by commas, best first
+  std::string transports = "verbs,ucx,tcp";  ///< as parse_transports() reads it
   Require require = Require::nothing;        ///< of every connection between workers and servers
   NameFilter devices{NameFilter::Kind::devices};        ///< of RDMA, to use; empty: all
   NameFilter interfaces{NameFilter::Kind::interfaces};  ///< under RoCE devices; empty: all
@@ -99,6 +99,13 @@ struct Config {
   /// Where each value that is not a default came from: "environment", "command line", "file:line".
   std::map<std::string, std::string, std::less<>> origins;
 };
+
+/// "verbs,tcp": names of transports, separated by commas, best first, each once in the result, and
+/// known whether or not this build has them. Errors: invalid_argument (what is none).
+Result<std::vector<std::string>> parse_transports(std::string_view list);
+/// That `transports` is such a list, and has what `require` asks for. Config::load sees to it; to
+/// be asked by who changes either. Errors: invalid_argument.
+Status check_transports(const Config& config);
 
 /// "250ms", "2s", "5min", "1h", "10us". A number without a unit is refused.
 Result<Duration> parse_duration(std::string_view text);

@@ -83,7 +83,13 @@ int run_perf(const Config& given, const PerfArguments& arguments) {
                   "that), or --local (both here). --json takes no file: it prints"});
     return kWrongUse;
   }
-  if (!arguments.transport.empty()) config.transports = arguments.transport;
+  if (!arguments.transport.empty()) {
+    config.transports = arguments.transport;
+    if (const auto can = check_transports(config); !can.ok()) {
+      fail("perf", {can.code(), "--transport: " + can.error().what});
+      return kWrongUse;
+    }
+  }
   if (!config.origins.contains("log_level")) set_log_level(LogLevel::warn);
   if (listens) return listen(config, clock);
   if (!config.origins.contains("progress")) config.progress = Config::Progress::caller;

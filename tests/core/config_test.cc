@@ -87,6 +87,11 @@ TEST_F(ConfigTest, WrongValuesSayWhatWasExpected) {
                                               {"bulk_turn_bytes", "17MiB", "4KiB to 16MiB"},
                                               {"name", "two\nlines", "control characters"},
                                               {"progress", "gpu", "thread or caller"},
+                                              {"transports", "tpc", "'tpc' is none: expected a"},
+                                              {"transports", "verbs, tcp", "' tcp' is none"},
+                                              {"transports", "verbs,,tcp", "'' is none"},
+                                              {"transports", "", "a list of verbs, ucx, tcp"},
+                                              {"transports", ",", "a list of verbs, ucx, tcp"},
                                               {"devices", "mlx5_0:0", "NAME:PORT (1 to 255)"},
                                               {"interfaces", "eth0:1", "without a port"},
                                               {"spin", "99999999999999h", "unit"}}) {
@@ -94,6 +99,34 @@ TEST_F(ConfigTest, WrongValuesSayWhatWasExpected) {
     ASSERT_FALSE(config.ok()) << name << "=" << value;
     EXPECT_NE(config.error().what.find(expected), std::string::npos) << config.error().what;
   }
+}
+
+TEST_F(ConfigTest, TransportsAreKnownWhereverTheyStand) {
+  const auto told = [](const Result<Config>& config) {
+    return config.ok() ? std::string() : config.error().what;
+  };
+  EXPECT_EQ(told(Config::load({}, {{"SHOAL_TRANSPORTS", "tpc"}}, {})),
+            "environment variable SHOAL_TRANSPORTS: transports = 'tpc': 'tpc' is none: expected a "
+            "list of verbs, ucx, tcp");
+  EXPECT_TRUE(told(Config::parse("\ntransports = 'verbs,tpc'", "c.toml", {}, {}))
+                  .starts_with("c.toml:2: transports = 'verbs,tpc': 'tpc' is none"));
+  // Known is enough: whether a machine has them is another matter.
+  for (const auto* list : {"verbs", "ucx", "tcp", "tcp,ucx,verbs", "ucx,ucx", "tcp,"})
+    EXPECT_EQ(told(Config::load({}, {}, {{"transports", list}})), "");
+  EXPECT_EQ(parse_transports("tcp,ucx,tcp,").value(), (std::vector<std::string>{"tcp", "ucx"}));
+}
+
+TEST_F(ConfigTest, RequiredRdmaIsAmongTheTransports) {
+  const auto told = [](const char* transports) {
+    const auto config = Config::load({}, {{"SHOAL_REQUIRE", "rdma"}}, {{"transports", transports}});
+    return config.ok() ? std::string() : config.error().what;
+  };
+  EXPECT_EQ(told("tcp"), "require = 'rdma' needs verbs among transports, which are 'tcp'");
+  EXPECT_EQ(told("ucx,tcp"), "require = 'rdma' needs verbs among transports, which are 'ucx,tcp'");
+  // What stands behind TCP is not tried.
+  EXPECT_EQ(told("tcp,verbs"),
+            "require = 'rdma' needs verbs before tcp in transports, which are 'tcp,verbs'");
+  for (const auto* list : {"verbs", "verbs,tcp", "ucx,verbs,tcp"}) EXPECT_EQ(told(list), "");
 }
 
 TEST_F(ConfigTest, ListsOfNamesAreFilters) {
