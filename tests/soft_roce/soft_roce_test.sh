@@ -62,7 +62,7 @@ done
 listen 7102 =rxe7
 ! "$shoal" perf 10.77.0.1:7102 --token-file T --require rdma --op push --size 8 >lacks 2>&1 ||
   { cat lacks; echo "a push went over TCP"; exit 1; }
-says lacks 'RDMA is required: .*the peer has none' 'only tcp leads to 10.77.0.1:7102'
+says lacks 'another transport is required (transports, require): .*the peer has none' 'only tcp leads to 10.77.0.1:7102'
 END
 
 # Two devices, a WRITE of one to the memory of the other, and all that is passed on.

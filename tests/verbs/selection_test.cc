@@ -227,7 +227,9 @@ TEST_F(SelectionTest, RequiredAndMissingIsUnavailable) {
       settle();
     });
   };
-  EXPECT_TRUE(mentions(refused(none, roce), "RDMA is required: verbs: this machine has no"));
+  EXPECT_TRUE(mentions(refused(none, roce),
+                       "another transport is required (transports, require): verbs: this machine "
+                       "has no"));
   EXPECT_TRUE(mentions(refused(roce, other), "one side has InfiniBand and the other RoCE"));
   EXPECT_TRUE(roce.peer.accepted.empty()) << "nor is a peer accepted that cannot use it";
 }

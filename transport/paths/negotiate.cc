@@ -141,7 +141,8 @@ bool PathTransport::on_path_frame(Path& path, Event& event, const Fabric* from) 
 /// The endpoint is up without a link; `event` says so.
 bool PathTransport::use_tcp(Path& path, Event& event) {
   if (fabric_required_ && !tcp_->is_control(path.id)) {
-    warn(path, "only tcp leads there, and RDMA is required: " + both(path.why, missing_));
+    warn(path, "only tcp leads there, and another transport is required (transports, require): " +
+                   both(path.why, missing_));
     return fail(path, event, Errc::unavailable);
   }
   path.stage = Stage::tcp;
