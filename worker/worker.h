@@ -97,7 +97,8 @@ class Worker {
   Traffic traffic() const;
   /// What became of pulls that were to be one-sided.
   OneSidedCounts one_sided() const;
-  /// Which path is used to each server and why, a line each.
+  /// Which path is used to each server and why, a line each. It is known once an operation with
+  /// that server has ended; before that a line may say "connecting, no answer yet".
   std::string explain();
 
  private:
