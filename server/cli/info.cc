@@ -28,6 +28,15 @@ void print_config(const Config& config) {
                option.range.empty() ? "" : ", " + option.range);
 }
 
+/// Whether workers register memory, and keep it so: over UCX and TCP they do not.
+bool uses_rdma(const std::vector<Backend>& backends) {
+  return std::any_of(backends.begin(), backends.end(), [](const auto& backend) {
+    return backend.name == "verbs" &&
+           std::any_of(backend.lines.begin(), backend.lines.end(),
+                       [](const auto& line) { return line.starts_with("yes: "); });
+  });
+}
+
 }  // namespace
 
 int fail(std::string_view command, const Error& error) {
@@ -54,16 +63,20 @@ int show_info(const Config& config, const RuleSet& rules, bool show_config) {
     return 0;
   }
   fmt::print("shoal {}\n\ntransports\n", version());
-  for (const auto& backend : describe_backends(config))
+  const auto backends = describe_backends(config);
+  for (const auto& backend : backends)
     for (const auto& line : backend.lines)
       fmt::print("  {:5}  {}\n", &line == &backend.lines.front() ? backend.name : "", line);
   fmt::print("devices\n");
   fmt::print("  host   {} hardware threads, {}\n", std::thread::hardware_concurrency(),
              instruction_set());
-  const auto monitor = MemoryMonitor::create();
-  fmt::print("         {}\n", monitor.ok() ? "memory that is lent twice stays registered with RDMA"
-                                           : "memory is registered with RDMA at each use: " +
-                                                 monitor.error().message());
+  if (uses_rdma(backends)) {
+    const auto monitor = MemoryMonitor::create();
+    fmt::print("         {}\n",
+               monitor.ok()
+                   ? "memory that is lent twice stays registered with RDMA"
+                   : "memory is registered with RDMA at each use: " + monitor.error().message());
+  }
   fmt::print("  cuda   no: this version has no CUDA device\n");
   fmt::print("update rules\n ");
   for (const auto name : rules.names()) fmt::print(" {}", name);

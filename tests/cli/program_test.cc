@@ -42,6 +42,7 @@ TEST(Program, InfoShowsWhatThereIs) {
   EXPECT_EQ(info.code, 0);
   for (const auto* part : {"shoal 0.", "tcp    yes", "verbs  no", "cuda   no: ", "ftrl"})
     EXPECT_TRUE(contains(info.out, part)) << info.out;
+  EXPECT_FALSE(contains(info.out, "registered with RDMA")) << "where there is none\n" << info.out;
 }
 
 TEST(Program, ConfigurationIsShownWithItsOrigin) {

@@ -36,7 +36,7 @@ listen() {  # listen PORT DEVICES
 }
 
 "$shoal" info >info
-says info 'verbs *yes: rxe0 port 1 (RoCE v2 10.77.0.1' 'yes: rxe1 port 1 (RoCE v2 10.77.0.2'
+says info 'verbs *yes: rxe0 port 1 (RoCE v2 10.77.0.1' 'yes: rxe1 port 1 (RoCE v2 10.77.0.2' 'registered with RDMA'
 [ "$(ulimit -l)" = unlimited ] || exit 1
 (umask 077; head -c 32 /dev/urandom | base64 >T)
 listen 7100 =rxe0
