@@ -14,7 +14,6 @@ namespace shoal::verbs {
 
 namespace {
 
-constexpr std::size_t kPage = 4096;
 constexpr std::size_t kReceiveSlabBytes = kReceivesPerSlab * kReceiveBytes;
 static_assert(kHugePage % kReceiveSlabBytes == 0);
 

@@ -23,6 +23,7 @@ namespace shoal::verbs {
 /// requests have the high half of wr_id set.
 inline bool is_receive(const ibv_wc& completion) { return completion.wr_id >> 32 == 0; }
 
+inline constexpr std::size_t kPage = 4096;
 inline constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 /// Zeroed pages of our own. Move-only.

@@ -21,8 +21,6 @@ Error queue_full(const Link& link) {
           fmt::format("the send queue to {} is full: the peer does not keep up", link.peer_name)};
 }
 
-constexpr std::size_t kPage = 4096;
-
 int access_of(Access access) {
   int flags = 0;
   if (access != Access::write) flags |= IBV_ACCESS_REMOTE_READ;
