@@ -67,9 +67,10 @@ void TableModel::check_bound(const PullRecord& pull, Key row, const RowValue& va
         "3: table {} row {}: a pull that needs or reports clock {} misses push {} of worker {} at "
         "clock {}",
         name_, row, need.value, i, push.worker, push.clock.value);
-    // It may have burnt, so that nobody waits for it any more, and its worker may not know yet, or
-    // its push_pull may still be asking back what it was to pull.
-    if (push.state == PushState::issued)
+    // A collective round folds when every part has come, burnt ones included, and the worker of one
+    // that burnt may not know yet. The push of a push_pull may have burnt, and the clock be
+    // reported, while its ticket still asks back what it was to pull.
+    if (push.state == PushState::issued && (apply_ == Apply::collective || push.pulls))
       owed_.emplace_back(i, std::move(sentence));
     else
       broken.push_back(std::move(sentence));

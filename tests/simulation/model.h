@@ -41,6 +41,7 @@ struct PushRecord {
   std::set<Key> rows;
   PushState state = PushState::issued;
   bool follows = false;  ///< `after` names another operation: it is sent when that has ended
+  bool pulls = false;    ///< of a push_pull: its ticket may end long after the push has
 };
 
 struct PullRecord {

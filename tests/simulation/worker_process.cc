@@ -374,6 +374,7 @@ void WorkerProcess::lend_pushed(Issued& issued, Engine::Ask& ask) {
   push.worker = plan_.index;
   push.clock = engine_.clock();
   push.follows = issued.follows != nullptr;
+  push.pulls = issued.kind == OperationKind::push_pull;
   push.rows.insert(issued.keys.begin(), issued.keys.end());
   issued.push = ledger_.models[issued.table].issue(std::move(push));
   issued.in = take_rows(issued.keys.size(), issued.own_in, ask.source_memory);

@@ -32,7 +32,7 @@ struct Node {
 /// The world in which one test runs: made anew for each. Outlives its transports.
 class Backend {
  public:
-  static constexpr std::size_t kMany = 48;
+  static constexpr std::size_t kMany = 48;  ///< as many() unless a backend says otherwise
   virtual ~Backend() = default;
   virtual const Clock& clock() const = 0;
   /// A new process. Without `right_token` it believes in another cluster token than the others.
