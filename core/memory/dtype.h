@@ -5,6 +5,8 @@
 #include <optional>
 #include <string_view>
 
+#include "core/memory/float16.h"
+
 namespace shoal {
 
 /// The type of one value of a row. Numbers travel on the wire and never change.
@@ -25,6 +27,30 @@ constexpr std::size_t byte_size(DType type) {
   }
   return 0;
 }
+
+/// What values of a type are computed in, and what their sums and optimizer states are kept in: f32
+/// for f16 and bf16, of which a sum of many small values would lose all but the first; else itself.
+constexpr DType accumulator_of(DType type) {
+  return type == DType::f16 || type == DType::bf16 ? DType::f32 : type;
+}
+
+namespace detail {
+template <class T>
+struct AccumulatorOf {
+  using Type = T;
+};
+template <>
+struct AccumulatorOf<Float16> {
+  using Type = float;
+};
+template <>
+struct AccumulatorOf<BFloat16> {
+  using Type = float;
+};
+}  // namespace detail
+/// accumulator_of() for a C++ type.
+template <class T>
+using Accumulator = typename detail::AccumulatorOf<T>::Type;
 
 constexpr std::string_view name_of(DType type) {
   switch (type) {
@@ -60,6 +86,14 @@ consteval DType dtype_of<float>() {
 template <>
 consteval DType dtype_of<double>() {
   return DType::f64;
+}
+template <>
+consteval DType dtype_of<Float16>() {
+  return DType::f16;
+}
+template <>
+consteval DType dtype_of<BFloat16>() {
+  return DType::bf16;
 }
 template <>
 consteval DType dtype_of<std::int32_t>() {

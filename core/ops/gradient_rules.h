@@ -3,7 +3,7 @@
 #include <array>
 #include <cstdint>
 
-#include "core/ops/host_device.h"
+#include "core/ops/math.h"
 #include "core/ops/rule_kind.h"
 
 // Gradient descent and its adaptive kin. Parameters are doubles; a loop converts them to the

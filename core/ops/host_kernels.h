@@ -14,33 +14,33 @@
 namespace shoal::host {
 
 template <class F, class T>
-void apply_dense_baseline(const void* rule, const DenseRows& rows, const std::byte* in, void*) {
-  apply_dense<F, T>(rule, rows, in);
+void apply_dense_baseline(const void* rule, const DenseRows& rows, RuleInputs in, void*) {
+  apply_dense<Simd::baseline, F, T>(rule, rows, in);
 }
 template <class F, class T>
-void apply_rows_baseline(const void* rule, const ListedRows& rows, const std::byte* in, void*) {
-  apply_rows<F, T>(rule, rows, in);
+void apply_rows_baseline(const void* rule, const ListedRows& rows, RuleInputs in, void*) {
+  apply_rows<Simd::baseline, F, T>(rule, rows, in);
 }
 template <class F, class T>
-SHOAL_TARGET_AVX2 void apply_dense_avx2(const void* rule, const DenseRows& rows,
-                                        const std::byte* in, void*) {
-  apply_dense<F, T>(rule, rows, in);
+SHOAL_TARGET_AVX2 void apply_dense_avx2(const void* rule, const DenseRows& rows, RuleInputs in,
+                                        void*) {
+  apply_dense<Simd::avx2, F, T>(rule, rows, in);
 }
 template <class F, class T>
-SHOAL_TARGET_AVX2 void apply_rows_avx2(const void* rule, const ListedRows& rows,
-                                       const std::byte* in, void*) {
-  apply_rows<F, T>(rule, rows, in);
+SHOAL_TARGET_AVX2 void apply_rows_avx2(const void* rule, const ListedRows& rows, RuleInputs in,
+                                       void*) {
+  apply_rows<Simd::avx2, F, T>(rule, rows, in);
 }
 
 template <class F, class T>
-SHOAL_TARGET_AVX512 void apply_dense_avx512(const void* rule, const DenseRows& rows,
-                                            const std::byte* in, void*) {
-  apply_dense<F, T>(rule, rows, in);
+SHOAL_TARGET_AVX512 void apply_dense_avx512(const void* rule, const DenseRows& rows, RuleInputs in,
+                                            void*) {
+  apply_dense<Simd::avx512, F, T>(rule, rows, in);
 }
 template <class F, class T>
-SHOAL_TARGET_AVX512 void apply_rows_avx512(const void* rule, const ListedRows& rows,
-                                           const std::byte* in, void*) {
-  apply_rows<F, T>(rule, rows, in);
+SHOAL_TARGET_AVX512 void apply_rows_avx512(const void* rule, const ListedRows& rows, RuleInputs in,
+                                           void*) {
+  apply_rows<Simd::avx512, F, T>(rule, rows, in);
 }
 
 template <class F, class T>
@@ -65,6 +65,8 @@ constexpr RuleKernelTable kernel_table(Simd simd) {
   if constexpr (F::kTraits.floats) {
     table[at(DType::f32)] = kernels<F, float>(simd);
     table[at(DType::f64)] = kernels<F, double>(simd);
+    table[at(DType::f16)] = kernels<F, Float16>(simd);
+    table[at(DType::bf16)] = kernels<F, BFloat16>(simd);
   }
   if constexpr (F::kTraits.integers) {
     table[at(DType::i32)] = kernels<F, std::int32_t>(simd);

@@ -105,7 +105,7 @@ T initial_value(const Initializer& init, Key key, std::uint64_t column) {
   } else {
     const double value = init.kind == Kind::uniform ? init.a + unit * (init.b - init.a)
                                                     : init.a + init.b * math::normal_quantile(unit);
-    return static_cast<T>(value);
+    return static_cast<T>(static_cast<Accumulator<T>>(value));
   }
 }
 
@@ -122,13 +122,26 @@ void write_rows(const Initializer& init, std::uint64_t first, std::size_t count,
     if constexpr (std::integral<T>)
       value = to_integer<T>(init.a);
     else
-      value = static_cast<T>(init.a);
+      value = static_cast<T>(static_cast<Accumulator<T>>(init.a));
     for (std::size_t i = 0; i < count * width; ++i) values[i] = value;
     return;
   }
   for (std::size_t r = 0; r < count; ++r)
     for (std::size_t c = 0; c < width; ++c)
       values[r * width + c] = initial_value<T>(init, first + r, c);
+}
+
+bool is_finite(double value, DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return std::isfinite(static_cast<float>(value));
+    case DType::f16:
+      return std::isfinite(static_cast<float>(Float16(static_cast<float>(value))));
+    case DType::bf16:
+      return std::isfinite(static_cast<float>(BFloat16(static_cast<float>(value))));
+    default:
+      return std::isfinite(value);
+  }
 }
 
 Error wrong(std::string what) {
@@ -138,11 +151,9 @@ Error wrong(std::string what) {
 }  // namespace
 
 Status validate(const Initializer& init, DType dtype) {
-  if (dtype == DType::f16 || dtype == DType::bf16)
-    return Error{Errc::unavailable,
-                 fmt::format("there are no {} tables on the host: use f32", name_of(dtype))};
   if (init.kind == Kind::zero) return {};
-  if (!std::isfinite(init.a)) return wrong(fmt::format("{} is not a finite number", init.a));
+  if (!is_finite(init.a, dtype))
+    return wrong(fmt::format("{} is not a finite {} number", init.a, name_of(dtype)));
   const bool integer = dtype == DType::i32 || dtype == DType::i64;
   if (init.kind == Kind::constant && integer) {
     const double limit = dtype == DType::i32 ? 0x1p31 : 0x1p63;
@@ -150,7 +161,8 @@ Status validate(const Initializer& init, DType dtype) {
       return wrong(fmt::format("{} is not an {} value", init.a, name_of(dtype)));
   }
   if (init.kind == Kind::constant) return {};
-  if (!std::isfinite(init.b)) return wrong(fmt::format("{} is not a finite number", init.b));
+  if (!is_finite(init.b, dtype))
+    return wrong(fmt::format("{} is not a finite {} number", init.b, name_of(dtype)));
   if (init.kind == Kind::uniform && !(init.a <= init.b && std::isfinite(init.b - init.a)))
     return wrong(fmt::format("uniform from {} to {}: the low end must not lie above the high one",
                              init.a, init.b));
@@ -171,10 +183,10 @@ void write_initial_rows(const Initializer& init, DType dtype, Row first, std::si
     case DType::i64:
       return write_rows<std::int64_t>(init, first, count, width, rows);
     case DType::f16:
+      return write_rows<Float16>(init, first, count, width, rows);
     case DType::bf16:
-      break;
+      return write_rows<BFloat16>(init, first, count, width, rows);
   }
-  SHOAL_ASSERT(false, "validate() lets no other dtype pass");
 }
 
 void write_initial_row(const Initializer& init, DType dtype, Key key, std::uint32_t width,

@@ -8,13 +8,12 @@
 #include "core/base/random.h"
 #include "core/base/result.h"
 #include "core/memory/dtype.h"
-#include "core/ops/host_device.h"
+#include "core/ops/math.h"
 #include "core/table/table_spec.h"
 
 namespace shoal {
 
-/// Whether the initializer makes sense for the dtype. Errors: invalid_argument; unavailable for f16
-/// and bf16.
+/// Whether the initializer makes sense for the dtype. Errors: invalid_argument.
 Status validate(const Initializer& initializer, DType dtype);
 
 /// Writes the initial values of `count` rows from row `first` (aligned to the dtype). A pure

@@ -3,7 +3,7 @@
 #include <array>
 #include <cstdint>
 
-#include "core/ops/host_device.h"
+#include "core/ops/math.h"
 #include "core/ops/rule_kind.h"
 
 // Rules that keep weights exactly at 0: for l1 |w| + l2/2 w^2 beside the loss.

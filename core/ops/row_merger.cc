@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "core/base/random.h"
 
@@ -57,35 +56,37 @@ Result<RowMerger::Rows> RowMerger::merge(Rows rows, const AggregateKernels& aggr
                                          std::size_t row_values) {
   SHOAL_TRY(begin(rows.positions.size()));
   const auto row_bytes = row_values * byte_size(dtype);
+  const auto sum_bytes = row_values * byte_size(accumulator_of(dtype));
+  const auto* pushed = rows.inputs.values;
   // Rows before the first repetition stay where they are until it is known that there is one.
   std::uint32_t distinct = 0;
   bool copied = false;
   for (std::size_t r = 0; r < rows.positions.size(); ++r) {
     const auto position = rows.positions[r];
     auto& seen = look_up(position);
-    const auto* value = rows.values + r * row_bytes;
+    const auto* value = pushed + r * row_bytes;
     if (seen.stamp != stamp_) {
       seen = {stamp_, position, distinct};
       if (copied) {
-        std::memcpy(values_.data() + distinct * row_bytes, value, row_bytes);
+        aggregate.start(values_.data() + distinct * sum_bytes, value, row_values);
         positions_[distinct] = position;
       }
       ++distinct;
       continue;
     }
     if (!copied) {
-      if (rows.positions.size() > values_.bytes() / row_bytes)
+      if (rows.positions.size() > values_.bytes() / sum_bytes)
         return Error{Errc::overloaded,
                      fmt::format("a part of {} rows of {} bytes where {} bytes were announced",
-                                 rows.positions.size(), row_bytes, values_.bytes())};
-      std::memcpy(values_.data(), rows.values, distinct * row_bytes);
+                                 rows.positions.size(), sum_bytes, values_.bytes())};
+      aggregate.start(values_.data(), pushed, distinct * row_values);
       std::copy_n(rows.positions.begin(), distinct, positions_.begin());
       copied = true;
     }
-    aggregate.dense(values_.data() + seen.row * row_bytes, value, row_values);
+    aggregate.dense(values_.data() + seen.row * sum_bytes, value, row_values);
   }
   if (!copied) return rows;
-  return Rows{std::span(positions_).first(distinct), values_.data()};
+  return Rows{std::span(positions_).first(distinct), RuleInputs::of_sums(values_.data())};
 }
 
 }  // namespace shoal

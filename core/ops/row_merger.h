@@ -7,7 +7,9 @@
 
 #include "core/base/result.h"
 #include "core/memory/device_memory.h"
+#include "core/memory/dtype.h"
 #include "core/ops/aggregate.h"
+#include "core/ops/rule_kind.h"
 
 namespace shoal {
 
@@ -16,17 +18,18 @@ namespace shoal {
 /// nothing is allocated afterwards. Belongs to one loop.
 class RowMerger {
  public:
-  /// For parts of up to `rows_max` rows and `bytes_max` bytes of values. Errors: no_memory,
+  /// For parts of up to `rows_max` rows and `bytes_max` bytes of sums. Errors: no_memory,
   /// invalid_argument.
   static Result<RowMerger> create(Device& device, std::size_t rows_max, std::size_t bytes_max);
 
   struct Rows {
     std::span<const std::uint32_t> positions;
-    const std::byte* values;
+    RuleInputs inputs;
   };
-  /// Returns `rows` itself if no position repeats (nothing is copied), else its distinct rows in
-  /// the order of their first occurrence, valid until the next call. `row_values` = width x inputs.
-  /// Errors: overloaded, if the part is larger than what was asked for at the start.
+  /// Returns `rows`, as they were pushed, if no position repeats (nothing is copied), else its
+  /// distinct rows in the order of their first occurrence, summed, valid until the next call.
+  /// `row_values` = width x inputs. Errors: overloaded, if the part is larger than what was asked
+  /// for at the start.
   Result<Rows> merge(Rows rows, const AggregateKernels& aggregate, DType dtype,
                      std::size_t row_values);
 

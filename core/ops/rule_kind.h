@@ -26,7 +26,7 @@ struct RuleTraits {
   std::uint8_t states = 0;  ///< optimizer values per weight, at most kRuleStatesMax
   std::uint8_t inputs = 1;  ///< values that a push carries per weight, at most kInputsMax
   Aggregate aggregate = Aggregate::sum;
-  bool floats = true;     ///< has f32 and f64 forms
+  bool floats = true;     ///< has f32, f64, f16 and bf16 forms
   bool integers = false;  ///< has i32 and i64 forms
   /// Applying repeated rows one after another equals applying their aggregate once (up to
   /// rounding). For other rules the caller merges repeated rows first (RowMerger).
@@ -36,8 +36,8 @@ struct RuleTraits {
 inline constexpr std::size_t kRuleBytesMax = 128;
 
 /// Where the values of one segment (dense) or page (sparse) begin. Aligned to the value's size.
-/// Weights are packed, row after row, so that they are sent as they stand; how states lie says
-/// RowShape.
+/// Weights are packed, row after row, so that they are sent as they stand; how states, which are of
+/// the accumulator's type, lie says RowShape.
 struct SegmentArrays {
   std::byte* weights = nullptr;  ///< rows x width values
   std::byte* states = nullptr;   ///< state 0 of row 0
@@ -78,15 +78,27 @@ struct ListedRows {
   std::span<const std::uint32_t> positions;
 };
 
+/// What a rule is given: row after row, each row's `width` values of input 0, then of input 1, ...;
+/// they may be unaligned. As pushed they are of the table's dtype, sums of pushes of its
+/// accumulator's.
+struct RuleInputs {
+  const std::byte* values = nullptr;
+  bool sums = false;
+
+  RuleInputs(const std::byte* pushed) : values(pushed) {}
+  static RuleInputs of_sums(const std::byte* sums) {
+    RuleInputs inputs(sums);
+    inputs.sums = true;
+    return inputs;
+  }
+};
+
 /// The entry points of a rule for one dtype on one kind of device. `rule` is the functor. `stream`
-/// is Device::stream(). Inputs: row after row, each row's `width` values of input 0, then of input
-/// 1, ...; they may be unaligned.
+/// is Device::stream().
 struct RuleKernels {
   using Stream = void*;
-  void (*apply_dense)(const void* rule, const DenseRows&, const std::byte* inputs,
-                      Stream) = nullptr;
-  void (*apply_rows)(const void* rule, const ListedRows&, const std::byte* inputs,
-                     Stream) = nullptr;
+  void (*apply_dense)(const void* rule, const DenseRows&, RuleInputs, Stream) = nullptr;
+  void (*apply_rows)(const void* rule, const ListedRows&, RuleInputs, Stream) = nullptr;
   void (*reset_dense)(const void* rule, const DenseRows&, Stream) = nullptr;
   void (*reset_rows)(const void* rule, const ListedRows&, Stream) = nullptr;
   /// Null for rules without decay.

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "core/ops/host_device.h"
+#include "core/ops/math.h"
 #include "core/ops/rule_kind.h"
 
 // Rules without parameters or states. Read core/ops/gradient_rules.h for one with both.

@@ -68,12 +68,13 @@ StateLayout StateLayout::of(const UpdateRule& rule, std::size_t rows, std::size_
 
 StateLayout StateLayout::of(std::size_t states, bool counts_steps, DType dtype, std::size_t rows,
                             std::size_t width, bool steps_per_row) {
-  const auto array_bytes = width * byte_size(dtype);  // of one state of one row
+  const auto value_bytes = byte_size(accumulator_of(dtype));
+  const auto array_bytes = width * value_bytes;  // of one state of one row
   const std::size_t step_bytes = counts_steps ? sizeof(std::uint32_t) : 0;
   StateLayout layout;
   layout.steps_per_row = steps_per_row;
   if (steps_per_row) {
-    const auto unit = std::max(byte_size(dtype), step_bytes);
+    const auto unit = std::max(value_bytes, step_bytes);
     const auto row_bytes = round_up(states * array_bytes + step_bytes, unit);
     layout.state_stride = array_bytes;
     layout.state_row_bytes = row_bytes;

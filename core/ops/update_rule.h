@@ -45,13 +45,11 @@ class UpdateRule {
 
   /// Applies pushed rows [first, first + count) of a segment. Of a rule that counts steps, the
   /// caller has raised the segment's count.
-  void apply(const DenseRows& rows, const std::byte* inputs,
-             RuleKernels::Stream stream = {}) const {
+  void apply(const DenseRows& rows, RuleInputs inputs, RuleKernels::Stream stream = {}) const {
     kernels_.apply_dense(functor_.data(), rows, inputs, stream);
   }
   /// Applies listed rows one after another. Rows may repeat if traits().repeats_compose.
-  void apply(const ListedRows& rows, const std::byte* inputs,
-             RuleKernels::Stream stream = {}) const {
+  void apply(const ListedRows& rows, RuleInputs inputs, RuleKernels::Stream stream = {}) const {
     kernels_.apply_rows(functor_.data(), rows, inputs, stream);
   }
   /// Gives rows whose weights were just set (initialised, stored) the states that belong to them,

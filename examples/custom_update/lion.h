@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "core/ops/host_device.h"
+#include "core/ops/math.h"
 #include "core/ops/rule_kind.h"
 
 /// Lion: Chen et al., "Symbolic discovery of optimization algorithms", NeurIPS'23, Algorithm 2:

@@ -4,7 +4,8 @@
 
 #include "perf/bench/hand_rules.h"
 
-// The loops of hand_rules.h over a type V of vectors: V::Vec, V::kWidth and functions of vectors.
+// The loops of hand_rules.h over a type V of vectors of floats: V::Vec, V::kWidth and functions of
+// vectors; load and store convert to and from each of the types of weights.
 // Every V lies in an unnamed namespace, and so do the instances.
 
 namespace shoal::perf {
@@ -21,19 +22,22 @@ inline void each_vector(std::size_t count, const Body& body) {
   }
 }
 
-template <class V>
+template <class V, class T>
 struct HandLoops {
   using Vec = typename V::Vec;
 
+  static T* weights(const HandRows& rows) { return static_cast<T*>(rows.weights); }
+  static const T* inputs(const HandRows& rows) { return static_cast<const T*>(rows.inputs); }
+
   static void assign(const HandRows& rows, const float*) {
     each_vector<V>(rows.count,
-                   [=](std::size_t i) { V::store(rows.weights + i, V::load(rows.inputs + i)); });
+                   [=](std::size_t i) { V::store(weights(rows) + i, V::load(inputs(rows) + i)); });
   }
   /// w = f(w, x)
   template <class F>
   static void change(const HandRows& rows, const F& f) {
     each_vector<V>(rows.count, [=](std::size_t i) {
-      V::store(rows.weights + i, f(V::load(rows.weights + i), V::load(rows.inputs + i)));
+      V::store(weights(rows) + i, f(V::load(weights(rows) + i), V::load(inputs(rows) + i)));
     });
   }
   static void add(const HandRows& rows, const float*) {
@@ -58,49 +62,50 @@ struct HandLoops {
   static void proximal_diagonal(const HandRows& rows, const float* p) {
     const Vec rate = V::set(p[0]), l1 = V::mul(rate, V::set(p[1])), l2 = V::mul(rate, V::set(p[2]));
     each_vector<V>(rows.count, [=](std::size_t i) {
+      const T* pairs = inputs(rows) + 2 * i;
       Vec gradient, bound;
-      V::load_pairs(rows.inputs + 2 * i, gradient, bound);
-      const Vec w = V::load(rows.weights + i);
+      V::part(V::load(pairs), V::load(pairs + V::kWidth), gradient, bound);
+      const Vec w = V::load(weights(rows) + i);
       const Vec moved = V::sub(V::mul(bound, w), V::mul(rate, gradient));
-      V::store(rows.weights + i,
+      V::store(weights(rows) + i,
                V::if_positive(bound, V::div(V::soft(moved, l1), V::add(bound, l2)), w));
     });
   }
   static void momentum(const HandRows& rows, const float* p) {
     const Vec rate = V::set(p[0]), kept = V::set(p[1]);
     each_vector<V>(rows.count, [=](std::size_t i) {
-      const Vec v = V::add(V::mul(kept, V::load(rows.states[0] + i)), V::load(rows.inputs + i));
+      const Vec v = V::add(V::mul(kept, V::load(rows.states[0] + i)), V::load(inputs(rows) + i));
       V::store(rows.states[0] + i, v);
-      V::store(rows.weights + i, V::sub(V::load(rows.weights + i), V::mul(rate, v)));
+      V::store(weights(rows) + i, V::sub(V::load(weights(rows) + i), V::mul(rate, v)));
     });
   }
   static void adagrad(const HandRows& rows, const float* p) {
     const Vec rate = V::set(p[0]), epsilon = V::set(p[1]);
     each_vector<V>(rows.count, [=](std::size_t i) {
-      const Vec g = V::load(rows.inputs + i);
+      const Vec g = V::load(inputs(rows) + i);
       const Vec sum = V::add(V::load(rows.states[0] + i), V::mul(g, g));
       V::store(rows.states[0] + i, sum);
       const Vec step = V::div(V::mul(rate, g), V::add(V::sqrt(sum), epsilon));
-      V::store(rows.weights + i, V::sub(V::load(rows.weights + i), step));
+      V::store(weights(rows) + i, V::sub(V::load(weights(rows) + i), step));
     });
   }
   static void adam(const HandRows& rows, const float* p) {
     const Vec beta1 = V::set(p[0]), beta2 = V::set(p[1]), rest1 = V::set(p[2]);
     const Vec rest2 = V::set(p[3]), rate = V::set(p[4]), epsilon = V::set(p[5]);
     each_vector<V>(rows.count, [=](std::size_t i) {
-      const Vec g = V::load(rows.inputs + i);
+      const Vec g = V::load(inputs(rows) + i);
       const Vec m = V::add(V::mul(beta1, V::load(rows.states[0] + i)), V::mul(rest1, g));
       const Vec v = V::add(V::mul(beta2, V::load(rows.states[1] + i)), V::mul(rest2, V::mul(g, g)));
       V::store(rows.states[0] + i, m);
       V::store(rows.states[1] + i, v);
       const Vec step = V::div(V::mul(rate, m), V::add(V::sqrt(v), epsilon));
-      V::store(rows.weights + i, V::sub(V::load(rows.weights + i), step));
+      V::store(weights(rows) + i, V::sub(V::load(weights(rows) + i), step));
     });
   }
   static void ftrl(const HandRows& rows, const float* p) {
     const Vec per_alpha = V::set(p[0]), rest = V::set(p[1]), l1 = V::set(p[2]);
     each_vector<V>(rows.count, [=](std::size_t i) {
-      const Vec g = V::load(rows.inputs + i), w = V::load(rows.weights + i);
+      const Vec g = V::load(inputs(rows) + i), w = V::load(weights(rows) + i);
       const Vec n = V::load(rows.states[1] + i);
       const Vec grown = V::add(n, V::mul(g, g));
       const Vec after = V::sqrt(grown);
@@ -108,7 +113,7 @@ struct HandLoops {
       const Vec z = V::add(V::load(rows.states[0] + i), V::sub(g, sigma_w));
       V::store(rows.states[0] + i, z);
       V::store(rows.states[1] + i, grown);
-      V::store(rows.weights + i,
+      V::store(weights(rows) + i,
                V::div(V::soft(V::negative(z), l1), V::add(V::mul(after, per_alpha), rest)));
     });
   }
@@ -127,8 +132,21 @@ struct HandLoops {
 };
 inline constexpr std::size_t kHandRuleCount = 11;
 
+template <class V>
+const HandRule* hand_rules_of(HandType type) {
+  switch (type) {
+    case HandType::f16:
+      return HandLoops<V, HandF16>::kRules;
+    case HandType::bf16:
+      return HandLoops<V, HandBF16>::kRules;
+    case HandType::f32:
+      break;
+  }
+  return HandLoops<V, float>::kRules;
+}
+
 // The forms' rules; null where the compiler has no such target.
-const HandRule* hand_rules_avx2();
-const HandRule* hand_rules_avx512();
+const HandRule* hand_rules_avx2(HandType type);
+const HandRule* hand_rules_avx512(HandType type);
 
 }  // namespace shoal::perf

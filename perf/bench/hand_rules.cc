@@ -3,6 +3,7 @@
 #include <cmath>
 #include <span>
 
+#include "core/memory/float16.h"
 #include "perf/bench/hand_loops.h"
 
 namespace shoal::perf {
@@ -15,7 +16,17 @@ struct OneFloat {
   static constexpr std::size_t kWidth = 1;
 
   static Vec load(const float* at) { return *at; }
+  static Vec load(const HandF16* at) { return widened<Float16>(*at); }
+  static Vec load(const HandBF16* at) { return widened<BFloat16>(*at); }
   static void store(float* at, Vec x) { *at = x; }
+  static void store(HandF16* at, Vec x) { *at = HandF16{Float16(x).bits}; }
+  static void store(HandBF16* at, Vec x) { *at = HandBF16{BFloat16(x).bits}; }
+  template <class Narrow, class Stored>
+  static Vec widened(Stored stored) {
+    Narrow value;
+    value.bits = static_cast<std::uint16_t>(stored);
+    return static_cast<float>(value);
+  }
   static Vec set(float x) { return x; }
   static Vec add(Vec a, Vec b) { return a + b; }
   static Vec sub(Vec a, Vec b) { return a - b; }
@@ -30,22 +41,22 @@ struct OneFloat {
     return rest <= 0 ? 0 : std::copysign(rest, x);
   }
   static Vec if_positive(Vec x, Vec a, Vec b) { return x <= 0 ? b : a; }
-  static void load_pairs(const float* at, Vec& first, Vec& second) {
-    first = at[0];
-    second = at[1];
+  static void part(Vec a, Vec b, Vec& first, Vec& second) {
+    first = a;
+    second = b;
   }
 };
 
-const HandRule* rules_of(HandForm form) {
+const HandRule* rules_of(HandType type, HandForm form) {
   switch (form) {
     case HandForm::avx512:
-      return hand_rules_avx512();
+      return hand_rules_avx512(type);
     case HandForm::avx2:
-      return hand_rules_avx2();
+      return hand_rules_avx2(type);
     case HandForm::portable:
       break;
   }
-  return HandLoops<OneFloat>::kRules;
+  return hand_rules_of<OneFloat>(type);
 }
 
 }  // namespace
@@ -56,9 +67,10 @@ bool can_run(HandForm form) {
   if (form == HandForm::avx512 &&
       (__builtin_cpu_supports("avx512f") == 0 || __builtin_cpu_supports("avx512dq") == 0))
     return false;
+  // Every processor with AVX2 that there is has F16C.
   if (form == HandForm::avx2 && __builtin_cpu_supports("avx2") == 0) return false;
 #endif
-  return rules_of(form) != nullptr;
+  return rules_of(HandType::f32, form) != nullptr;
 }
 
 HandForm best_hand_form() {
@@ -67,9 +79,9 @@ HandForm best_hand_form() {
   return HandForm::portable;
 }
 
-const HandRule* hand_rule(std::string_view name, HandForm form) {
-  static_assert(std::size(HandLoops<OneFloat>::kRules) == kHandRuleCount);
-  for (const auto& rule : std::span(rules_of(form), kHandRuleCount))
+const HandRule* hand_rule(std::string_view name, HandType type, HandForm form) {
+  static_assert(std::size(HandLoops<OneFloat, float>::kRules) == kHandRuleCount);
+  for (const auto& rule : std::span(rules_of(type, form), kHandRuleCount))
     if (rule.name == name) return &rule;
   return nullptr;
 }

@@ -4,18 +4,23 @@
 #include <cstdint>
 #include <string_view>
 
-// The update rules as one writes them by hand for this machine and this one layout: f32, rows of
-// one value, no states but the rule's. What the kernels of core/ops are measured against; they give
-// the same bits. The vector forms are compiled for their instruction sets file by file, so these
+// The update rules as one writes them by hand for this machine and this one layout: rows of one
+// value, no states but the rule's. What the kernels of core/ops are measured against; they give the
+// same bits. The vector forms are compiled for their instruction sets file by file, so these
 // headers hold nothing that another file could share.
 
 namespace shoal::perf {
 
-/// What a rule takes. Pointers to values; `count` is a multiple of kHandBlock.
+/// The type of weights and inputs. All arithmetic is of floats.
+enum class HandType : std::uint8_t { f32, f16, bf16 };
+enum class HandF16 : std::uint16_t {};
+enum class HandBF16 : std::uint16_t {};
+
+/// What a rule takes. `count` is a multiple of kHandBlock.
 struct HandRows {
-  float* weights;
-  float* states[2];     ///< as many as the rule has
-  const float* inputs;  ///< of proximal_diagonal two for each weight, in turn
+  void* weights;
+  float* states[2];    ///< as many as the rule has
+  const void* inputs;  ///< of proximal_diagonal two for each weight, in turn
   std::size_t count;
 };
 inline constexpr std::size_t kHandBlock = 64;
@@ -37,6 +42,6 @@ bool can_run(HandForm form);
 /// The widest form that this CPU runs.
 HandForm best_hand_form();
 /// A rule by its name in core/ops; null: there is none.
-const HandRule* hand_rule(std::string_view name, HandForm form);
+const HandRule* hand_rule(std::string_view name, HandType type, HandForm form);
 
 }  // namespace shoal::perf

@@ -52,7 +52,7 @@ Row::Side side(const RuleCase& rule, Pass pass) {
 
 void add_ops_rows(std::vector<Row>& rows) {
   for (const auto& rule : rule_cases())
-    rows.push_back({"ops/" + rule.name, "GB/s", Goal::ratio_at_least(0.9),
+    rows.push_back({"ops/" + rule.name(), "GB/s", Goal::ratio_at_least(0.9),
                     side(rule, [](RuleField& field) { field.apply(); }),
                     side(rule, [](RuleField& field) { field.apply_by_hand(best_hand_form()); })});
 }

@@ -48,20 +48,39 @@ Factors of_diagonal(std::uint32_t) {
 
 }  // namespace
 
+std::string RuleCase::name() const {
+  return dtype == DType::f32 ? rule : std::string(name_of(dtype)) + '/' + rule;
+}
+
+std::size_t RuleCase::bytes_touched() const {
+  const auto traits = RuleSet::builtin().find(rule)->traits;
+  const std::size_t of_states = 2 * traits.states;  // read and written
+  return of_states * sizeof(float) + (values_touched - of_states) * byte_size(dtype);
+}
+
 std::span<const RuleCase> rule_cases() {
-  static const std::vector<RuleCase> cases = {
-      {"assign", Assign{}, none, 2},
-      {"add", Add{}, none, 3},
-      {"min", Min{}, none, 3},
-      {"max", Max{}, none, 3},
-      {"sgd", kSgd, of_sgd, 3},
-      {"momentum", kMomentum, of_momentum, 5},
-      {"adagrad", kAdagrad, of_adagrad, 5},
-      {"adam", kAdam, of_adam, 7},
-      {"ftrl", kFtrl, of_ftrl, 7},
-      {"proximal", kProximal, of_proximal, 3},
-      {"proximal_diagonal", kDiagonal, of_diagonal, 4},
-  };
+  static const auto cases = [] {
+    std::vector<RuleCase> all = {
+        {"assign", DType::f32, Assign{}, none, 2},
+        {"add", DType::f32, Add{}, none, 3},
+        {"min", DType::f32, Min{}, none, 3},
+        {"max", DType::f32, Max{}, none, 3},
+        {"sgd", DType::f32, kSgd, of_sgd, 3},
+        {"momentum", DType::f32, kMomentum, of_momentum, 5},
+        {"adagrad", DType::f32, kAdagrad, of_adagrad, 5},
+        {"adam", DType::f32, kAdam, of_adam, 7},
+        {"ftrl", DType::f32, kFtrl, of_ftrl, 7},
+        {"proximal", DType::f32, kProximal, of_proximal, 3},
+        {"proximal_diagonal", DType::f32, kDiagonal, of_diagonal, 4},
+    };
+    const auto wide = all;
+    for (const auto dtype : {DType::f16, DType::bf16})
+      for (auto rule : wide) {
+        rule.dtype = dtype;
+        all.push_back(std::move(rule));
+      }
+    return all;
+  }();
   return cases;
 }
 
@@ -76,18 +95,44 @@ RuleField::RuleField(const RuleCase& rule, UpdateRule made, StateLayout layout,
 
 Result<RuleField> RuleField::create(const RuleCase& rule, std::size_t bytes,
                                     std::size_t segment_values) {
-  SHOAL_ASSIGN(auto made, RuleSet::builtin().make(rule.spec, DType::f32));
+  SHOAL_ASSIGN(auto made, RuleSet::builtin().make(rule.spec, rule.dtype));
   const auto layout = StateLayout::of(made, segment_values, 1, false);
-  const auto each = segment_values * sizeof(float) * (1 + made.traits().inputs) + layout.bytes;
+  const auto each =
+      segment_values * byte_size(rule.dtype) * (1 + made.traits().inputs) + layout.bytes;
   const auto segments = std::max<std::size_t>(1, bytes / each);
   RuleField field(rule, std::move(made), layout, segments, segment_values);
   SHOAL_TRY(field.allocate());
   return field;
 }
 
+float RuleField::value(const DeviceMemory& memory, std::size_t i) const {
+  float x = 0;
+  aggregate_kernels(Aggregate::sum, case_->dtype)
+      .start(reinterpret_cast<std::byte*>(&x), memory.data() + i * value_bytes(), 1);
+  return x;
+}
+
+void RuleField::set_value(DeviceMemory& memory, std::size_t i, float x) {
+  aggregate_kernels(Aggregate::sum, case_->dtype)
+      .finish(memory.data() + i * value_bytes(), reinterpret_cast<const std::byte*>(&x), 1);
+}
+
+template <class F>
+void RuleField::fill(DeviceMemory& memory, const F& value_at) {
+  const auto& kernels = aggregate_kernels(Aggregate::sum, case_->dtype);
+  const auto count = memory.bytes() / value_bytes();
+  std::array<float, 1024> some;
+  for (std::size_t at = 0; at < count; at += some.size()) {
+    const auto n = std::min(some.size(), count - at);
+    for (std::size_t i = 0; i < n; ++i) some[i] = value_at(at + i);
+    kernels.finish(memory.data() + at * value_bytes(), reinterpret_cast<std::byte*>(some.data()),
+                   n);
+  }
+}
+
 Status RuleField::allocate() {
   static HostDevice host;
-  const auto bytes = segments_ * values_ * sizeof(float);
+  const auto bytes = weight_count() * value_bytes();
   const Device::AllocateOptions huge{.huge_pages = true};
   SHOAL_ASSIGN(weights_, DeviceMemory::create(host, bytes, huge));
   SHOAL_ASSIGN(inputs_, DeviceMemory::create(host, bytes * rule_.traits().inputs, huge));
@@ -96,25 +141,25 @@ Status RuleField::allocate() {
     std::memset(states_.data(), 0, states_.bytes());
   }
   // Both signs, no value so small that it is denormal, and bounds of proximal_diagonal above 0.
-  for (std::size_t i = 0; i < weights().size(); ++i)
-    weights()[i] = (i % 2 == 0 ? 1.0f : -1.0f) * static_cast<float>(1 + i % 1021) / 64;
-  for (std::size_t i = 0; i < inputs().size(); ++i)
-    inputs()[i] = (i % 3 == 0 ? 1.0f : -1.0f) * static_cast<float>(1 + i % 251) / 128;
-  if (rule_.traits().inputs == 2)
-    for (std::size_t i = 1; i < inputs().size(); i += 2)
-      inputs()[i] = 1 + static_cast<float>(i % 7);
+  fill(weights_, [](std::size_t i) {
+    return (i % 2 == 0 ? 1.0f : -1.0f) * static_cast<float>(1 + i % 1021) / 64;
+  });
+  fill(inputs_, [pairs = rule_.traits().inputs == 2](std::size_t i) {
+    if (pairs && i % 2 == 1) return 1 + static_cast<float>(i % 7);
+    return (i % 3 == 0 ? 1.0f : -1.0f) * static_cast<float>(1 + i % 251) / 128;
+  });
   for (std::size_t s = 0; s < segments_; ++s) rule_.reset(rows(s));
   return {};
 }
 
 DenseRows RuleField::rows(std::size_t segment) const {
-  return {layout_.arrays(rule_, weights_.data() + segment * values_ * sizeof(float),
+  return {layout_.arrays(rule_, weights_.data() + segment * values_ * value_bytes(),
                          states_.data() + segment * state_bytes_),
           layout_.shape(1, 0), 0, values_};
 }
 
 std::byte* RuleField::inputs_of(std::size_t segment) const {
-  return inputs_.data() + segment * values_ * rule_.traits().inputs * sizeof(float);
+  return inputs_.data() + segment * values_ * rule_.traits().inputs * value_bytes();
 }
 
 void RuleField::apply() {
@@ -126,15 +171,15 @@ void RuleField::apply() {
 }
 
 void RuleField::apply_by_hand(HandForm form) {
-  const auto* by_hand = hand_rule(case_->name, form);
+  const auto type = case_->dtype == DType::f16    ? HandType::f16
+                    : case_->dtype == DType::bf16 ? HandType::bf16
+                                                  : HandType::f32;
+  const auto* by_hand = hand_rule(case_->rule, type, form);
   const auto factors = case_->factors(++step_);
   for (std::size_t s = 0; s < segments_; ++s) {
     const auto dense = rows(s);
     if (dense.arrays.steps != nullptr) ++*dense.arrays.steps;
-    HandRows hand{reinterpret_cast<float*>(dense.arrays.weights),
-                  {},
-                  reinterpret_cast<const float*>(inputs_of(s)),
-                  values_};
+    HandRows hand{dense.arrays.weights, {}, inputs_of(s), values_};
     for (std::size_t k = 0; k < rule_.traits().states; ++k)
       hand.states[k] = reinterpret_cast<float*>(dense.arrays.states + k * layout_.state_stride);
     by_hand->run(hand, factors.data());

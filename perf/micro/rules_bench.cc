@@ -17,11 +17,11 @@ void measure_rule(benchmark::State& state, const RuleCase& rule, const Pass& pas
 
 const bool kRulesRegistered = [] {
   for (const auto& rule : rule_cases()) {
-    benchmark::RegisterBenchmark(("rule/" + rule.name).c_str(), [&rule](benchmark::State& state) {
+    benchmark::RegisterBenchmark(("rule/" + rule.name()).c_str(), [&rule](benchmark::State& state) {
       measure_rule(state, rule, [](RuleField& field) { field.apply(); });
     });
     benchmark::RegisterBenchmark(
-        ("rule/" + rule.name + "/by_hand").c_str(), [&rule](benchmark::State& state) {
+        ("rule/" + rule.name() + "/by_hand").c_str(), [&rule](benchmark::State& state) {
           measure_rule(state, rule,
                        [](RuleField& field) { field.apply_by_hand(best_hand_form()); });
         });

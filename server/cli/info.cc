@@ -5,7 +5,7 @@
 
 #include "core/base/version.h"
 #include "core/memory/memory_monitor.h"
-#include "core/ops/host_device.h"
+#include "core/ops/simd.h"
 #include "server/cli/commands.h"
 #include "transport/backends.h"
 

@@ -59,9 +59,10 @@ DenseMemory dense_memory(const TableSpec& spec, const Geometry& geometry, SlotIn
   DenseMemory memory;
   memory.values = blocks(geometry, slot, geometry.row_bytes());
   if (states.bytes != 0) memory.states = product(segments, SegmentPool::block_bytes(states.bytes));
-  memory.sums =
-      sum(product(blocks(geometry, slot, geometry.row_bytes() * spec.update.inputs), window),
-          product(segments, window * sizeof(RoundSum)));
+  const auto sum_row_bytes =
+      byte_size(accumulator_of(spec.dtype)) * spec.row_width * spec.update.inputs;
+  memory.sums = sum(product(blocks(geometry, slot, sum_row_bytes), window),
+                    product(segments, window * sizeof(RoundSum)));
   return memory;
 }
 

@@ -2,7 +2,6 @@
 // docs/design/consistency.md.
 
 #include <algorithm>
-#include <cstring>
 
 #include "server/store/dense_store.h"
 
@@ -45,7 +44,7 @@ Outcome DenseStore::admits(MemberIndex member, WorkerClock clock, WorkerClock gl
 /// The memory of a sum, cleared. Its bytes were reserved with the slot.
 Outcome DenseStore::need_sum(RoundSum& sum, std::size_t segment) {
   if (sum.memory != nullptr) return Outcome::applied;
-  auto memory = context_.pool.take(row_count(segment) * table_.pushed_row_bytes());
+  auto memory = context_.pool.take(row_count(segment) * table_.sum_row_bytes());
   if (!memory.ok()) return Outcome::no_memory;
   sum.memory = *memory;
   return Outcome::applied;
@@ -57,14 +56,14 @@ Outcome DenseStore::add_sum(WorkerClock clock, RowRange rows, const std::byte* i
   const auto count = row_count(segment);
   auto& sum = sum_of(segment, clock);
   if (const auto o = need_sum(sum, segment); o != Outcome::applied) return o;
-  const auto bytes = rows.size() * table_.pushed_row_bytes();
+  const auto values = static_cast<std::size_t>(rows.size()) * table_.row_values();
   const auto& aggregate = table_.rule().aggregate();
   if (sum.rows.empty() && rows.size() == count) {
-    std::memcpy(sum.memory->data, inputs, bytes);  // The first contribution is the sum.
+    aggregate.start(sum.memory->data, inputs, values);
   } else {
     if (sum.rows.empty()) aggregate.clear(sum.memory->data, count * table_.row_values());
-    aggregate.dense(sum.memory->data + (rows.begin - base) * table_.pushed_row_bytes(), inputs,
-                    rows.size() * table_.row_values());
+    aggregate.dense(sum.memory->data + (rows.begin - base) * table_.sum_row_bytes(), inputs,
+                    values);
   }
   sum.rows.add(count, {rows.begin - base, rows.end - base});
   return Outcome::applied;
@@ -137,7 +136,7 @@ void DenseStore::fold_round(std::size_t segment, WorkerClock clock) {
   sum.rows.for_each_run(row_count(segment), [&](RowRange rows, bool pushed) {
     if (pushed)
       rule.apply(dense_rows(segment, rows),
-                 sum.memory->data + rows.begin * table_.pushed_row_bytes());
+                 RuleInputs::of_sums(sum.memory->data + rows.begin * table_.sum_row_bytes()));
     else
       rule.catch_up(dense_rows(segment, rows), 1);
   });

@@ -223,7 +223,7 @@ Outcome DenseStore::apply(std::span<const Key> rows, const std::byte* inputs) {
     directory_.begin(segment);
     if (pages_[segment].steps != nullptr) ++*pages_[segment].steps;
   }
-  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed->positions}, pushed->values);
+  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed->positions}, pushed->inputs);
   for (const auto segment : context_.scratch.touched) directory_.end(segment);
   return Outcome::applied;
 }

@@ -63,7 +63,8 @@ struct Scratch {
   /// Errors: no_memory.
   Status need_merger(Device& host) {
     if (merger) return {};
-    SHOAL_ASSIGN(merger, RowMerger::create(host, kSegmentBytes / 2, kSegmentBytes * kInputsMax));
+    constexpr std::size_t kSumBytesMax = 2 * kSegmentBytes * kInputsMax;  // f16 is summed in f32
+    SHOAL_ASSIGN(merger, RowMerger::create(host, kSegmentBytes / 2, kSumBytesMax));
     return {};
   }
   /// Whether `merged` would give these rows back as they are.

@@ -148,7 +148,7 @@ Outcome SparseStore::apply(std::span<const std::uint32_t> positions, bool distin
     if (!merged.ok()) return Outcome::no_memory;
     pushed = *merged;
   }
-  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed.positions}, pushed.values);
+  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed.positions}, pushed.inputs);
   return Outcome::applied;
 }
 
@@ -188,7 +188,7 @@ Outcome SparseStore::gather(std::span<const std::uint32_t> positions, std::byte*
 }
 
 Status SparseStore::grow_sums(RoundSums& sums, std::uint64_t rows) {
-  const auto bytes = std::size_t{page_rows()} * (table_.pushed_row_bytes() + sizeof(std::uint32_t));
+  const auto bytes = std::size_t{page_rows()} * (table_.sum_row_bytes() + sizeof(std::uint32_t));
   while (sums.pages.size() << page_shift_ < rows) {
     SHOAL_TRY(take(SegmentPool::block_bytes(bytes), "a page of sums"));
     SHOAL_ASSIGN(auto* memory, context_.pool.take(bytes));
@@ -230,7 +230,7 @@ Outcome SparseStore::sum_rows_of(RoundSums& sums, std::span<const std::uint32_t>
   for (std::uint64_t at = first_new; at < sums.count;) {
     const auto page = at >> page_shift_;
     const auto end = std::min<std::uint64_t>(sums.count, (page + 1) << page_shift_);
-    table_.rule().aggregate().clear(sums.page_data[page] + (at & mask) * table_.pushed_row_bytes(),
+    table_.rule().aggregate().clear(sums.page_data[page] + (at & mask) * table_.sum_row_bytes(),
                                     (end - at) * table_.row_values());
     at = end;
   }
@@ -293,7 +293,8 @@ void SparseStore::fold_round(WorkerClock clock) {
         row_clocks(p)[p & (page_rows() - 1)] =
             static_cast<std::uint32_t>(clock + 1 - table_.start());
     }
-    rule.apply(ListedRows{pages_.data(), shape_, positions}, sums.page_data[page]);
+    rule.apply(ListedRows{pages_.data(), shape_, positions},
+               RuleInputs::of_sums(sums.page_data[page]));
   }
   for (std::size_t page = 0; page << page_shift_ < sums.count; ++page) {
     const auto count = std::min<std::size_t>(page_rows(), sums.count - (page << page_shift_));

@@ -105,7 +105,7 @@ class SparseStore {
   Status grow_sums(RoundSums& sums, std::uint64_t rows);
   std::uint32_t* sum_positions(RoundSums& sums, std::size_t page) const {
     return reinterpret_cast<std::uint32_t*>(sums.page_data[page] +
-                                            page_rows() * table_.pushed_row_bytes());
+                                            page_rows() * table_.sum_row_bytes());
   }
   void fold_round(WorkerClock clock);
 

@@ -33,6 +33,10 @@ class TableRules {
   /// The values of all inputs of a row.
   std::size_t row_values() const { return std::size_t{spec_.row_width} * inputs(); }
   std::size_t pushed_row_bytes() const { return spec_.row_bytes() * inputs(); }
+  /// Of the sum of pushes of a row.
+  std::size_t sum_row_bytes() const {
+    return row_values() * byte_size(accumulator_of(spec_.dtype));
+  }
 
   /// The rule as it is for clock c; for on_arrival tables as it is now.
   const UpdateRule& rule_at(WorkerClock c) const;

@@ -35,7 +35,14 @@ T expected(Aggregate aggregate, T sum, T pushed) {
 template <class T>
 std::vector<T> numbers(Random& random, std::size_t n) {
   std::vector<T> values(n);
-  for (auto& value : values) value = static_cast<T>(2000 * random.uniform() - 1000);
+  for (auto& value : values) value = test::of_double<T>(2000 * random.uniform() - 1000);
+  return values;
+}
+/// In the type of their sums.
+template <class T>
+std::vector<Accumulator<T>> addends(const std::vector<T>& pushed) {
+  std::vector<Accumulator<T>> values;
+  for (const auto value : pushed) values.push_back(static_cast<Accumulator<T>>(value));
   return values;
 }
 
@@ -48,28 +55,37 @@ constexpr Aggregate kAll[] = {Aggregate::sum, Aggregate::last, Aggregate::min, A
 
 template <class T>
 class Aggregates : public ::testing::Test {};
-using Types = ::testing::Types<float, double, std::int32_t, std::int64_t>;
+using Types = ::testing::Types<float, double, Float16, BFloat16, std::int32_t, std::int64_t>;
 TYPED_TEST_SUITE(Aggregates, Types);
 
 TYPED_TEST(Aggregates, CombineDenseRunsOfEveryLength) {
+  using Sum = Accumulator<TypeParam>;
   Random random(1);
   for (const auto aggregate : kAll)
     for (const auto simd : test::simds_here())
       for (const std::size_t n : {0, 1, 7, 8, 31, 33, 100}) {
         const auto* kernels = &aggregate_kernels(aggregate, dtype_of<TypeParam>(), simd);
-        std::vector<TypeParam> sums(n + 1, TypeParam{42});
+        std::vector<Sum> sums(n + 1, Sum{42});
         kernels->clear(bytes(sums), n);
-        std::vector<TypeParam> expect;
+        std::vector<Sum> expect;
         for (int push = 0; push < 4; ++push) {
           const auto pushed = numbers<TypeParam>(random, n);
-          kernels->dense(bytes(sums), UnalignedBytes(pushed).data(), n);
+          const auto values = addends(pushed);
+          // The first push starts a sum or adds to a cleared one.
+          (push == 0 && n % 2 == 0 ? kernels->start : kernels->dense)(
+              bytes(sums), UnalignedBytes(pushed).data(), n);
           if (push == 0)
-            expect = pushed;
+            expect = values;
           else
             for (std::size_t i = 0; i < n; ++i)
-              expect[i] = expected(aggregate, expect[i], pushed[i]);
+              expect[i] = expected(aggregate, expect[i], values[i]);
         }
-        expect.push_back(TypeParam{42});
+        std::vector<TypeParam> finished(n + 1, TypeParam(42)), rounded;
+        kernels->finish(bytes(finished), bytes(expect), n);
+        for (const auto sum : expect) rounded.push_back(static_cast<TypeParam>(sum));
+        rounded.push_back(TypeParam(42));
+        EXPECT_EQ(finished, rounded);
+        expect.push_back(Sum{42});
         EXPECT_EQ(sums, expect) << "aggregate " << static_cast<int>(aggregate) << " n " << n;
       }
 }
@@ -81,8 +97,7 @@ TYPED_TEST(Aggregates, CombineListedRowsRepeatedOnesToo) {
   for (const auto aggregate : kAll)
     for (const std::size_t row_values : {1, 2, 5, 8, 40}) {
       const auto& kernels = aggregate_kernels(aggregate, dtype_of<TypeParam>());
-      std::vector<std::vector<TypeParam>> pages(kPages,
-                                                std::vector<TypeParam>(row_values << kShift));
+      std::vector pages(kPages, std::vector<Accumulator<TypeParam>>(row_values << kShift));
       auto expect = pages;
       std::vector<std::byte*> bases;
       for (auto& page : pages) {
@@ -94,11 +109,12 @@ TYPED_TEST(Aggregates, CombineListedRowsRepeatedOnesToo) {
       for (auto& position : positions)
         position = static_cast<std::uint32_t>(random.below(kPages << kShift));
       const auto pushed = numbers<TypeParam>(random, positions.size() * row_values);
+      const auto values = addends(pushed);
       kernels.rows(bases.data(), kShift, row_values, positions, UnalignedBytes(pushed).data());
       for (std::size_t r = 0; r < positions.size(); ++r)
         for (std::size_t c = 0; c < row_values; ++c) {
           auto& sum = expect[positions[r] >> kShift][(positions[r] & 15) * row_values + c];
-          sum = expected(aggregate, sum, pushed[r * row_values + c]);
+          sum = expected(aggregate, sum, values[r * row_values + c]);
         }
       EXPECT_EQ(pages, expect) << row_values;
     }
@@ -122,9 +138,13 @@ TEST(Aggregates, PassNanThrough) {
       }
 }
 
-TEST(Aggregates, HaveNoFormForDtypesOfTheGpu) {
-  EXPECT_EQ(aggregate_kernels(Aggregate::sum, DType::f16).dense, nullptr);
-  EXPECT_EQ(aggregate_kernels(Aggregate::sum, DType::bf16).rows, nullptr);
+/// A float of 16 bits would stay at 2048 (f16) or 256 (bf16).
+TYPED_TEST(Aggregates, ManyOnesAddUp) {
+  const auto& sum = aggregate_kernels(Aggregate::sum, dtype_of<TypeParam>());
+  const std::vector<TypeParam> ones(3, TypeParam(1));
+  std::vector<Accumulator<TypeParam>> sums(3);
+  for (int i = 0; i < 5000; ++i) sum.dense(bytes(sums), UnalignedBytes(ones).data(), 3);
+  EXPECT_EQ(sums, std::vector(3, Accumulator<TypeParam>(5000)));
 }
 
 TEST(RowMerger, CombinesRepeatedRowsIntoTheFirst) {
@@ -138,9 +158,31 @@ TEST(RowMerger, CombinesRepeatedRowsIntoTheFirst) {
   EXPECT_EQ(std::vector<std::uint32_t>(merged.positions.begin(), merged.positions.end()),
             (std::vector<std::uint32_t>{7, 3, 9}));
   std::vector<float> got(6);
-  std::memcpy(got.data(), merged.values, sizeof(float) * 6);
+  EXPECT_TRUE(merged.inputs.sums);
+  std::memcpy(got.data(), merged.inputs.values, sizeof(float) * 6);
   EXPECT_EQ(got, (std::vector<float>{10, 100, 7, 70, 4, 40}));
   EXPECT_TRUE(merger.repeats(positions).value());
+}
+
+TEST(RowMerger, SumsOf16BitFloatsAreF32) {
+  HostDevice device;
+  auto merger = RowMerger::create(device, 5000, 40000).value();
+  const auto& sum = aggregate_kernels(Aggregate::sum, DType::bf16);
+  std::vector<std::uint32_t> positions(5000, 7);
+  positions[0] = 3;
+  const std::vector<BFloat16> values(10000, BFloat16(1));
+  const auto merged = merger.merge({positions, UnalignedBytes(values).data()}, sum, DType::bf16, 2);
+  ASSERT_TRUE(merged.ok());
+  ASSERT_TRUE(merged->inputs.sums);
+  std::vector<float> got(4);
+  std::memcpy(got.data(), merged->inputs.values, sizeof(float) * 4);
+  EXPECT_EQ(got, (std::vector<float>{1, 1, 4999, 4999}));
+  auto small = RowMerger::create(device, 5000, 39999).value();
+  EXPECT_EQ(small
+                .merge({positions, reinterpret_cast<const std::byte*>(values.data())}, sum,
+                       DType::bf16, 2)
+                .code(),
+            Errc::overloaded);
 }
 
 TEST(RowMerger, LeavesDistinctRowsWhereTheyAre) {
@@ -152,7 +194,8 @@ TEST(RowMerger, LeavesDistinctRowsWhereTheyAre) {
   const auto* data = reinterpret_cast<const std::byte*>(values.data());
   for (int call = 0; call < 3; ++call) {  // Nothing of one call is left to the next.
     const auto merged = merger.merge({positions, data}, sum, DType::f32, 1).value();
-    EXPECT_EQ(merged.values, data);
+    EXPECT_EQ(merged.inputs.values, data);
+    EXPECT_FALSE(merged.inputs.sums);
     EXPECT_EQ(merged.positions.data(), positions.data());
     EXPECT_FALSE(merger.repeats(positions).value());
   }
@@ -191,7 +234,7 @@ TEST(RowMerger, AgreesWithAMapOnRandomLists) {
     ASSERT_EQ(merged.positions.size(), expect.size());
     for (std::size_t i = 0; i < merged.positions.size(); ++i) {
       std::int64_t value;
-      std::memcpy(&value, merged.values + i * 8, 8);
+      std::memcpy(&value, merged.inputs.values + i * 8, 8);
       EXPECT_EQ(value, expect.at(merged.positions[i]));
     }
   }

@@ -39,6 +39,20 @@ TEST(Initializer, ZeroAndConstant) {
   EXPECT_EQ(rows<std::int64_t>({Kind::constant, 0x1p53}, 0, 1, 1)[0], std::int64_t{1} << 53);
 }
 
+TEST(Initializer, RoundsTo16Bits) {
+  for (const Initializer& init :
+       {Initializer{}, Initializer{Kind::constant, 0.1}, Initializer{Kind::uniform, -1, 2, 3},
+        Initializer{Kind::normal, 0, 0.02, 3}}) {
+    const auto wide = rows<float>(init, 7, 30, 5);
+    const auto half = rows<Float16>(init, 7, 30, 5);
+    const auto brain = rows<BFloat16>(init, 7, 30, 5);
+    for (std::size_t i = 0; i < wide.size(); ++i) {
+      EXPECT_EQ(half[i], Float16(wide[i]));
+      EXPECT_EQ(brain[i], BFloat16(wide[i]));
+    }
+  }
+}
+
 TEST(Initializer, IsAFunctionOfSeedRowAndColumn) {
   for (const auto kind : {Kind::uniform, Kind::normal}) {
     const Initializer init{kind, -1, 2, 11};
@@ -123,7 +137,12 @@ TEST(Initializer, RefusesNonsense) {
   EXPECT_EQ(validate(Initializer{Kind::constant, 0x1p31}, DType::i32).code(),
             Errc::invalid_argument);
   EXPECT_TRUE(validate(Initializer{Kind::constant, 0x1p31}, DType::i64).ok());
-  EXPECT_EQ(validate(Initializer{}, DType::f16).code(), Errc::unavailable);
+  EXPECT_TRUE(validate(Initializer{Kind::constant, 65504}, DType::f16).ok());
+  EXPECT_EQ(validate(Initializer{Kind::constant, 65520}, DType::f16).code(),
+            Errc::invalid_argument);
+  EXPECT_TRUE(validate(Initializer{Kind::normal, 0, 65520}, DType::bf16).ok());
+  EXPECT_EQ(validate(Initializer{Kind::normal, 0, 1e39}, DType::f32).code(),
+            Errc::invalid_argument);
 }
 
 }  // namespace

@@ -37,19 +37,30 @@ class RawRule {
   alignas(std::max_align_t) std::byte functor_[kRuleBytesMax] = {};
 };
 
+template <class T>
+T of_double(double value) {
+  return static_cast<T>(static_cast<Accumulator<T>>(value));
+}
+template <class T>
+double to_double(T value) {
+  return static_cast<double>(static_cast<Accumulator<T>>(value));
+}
+
 /// Segments in ordinary vectors: pages of equal size with weights, states and step counts. As
 /// sparse pages (`by_row`) the states of a row lie side by side, with gaps that nothing may touch.
 template <class T>
 class Pages {
  public:
+  using State = Accumulator<T>;
+
   Pages(const RuleKind& kind, std::size_t pages, std::size_t rows, std::uint32_t width, bool by_row)
       : rows_(rows), weights_(pages), states_(pages), steps_(pages) {
     const std::size_t states = kind.traits.states;
     shape_.width = width;
     while ((std::size_t{1} << shape_.page_shift) < rows) ++shape_.page_shift;
     shape_.steps_per_row = by_row;
-    shape_.state_stride = by_row ? width * sizeof(T) : (rows * width + 3) * sizeof(T);
-    shape_.state_row_bytes = by_row ? (states * width + 1) * sizeof(T) : 0;
+    shape_.state_stride = by_row ? width * sizeof(State) : (rows * width + 3) * sizeof(State);
+    shape_.state_row_bytes = by_row ? (states * width + 1) * sizeof(State) : 0;
     shape_.step_row_bytes = kStepStride * sizeof(std::uint32_t);
     for (std::size_t p = 0; p < pages; ++p) {
       weights_[p].resize(rows * width);
@@ -76,21 +87,21 @@ class Pages {
     return steps_[page][row * kStepStride];
   }
   /// State k of weight i.
-  T& state(std::size_t page, std::size_t k, std::size_t i) {
+  State& state(std::size_t page, std::size_t k, std::size_t i) {
     const auto row_bytes =
-        shape_.state_row_bytes != 0 ? shape_.state_row_bytes : shape_.width * sizeof(T);
-    return states_[page][(k * shape_.state_stride + i / shape_.width * row_bytes) / sizeof(T) +
+        shape_.state_row_bytes != 0 ? shape_.state_row_bytes : shape_.width * sizeof(State);
+    return states_[page][(k * shape_.state_stride + i / shape_.width * row_bytes) / sizeof(State) +
                          i % shape_.width];
   }
   /// Gaps included.
-  std::vector<T>& all_states(std::size_t page) { return states_[page]; }
+  std::vector<State>& all_states(std::size_t page) { return states_[page]; }
 
  private:
   static constexpr std::size_t kStepStride = 3;
   std::size_t rows_;
   RowShape shape_;
   std::vector<std::vector<T>> weights_;
-  std::vector<std::vector<T>> states_;
+  std::vector<std::vector<State>> states_;
   std::vector<std::vector<std::uint32_t>> steps_;
   std::vector<SegmentArrays> arrays_;
 };
@@ -121,7 +132,7 @@ std::vector<T> random_inputs(Random& random, const Reference& reference, std::si
     else if (second && reference.second_input_positive)
       value = 0;
     if constexpr (std::is_integral_v<T>) value *= 1000;
-    values[i] = static_cast<T>(value);
+    values[i] = of_double<T>(value);
   }
   return values;
 }

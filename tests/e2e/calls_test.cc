@@ -174,6 +174,35 @@ TEST_F(Calls, RepeatedAndUnsortedKeysAddUp) {
   EXPECT_EQ(worker(0).call("values q").number("sum"), 2 + 6 + 6 + 0 + 2);
 }
 
+TEST_F(Calls, TablesOf16BitFloatsAddUpInF32) {
+  start_cluster({.servers = 2, .workers = 2});
+  for (const std::string dtype : {"f16", "bf16"}) {
+    SCOPED_TRACE(dtype);
+    all("open d" + dtype + " rows=300001 width=3 apply=per_clock dtype=" + dtype);
+    all("open s" + dtype + " layout=sparse width=3 rule=add apply=per_clock dtype=" + dtype);
+    const auto each = [&](const std::string& line) {
+      all(line);
+      all("wait p");
+    };
+    each("push p d" + dtype + " rows=0:300001 value=256.5");  // 257, or (bf16) 256, when rounded
+    each("push p d" + dtype + " rows=1000:1001 value=1");
+    each("push p s" + dtype + " keys=7,9,7,300 value=0.125");
+    all("tick");
+    const auto sum = [&](const std::string& what) {
+      EXPECT_OK(worker(0).call("pull q " + what));
+      EXPECT_OK(worker(0).call("wait q"));
+      return worker(0).call("values q").number("sum");
+    };
+    const double half = dtype == "f16" ? 256.5 : 256;  // what arrives of 256.5
+    EXPECT_EQ(sum("d" + dtype + " rows=5:7"), 2 * 3 * 2 * half);
+    EXPECT_EQ(sum("d" + dtype + " keys=300000,0"), 2 * 3 * 2 * half);
+    EXPECT_EQ(sum("d" + dtype + " rows=1000:1001"), 3 * (dtype == "f16" ? 515 : 512));
+    EXPECT_EQ(sum("s" + dtype + " keys=7,9,300,8"), 3 * (0.5 + 0.25 + 0.25));
+  }
+  EXPECT_FAILED(worker(0).call("open df16 rows=300001 width=3 apply=per_clock dtype=bf16"),
+                "mismatch", "dtype");
+}
+
 TEST_F(Calls, PullThatWaitsForAStragglerNamesItAtTheDeadline) {
   start_cluster({.servers = 1, .workers = 2});
   all("open t rows=10");

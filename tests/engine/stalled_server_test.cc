@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "core/base/random.h"
-#include "core/ops/host_device.h"
+#include "core/ops/math.h"
 #include "core/ops/rule_kind.h"
 #include "server/local_cluster.h"
 #include "worker/worker.h"

@@ -21,12 +21,12 @@ void put_edges(RuleField& field, std::size_t inputs) {
   for (std::size_t w = 0; w < std::size(edges); ++w)
     for (std::size_t g = 0; g < std::size(edges); ++g) {
       const auto i = w * std::size(edges) + g;
-      field.weights()[i] = edges[w];
-      field.inputs()[i * inputs] = edges[g];
+      field.set_weight(i, edges[w]);
+      field.set_input(i * inputs, edges[g]);
     }
   if (inputs == 2)
     for (std::size_t i = 0; i < kValues; i += 5)
-      field.inputs()[2 * i + 1] = i % 2 == 0 ? 0.0f : -1.0f;  // no example has the coordinate
+      field.set_input(2 * i + 1, i % 2 == 0 ? 0.0f : -1.0f);  // no example has the coordinate
 }
 
 bool same(float a, float b) {
@@ -39,21 +39,22 @@ class RuleFieldForms : public testing::TestWithParam<HandForm> {};
 TEST_P(RuleFieldForms, GiveTheBitsOfTheKernels) {
   if (!can_run(GetParam())) GTEST_SKIP() << "this processor or compiler has no such form";
   for (const auto& rule : rule_cases()) {
-    SCOPED_TRACE(rule.name);
+    SCOPED_TRACE(rule.name());
     auto ours = RuleField::create(rule, 0, kValues).value();
     auto by_hand = RuleField::create(rule, 0, kValues).value();
-    ASSERT_EQ(ours.weights().size(), kValues);
-    const auto before = std::vector<float>(ours.weights().begin(), ours.weights().end());
-    for (auto* field : {&ours, &by_hand}) put_edges(*field, field->inputs().size() / kValues);
+    ASSERT_EQ(ours.weight_count(), kValues);
+    std::vector<float> before;
+    for (std::size_t i = 0; i < kValues; ++i) before.push_back(ours.weight(i));
+    for (auto* field : {&ours, &by_hand}) put_edges(*field, field->input_count() / kValues);
     for (int i = 0; i < kPushes; ++i) {
       ours.apply();
       by_hand.apply_by_hand(GetParam());
     }
     std::size_t changed = 0;
     for (std::size_t i = 0; i < kValues; ++i) {
-      EXPECT_TRUE(same(ours.weights()[i], by_hand.weights()[i]))
-          << "weight " << i << ": " << ours.weights()[i] << ", by hand " << by_hand.weights()[i];
-      if (!same(ours.weights()[i], before[i])) ++changed;
+      EXPECT_TRUE(same(ours.weight(i), by_hand.weight(i)))
+          << "weight " << i << ": " << ours.weight(i) << ", by hand " << by_hand.weight(i);
+      if (!same(ours.weight(i), before[i])) ++changed;
     }
     EXPECT_GT(changed, kValues / 8);
     ASSERT_EQ(ours.states().size(), by_hand.states().size());
@@ -77,8 +78,8 @@ INSTANTIATE_TEST_SUITE_P(All, RuleFieldForms,
 TEST(RuleField, FillsWhatItIsGiven) {
   for (const auto& rule : rule_cases()) {
     const auto field = RuleField::create(rule, 8u << 20).value();
-    EXPECT_GT(field.bytes_touched(), 4u << 20) << rule.name;
-    EXPECT_LT(field.bytes_touched(), 16u << 20) << rule.name;
+    EXPECT_GT(field.bytes_touched(), 4u << 20) << rule.name();
+    EXPECT_LT(field.bytes_touched(), 16u << 20) << rule.name();
   }
 }
 

@@ -79,6 +79,35 @@ TEST(DenseStore, RangesAndKeyListsAddUpLikeAnArray) {
   }
 }
 
+/// In bf16 a sum of ones would stay at 256.
+TEST(DenseStore, ClocksOf16BitFloatsAreSummedInF32) {
+  StoreFixture f;
+  f.set_roster({100});
+  auto spec = spec_of(200, 3, Add{}, Apply::per_clock);
+  spec.dtype = DType::bf16;
+  const auto rules = f.rules(spec, 1);
+  auto store = DenseStore::create(rules, SlotIndex(0), f.context()).value();
+  const std::vector<BFloat16> ones(200 * 3, BFloat16(1));
+  const auto push = [&](auto rows) {
+    return store->contribute(f.member(100), WorkerClock(0), rows, bytes_of(ones));
+  };
+  const std::vector<Key> keys{1, 199, 1};
+  for (int i = 0; i < 1000; ++i) {
+    for (std::size_t s = 0; s < store->segment_count(); ++s)
+      ASSERT_EQ(push(store->rows_of(s)), Outcome::applied);
+    ASSERT_EQ(push(std::span<const Key>(keys)), Outcome::applied);
+  }
+  for (std::size_t s = 0; s < store->segment_count(); ++s)
+    ASSERT_EQ(store->fold(s, WorkerClock(1)), Outcome::applied);
+  std::vector<BFloat16> values(3 * 3);
+  ASSERT_EQ(store->gather(std::vector<Key>{0, 1, 199}, bytes_of(values)), Outcome::applied);
+  for (std::size_t i = 0; i < 9; ++i)
+    EXPECT_EQ(static_cast<float>(values[i]), i < 3   ? 1000
+                                             : i < 6 ? 3008
+                                                     : 2000)
+        << "3000 lies between two numbers of bf16, 2992 and 3008";
+}
+
 TEST(DenseStore, KeysOfOtherSlotsChangeNothing) {
   StoreFixture f;
   const auto rules = f.rules(spec_of(300, 1, Add{}, Apply::on_arrival), 2);

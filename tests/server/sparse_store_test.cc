@@ -80,6 +80,45 @@ TEST(SparseStore, AgreesWithAMapOfRows) {
   }
 }
 
+/// In f16 a sum of ones would stay at 2048, and Adagrad's state be infinite.
+TEST(SparseStore, ClocksAndStatesOf16BitFloatsAreF32) {
+  StoreFixture f;
+  auto spec = spec_of(2, Adagrad{.learning_rate = 1}, Apply::per_clock);
+  spec.dtype = DType::f16;
+  const auto rules = f.rules(spec, 1);
+  const auto store = SparseStore::create(rules, SlotIndex(0), f.context()).value();
+  const std::vector<Key> keys{7, 9, 7};
+  const std::vector<Float16> ones(6, Float16(1));
+  for (int i = 0; i < 3000; ++i)
+    ASSERT_EQ(store->contribute(WorkerClock(0), keys, bytes_of(ones)), Outcome::applied);
+  store->fold(WorkerClock(1));
+  const std::vector<Key> seven{7};
+  const std::vector<Float16> next(2, Float16(4500));  // 3/4 of the sum before
+  ASSERT_EQ(store->contribute(WorkerClock(1), seven, bytes_of(next)), Outcome::applied);
+  store->fold(WorkerClock(2));
+  std::vector<Float16> values(4);
+  ASSERT_EQ(store->gather(std::vector<Key>{7, 9}, bytes_of(values)), Outcome::applied);
+  EXPECT_EQ(values[0], Float16(-1.6f)) << "1 + 3/5: g / sqrt(s), s = 6000^2 and then 7500^2";
+  EXPECT_EQ(values[3], Float16(-1.0f));
+}
+
+/// Repeated rows of one push are merged in f32, and the rule sees them so.
+TEST(SparseStore, RepeatedRowsOf16BitFloatsAreMergedInF32) {
+  StoreFixture f;
+  auto spec = spec_of(1, Adagrad{.learning_rate = 1}, Apply::on_arrival);
+  spec.dtype = DType::bf16;
+  const auto rules = f.rules(spec, 1);
+  const auto store = SparseStore::create(rules, SlotIndex(0), f.context()).value();
+  const std::vector<Key> keys(1000, 5);
+  const std::vector<BFloat16> ones(1000, BFloat16(1));
+  ASSERT_EQ(store->apply(keys, bytes_of(ones)), Outcome::applied);
+  const std::vector<BFloat16> next(1, BFloat16(752));
+  ASSERT_EQ(store->apply(std::span(keys).first(1), bytes_of(next)), Outcome::applied);
+  std::vector<BFloat16> value(1);
+  ASSERT_EQ(store->gather(std::span(keys).first(1), bytes_of(value)), Outcome::applied);
+  EXPECT_EQ(value[0], BFloat16(-1.601f)) << "1 + 752 / sqrt(1000^2 + 752^2)";
+}
+
 TEST(SparseStore, KeysOfOtherSlotsAndABudgetThatIsFullChangeNothing) {
   StoreFixture f(0, 400u << 10);
   const auto rules = f.rules(spec_of(1, Adam{}, Apply::on_arrival), 2);

@@ -73,9 +73,15 @@ struct Folding {
   double (*combine)(double, double);
 };
 
-class KeyPlanFold : public testing::TestWithParam<std::uint64_t> {};
+class KeyPlanFold : public testing::TestWithParam<std::uint64_t> {
+ protected:
+  template <class T>
+  void combines_as_a_map_does();
+};
 
-TEST_P(KeyPlanFold, CombinesRepeatedKeysAsAMapDoes) {
+/// Sums are exact in the type's accumulator, and rounded once.
+template <class T>
+void KeyPlanFold::combines_as_a_map_does() {
   const Folding foldings[] = {
       {Aggregate::sum, [](double a, double b) { return a + b; }},
       {Aggregate::last, [](double, double b) { return b; }},
@@ -93,6 +99,8 @@ TEST_P(KeyPlanFold, CombinesRepeatedKeysAsAMapDoes) {
   std::vector<double> values(count * width);
   for (auto& key : keys) key = mix64(random.below(universe));
   for (auto& value : values) value = static_cast<double>(random.below(64));
+  std::vector<T> pushed;
+  for (const auto value : values) pushed.push_back(T(static_cast<Accumulator<T>>(value)));
   KeyPlan plan;  // reused: nothing of one list may show in the next
   KeyPlan::Scratch scratch;
   for (const auto& folding : foldings) {
@@ -106,17 +114,24 @@ TEST_P(KeyPlanFold, CombinesRepeatedKeysAsAMapDoes) {
           at->second[c] = folding.combine(at->second[c], row[c]);
     }
     plan.group(keys, geometry, ranks(slots), true, scratch);
-    plan.gather(host_view(std::span<const double>(values)), DType::f64, width, folding.aggregate,
+    plan.gather(host_view(std::span<const T>(pushed)), dtype_of<T>(), width, folding.aggregate,
                 scratch);
     ASSERT_EQ(plan.keys().size(), expected.size());
-    const auto* folded = reinterpret_cast<const double*>(plan.values_memory().data);
+    const auto* folded = reinterpret_cast<const T*>(plan.values_memory().data);
     for (const auto& group : plan.groups())
       for (auto i = group.begin; i < group.begin + group.count; ++i) {
         EXPECT_EQ(geometry.slot_of_key(plan.keys()[i]), group.slot);
         for (std::uint32_t c = 0; c < width; ++c)
-          EXPECT_EQ(folded[i * width + c], expected.at(plan.keys()[i])[c]);
+          EXPECT_EQ(folded[i * width + c],
+                    T(static_cast<Accumulator<T>>(expected.at(plan.keys()[i])[c])));
       }
   }
+}
+
+TEST_P(KeyPlanFold, CombinesRepeatedKeysAsAMapDoes) {
+  combines_as_a_map_does<double>();
+  combines_as_a_map_does<Float16>();
+  combines_as_a_map_does<BFloat16>();
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, KeyPlanFold, testing::Range<std::uint64_t>(1, 60));

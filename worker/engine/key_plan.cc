@@ -14,10 +14,13 @@ namespace {
 
 constexpr std::uint32_t kEmpty = ~std::uint32_t{0};
 
-/// One memcpy of a size the compiler knows where rows are one or two words: the common case.
+/// One memcpy of a size the compiler knows where rows are a single value: the common case.
 template <class Copy>
 void for_each_row(std::size_t count, std::size_t row_bytes, Copy&& copy) {
   switch (row_bytes) {
+    case 2:
+      for (std::size_t i = 0; i < count; ++i) copy(i, std::size_t{2});
+      break;
     case 4:
       for (std::size_t i = 0; i < count; ++i) copy(i, std::size_t{4});
       break;
@@ -107,11 +110,12 @@ void KeyPlan::group(std::span<const Key> keys, const Geometry& geometry,
 
 /// Stream by stream, so that the hash table of one stays in cache. Keys move down over the repeats.
 void KeyPlan::fold_repeats(Scratch& scratch) {
-  auto& [streams, ends, buckets, moved] = scratch;
+  auto& buckets = scratch.buckets;
+  auto& moved = scratch.moved;
   if (moved.size() < grouped_.size()) moved.resize(grouped_.size());
   std::uint32_t kept = 0;
   std::uint32_t begin = 0;
-  for (auto& end : ends) {
+  for (auto& end : scratch.ends) {
     const auto size = std::bit_ceil(std::size_t{end - begin} * 2);
     buckets.assign(size, kEmpty);
     for (auto i = begin; i < end; ++i) {
@@ -167,17 +171,28 @@ void KeyPlan::gather(ConstMemoryView rows, DType dtype, std::uint32_t values_per
     });
     return;
   }
-  // The first row of a key is stored, later ones combine with it.
+  // The first row of a key starts its sum, later ones combine with it.
   auto& seen = scratch.moved;
   seen.assign(grouped_.size(), 0);
-  const auto combine = aggregate_kernels(aggregate, dtype).dense;
-  for_each_row(place_.size(), row_bytes, [&](std::size_t i, std::size_t n) {
-    auto* row = to + place_[i] * n;
-    if (std::exchange(seen[place_[i]], 1u) == 0)
-      std::memcpy(row, from + i * n, n);
-    else
-      combine(row, from + i * n, values_per_row);
-  });
+  const auto is_first = [&](std::size_t i) { return std::exchange(seen[place_[i]], 1u) == 0; };
+  const auto& combine = aggregate_kernels(aggregate, dtype);
+  const auto sum_bytes = byte_size(accumulator_of(dtype)) * values_per_row;
+  if (sum_bytes == row_bytes) {
+    for_each_row(place_.size(), row_bytes, [&](std::size_t i, std::size_t n) {
+      auto* row = to + place_[i] * n;
+      if (is_first(i))
+        std::memcpy(row, from + i * n, n);
+      else
+        combine.dense(row, from + i * n, values_per_row);
+    });
+    return;
+  }
+  scratch.sums.resize(std::max(scratch.sums.size(), grouped_.size() * sum_bytes));
+  for (std::size_t i = 0; i < place_.size(); ++i) {
+    const auto add = is_first(i) ? combine.start : combine.dense;
+    add(scratch.sums.data() + place_[i] * sum_bytes, from + i * row_bytes, values_per_row);
+  }
+  combine.finish(to, scratch.sums.data(), grouped_.size() * values_per_row);
 }
 
 void KeyPlan::scatter(MemoryView rows, std::size_t row_bytes) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -33,6 +34,7 @@ class KeyPlan {
   /// What grouping needs besides, shared by all plans of a loop.
   struct Scratch {
     std::vector<std::uint32_t> stream_of, ends, buckets, moved;
+    std::vector<std::byte> sums;
   };
 
   /// Groups `keys`. `slot_rank[slot]` is the slot's place in the wanted order. With `fold`,

@@ -1,6 +1,6 @@
 // A plugin of which one rule has a name that is taken, for tests/core/plugin_test.cc.
 
-#include "core/ops/host_device.h"
+#include "core/ops/math.h"
 #include "core/ops/plugin.h"
 
 namespace {

@@ -49,11 +49,13 @@ class MemoryOf final : public Memory {
   std::string summary() const override {
     const auto* data = reinterpret_cast<const T*>(bytes().data());
     const std::size_t count = bytes().size() / sizeof(T);
-    std::set<T> distinct;
+    const auto number = [&](std::size_t i) { return static_cast<Accumulator<T>>(data[i]); };
+    std::set<Accumulator<T>> distinct;
     double sum = 0;
     for (std::size_t i = 0; i < count; ++i) {
-      if (distinct.size() < 100 && (i == 0 || data[i] != data[i - 1])) distinct.insert(data[i]);
-      sum += static_cast<double>(data[i]);
+      if (distinct.size() < 100 && (i == 0 || number(i) != number(i - 1)))
+        distinct.insert(number(i));
+      sum += static_cast<double>(number(i));
     }
     std::ostringstream out;
     out.precision(17);
@@ -154,7 +156,8 @@ class OpenedAs final : public Opened {
       const auto bits = std::strtoull(words.text("bits").c_str(), nullptr, 0);
       std::memcpy(&value, &bits, sizeof value);
     } else {
-      value = static_cast<T>(std::strtod(words.text("value", "1").c_str(), nullptr));
+      const double number = std::strtod(words.text("value", "1").c_str(), nullptr);
+      value = static_cast<T>(static_cast<Accumulator<T>>(number));
     }
     return value;
   }

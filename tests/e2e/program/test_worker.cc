@@ -102,6 +102,8 @@ class Program {
     spec.segment_bytes = static_cast<std::uint32_t>(words.number("segment_bytes"));
     const auto dtype = words.text("dtype", "f32");
     if (dtype == "f64") return told(open_as<double>(as, spec));
+    if (dtype == "f16") return told(open_as<Float16>(as, spec));
+    if (dtype == "bf16") return told(open_as<BFloat16>(as, spec));
     if (dtype == "i32") return told(open_as<std::int32_t>(as, spec));
     if (dtype == "i64") return told(open_as<std::int64_t>(as, spec));
     return told(open_as<float>(as, spec));

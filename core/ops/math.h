@@ -5,18 +5,12 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/base/host_device.h"
+
 // What update rules are written with, so that one functor compiles for the CPU's SIMD loops and for
 // CUDA kernels. Only +, -, *, / and sqrt are used, which IEEE 754 rounds correctly: with
 // contraction to fused multiply-add off (see docs/design/update_rules.md) every machine computes
 // the same bits.
-
-#if defined(__CUDACC__)
-#define SHOAL_HOST_DEVICE __host__ __device__ __forceinline__
-#elif defined(__GNUC__)
-#define SHOAL_HOST_DEVICE __attribute__((always_inline)) inline
-#else
-#define SHOAL_HOST_DEVICE inline
-#endif
 
 namespace shoal::math {
 
