@@ -6,6 +6,9 @@
 #include "core/base/version.h"
 #include "core/memory/memory_monitor.h"
 #include "core/ops/simd.h"
+#ifdef SHOAL_HAS_CUDA
+#include "cuda/gpus.h"
+#endif
 #include "server/cli/commands.h"
 #include "transport/backends.h"
 
@@ -35,6 +38,25 @@ bool uses_rdma(const std::vector<Backend>& backends) {
            std::any_of(backend.lines.begin(), backend.lines.end(),
                        [](const auto& line) { return line.starts_with("yes: "); });
   });
+}
+
+/// A line for each GPU, or one that says why there is none.
+std::vector<std::string> gpu_lines() {
+#ifdef SHOAL_HAS_CUDA
+  const auto gpus = find_gpus();
+  if (!gpus.ok()) return {"no: " + gpus.error().what};
+  std::vector<std::string> lines;
+  for (const auto& gpu : *gpus)
+    lines.push_back(fmt::format(
+        "{} {}, compute capability {}, {:.1f} GiB, {} multiprocessors, PCI {}{}, {}", gpu.ordinal,
+        gpu.name, gpu.compute_capability(), static_cast<double>(gpu.memory_bytes) / 0x1p30,
+        gpu.multiprocessors, gpu.pci_address,
+        gpu.numa_node < 0 ? "" : fmt::format(", NUMA node {}", gpu.numa_node),
+        gpu.exports_dma_buf ? "exports dma-bufs" : "no dma-bufs"));
+  return lines;
+#else
+  return {"no: this build has no CUDA (no toolkit was found when it was made)"};
+#endif
 }
 
 }  // namespace
@@ -77,7 +99,8 @@ int show_info(const Config& config, const RuleSet& rules, bool show_config) {
                    ? "memory that is lent twice stays registered with RDMA"
                    : "memory is registered with RDMA at each use: " + monitor.error().message());
   }
-  fmt::print("  cuda   no: this version has no CUDA device\n");
+  for (const auto gpus = gpu_lines(); const auto& line : gpus)
+    fmt::print("  {:5}  {}\n", &line == &gpus.front() ? "cuda" : "", line);
   fmt::print("update rules\n ");
   for (const auto name : rules.names()) fmt::print(" {}", name);
   fmt::print("\n");
