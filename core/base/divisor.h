@@ -28,7 +28,7 @@ class Divisor {
   }
 
  private:
-  __extension__ using Wide = unsigned __int128;
+  __extension__ typedef unsigned __int128 Wide;  // 'using' is not what nvcc reads here
   int shift_;  ///< 2^shift is the least power of two that is not less
   std::uint64_t factor_;
 };

@@ -3,11 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <limits>
 #include <type_traits>
 
+#include "core/ops/combine.h"
 #include "core/ops/halves.h"
-#include "core/ops/math.h"
 #include "core/ops/simd.h"
 
 namespace shoal {
@@ -21,27 +20,6 @@ using host::kSmallBlock;
 using host::load;
 using host::Simd;
 
-template <Aggregate A, class S>
-SHOAL_ALWAYS_INLINE S combine(S sum, S pushed) {
-  if constexpr (A == Aggregate::sum)
-    return math::add(sum, pushed);
-  else if constexpr (A == Aggregate::min)
-    return math::lesser(sum, pushed);
-  else if constexpr (A == Aggregate::max)
-    return math::greater(sum, pushed);
-  else
-    return pushed;
-}
-
-template <Aggregate A, class S>
-constexpr S identity() {
-  using Limits = std::numeric_limits<S>;
-  constexpr bool kInfinite = Limits::has_infinity;
-  if (A == Aggregate::min) return kInfinite ? Limits::infinity() : Limits::max();
-  if (A == Aggregate::max) return kInfinite ? -Limits::infinity() : Limits::lowest();
-  return S{};
-}
-
 /// A pushed value in the type of its sum.
 template <class T>
 SHOAL_ALWAYS_INLINE Accumulator<T> addend(const std::byte* pushed, std::size_t i) {
@@ -54,14 +32,15 @@ SHOAL_ALWAYS_INLINE void combine_plain(Accumulator<T>* sums, const std::byte* pu
   std::size_t i = 0;
   for (; i + Block <= n; i += Block) {
     SHOAL_SIMD_LOOP
-    for (std::size_t j = i; j < i + Block; ++j) sums[j] = combine<A>(sums[j], addend<T>(pushed, j));
+    for (std::size_t j = i; j < i + Block; ++j)
+      sums[j] = math::combine<A>(sums[j], addend<T>(pushed, j));
   }
   for (; i + kSmallBlock <= n; i += kSmallBlock) {
     SHOAL_SIMD_LOOP
     for (std::size_t j = i; j < i + kSmallBlock; ++j)
-      sums[j] = combine<A>(sums[j], addend<T>(pushed, j));
+      sums[j] = math::combine<A>(sums[j], addend<T>(pushed, j));
   }
-  for (; i < n; ++i) sums[i] = combine<A>(sums[i], addend<T>(pushed, i));
+  for (; i < n; ++i) sums[i] = math::combine<A>(sums[i], addend<T>(pushed, i));
 }
 
 template <Simd S, Aggregate A, std::size_t Block, class T>
@@ -94,7 +73,7 @@ SHOAL_ALWAYS_INLINE void combine_rows(std::byte* const* pages, std::uint32_t pag
       host::prefetch_for_write(row_at(positions[r + kPrefetchRows]));
     auto* row = row_at(positions[r]);
     if constexpr (One)
-      *row = combine<A>(*row, addend<T>(pushed, r));
+      *row = math::combine<A>(*row, addend<T>(pushed, r));
     else
       combine_run<S, A, kRowBlock, T>(row, pushed + r * width * sizeof(T), width);
   }
@@ -103,7 +82,7 @@ SHOAL_ALWAYS_INLINE void combine_rows(std::byte* const* pages, std::uint32_t pag
 template <Aggregate A, class T>
 void clear(std::byte* sums, std::size_t n) {
   auto* values = reinterpret_cast<Accumulator<T>*>(sums);
-  for (std::size_t i = 0; i < n; ++i) values[i] = identity<A, Accumulator<T>>();
+  for (std::size_t i = 0; i < n; ++i) values[i] = math::identity<A, Accumulator<T>>();
 }
 
 template <Aggregate A, class T>

@@ -59,20 +59,16 @@ constexpr RuleKernels kernels(Simd simd) {
 }
 
 template <class F>
+struct MakeKernels {
+  Simd simd;
+  template <class T>
+  constexpr RuleKernels of() const {
+    return kernels<F, T>(simd);
+  }
+};
+template <class F>
 constexpr RuleKernelTable kernel_table(Simd simd) {
-  RuleKernelTable table{};
-  const auto at = [](DType type) { return static_cast<std::size_t>(type); };
-  if constexpr (F::kTraits.floats) {
-    table[at(DType::f32)] = kernels<F, float>(simd);
-    table[at(DType::f64)] = kernels<F, double>(simd);
-    table[at(DType::f16)] = kernels<F, Float16>(simd);
-    table[at(DType::bf16)] = kernels<F, BFloat16>(simd);
-  }
-  if constexpr (F::kTraits.integers) {
-    table[at(DType::i32)] = kernels<F, std::int32_t>(simd);
-    table[at(DType::i64)] = kernels<F, std::int64_t>(simd);
-  }
-  return table;
+  return by_dtype<F>(MakeKernels<F>{simd});
 }
 
 }  // namespace shoal::host
@@ -93,8 +89,8 @@ template <UpdateFunctor F>
 inline constexpr RuleKind kRuleKind = {
     .traits = F::kTraits,
     .parameters = detail::kParameters<F>,
-    .counts_steps = host::CountsSteps<F>,
-    .has_decay = host::kHasDecay<F>,
+    .counts_steps = CountsSteps<F>,
+    .has_decay = kHasDecay<F>,
     .bytes = sizeof(F),
     .construct = [](void* at) { ::new (at) F(); },
     .host = &detail::kHostKernels<F>,

@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "core/ops/functor.h"
 #include "core/ops/halves.h"
 #include "core/ops/rule_kind.h"
 #include "core/ops/simd.h"
@@ -23,29 +24,6 @@ struct Lanes {
   std::array<Accumulator<T>*, std::max<std::size_t>(1, F::kTraits.states)> states;
   std::array<const std::byte*, F::kTraits.inputs> inputs;
 };
-
-/// Whether sums of pushes have another type than pushes.
-template <class T>
-inline constexpr bool kSumsDiffer = !std::is_same_v<T, Accumulator<T>>;
-
-template <class F>
-using StateIndices = std::make_index_sequence<F::kTraits.states>;
-template <class F>
-using InputIndices = std::make_index_sequence<F::kTraits.inputs>;
-
-template <class F>
-concept CountsSteps = requires(const F& f) {
-  f.at_step(std::uint32_t{1});
-};
-
-/// The functor for weights that are updated for the `step`-th time.
-template <class F>
-SHOAL_ALWAYS_INLINE auto at_step(const F& rule, std::uint32_t step) {
-  if constexpr (CountsSteps<F>)
-    return rule.at_step(step);
-  else
-    return rule;
-}
 
 /// One pass reads the inputs, of type In, and reads and writes weight and states once.
 template <class F, class T, class In, std::size_t Stride, class Element, std::size_t... S,
@@ -247,14 +225,12 @@ SHOAL_ALWAYS_INLINE void apply_rows(const void* rule, const ListedRows& rows, Ru
     apply_rows_in<S, F, T, T>(rule, rows, inputs.values);
 }
 
-/// Calls `f.reset(weight, state...)` for n weights; a functor without it has states of 0.
 template <class F, class T, std::size_t... S>
 void reset_run(const F functor, const Lanes<F, T> lanes, std::size_t n, std::index_sequence<S...>) {
   using A = Accumulator<T>;
   for (std::size_t i = 0; i < n; ++i) {
-    [[maybe_unused]] A state[sizeof...(S) + 1] = {};
-    if constexpr (requires { functor.reset(A(), state[S]...); })
-      functor.reset(static_cast<A>(lanes.weights[i]), state[S]...);
+    [[maybe_unused]] A state[sizeof...(S) + 1];
+    reset_states(functor, static_cast<A>(lanes.weights[i]), state[S]...);
     ((lanes.states[S][i] = state[S]), ...);
   }
 }
@@ -278,17 +254,6 @@ void reset_rows(const void* rule, const ListedRows& rows, void*) {
     if (CountsSteps<F> && rows.shape.steps_per_row) *step_of(page, rows.shape, row) = 0;
   }
 }
-
-template <class F, class T, std::size_t... S>
-constexpr bool decays(std::index_sequence<S...>) {
-  return requires(const F& f, T w, T s[sizeof...(S) + 1]) {
-    f.after(std::uint64_t{1})(w, s[S]...);
-  };
-}
-/// Whether rounds without a push change a row: the functor has `after(missed)`, which returns a
-/// functor that makes up for `missed` rounds.
-template <class F>
-inline constexpr bool kHasDecay = decays<F, float>(StateIndices<F>());
 
 template <class T, class F, class Missed, std::size_t... S>
 SHOAL_ALWAYS_INLINE void catch_up_run(const Missed element, const Lanes<F, T> lanes, std::size_t n,

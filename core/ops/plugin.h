@@ -13,7 +13,7 @@ namespace shoal {
 /// that forgot to.
 struct PluginAbi {
   std::uint32_t magic = 0x4c48534f;  ///< "OSHL": a symbol of this name that is not ours has another
-  std::uint32_t version = 3;
+  std::uint32_t version = 4;
   std::uint32_t rule_kind_bytes = sizeof(RuleKind);
   std::uint32_t rule_set_bytes = sizeof(RuleSet);
 

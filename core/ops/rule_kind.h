@@ -93,6 +93,17 @@ struct RuleInputs {
   }
 };
 
+/// Consecutive rows of a segment and all that a round pushed to them: what a GPU reads in one pass,
+/// where the host adds each push to a sum when it comes.
+struct DensePushes {
+  SegmentArrays arrays;
+  std::size_t first = 0;  ///< row in the segment
+  std::size_t count = 0;
+  std::span<const std::byte* const> pushes;  ///< in the order in which they combine; aligned
+
+  static constexpr std::size_t kMax = 16;  ///< pushes; of more, sums are made first
+};
+
 /// The entry points of a rule for one dtype on one kind of device. `rule` is the functor. `stream`
 /// is Device::stream().
 struct RuleKernels {
@@ -106,6 +117,10 @@ struct RuleKernels {
                          Stream) = nullptr;
   void (*catch_up_rows)(const void* rule, const ListedRows&, const std::uint64_t* missed,
                         Stream) = nullptr;
+  /// Rows of several segments of a table, by the same number of pushes each; `sums`: of the
+  /// accumulator's type. Null on the host.
+  void (*apply_pushes)(const void* rule, const RowShape&, std::span<const DensePushes>, bool sums,
+                       Stream) = nullptr;
 };
 using RuleKernelTable = std::array<RuleKernels, kDTypeCount>;
 /// By host::Simd.

@@ -48,6 +48,14 @@ class UpdateRule {
   void apply(const DenseRows& rows, RuleInputs inputs, RuleKernels::Stream stream = {}) const {
     kernels_.apply_dense(functor_.data(), rows, inputs, stream);
   }
+  /// Combines what was pushed to each of these rows and applies it, in one pass: on CUDA. All have
+  /// the same number of pushes, up to DensePushes::kMax, as pushed or (`sums`) of sums. Of a rule
+  /// that counts steps, the caller has raised each segment's count.
+  void apply(const RowShape& shape, std::span<const DensePushes> rows, bool sums,
+             RuleKernels::Stream stream) const {
+    SHOAL_ASSERT(kernels_.apply_pushes != nullptr, "the host adds up pushes as they come");
+    kernels_.apply_pushes(functor_.data(), shape, rows, sums, stream);
+  }
   /// Applies listed rows one after another. Rows may repeat if traits().repeats_compose.
   void apply(const ListedRows& rows, RuleInputs inputs, RuleKernels::Stream stream = {}) const {
     kernels_.apply_rows(functor_.data(), rows, inputs, stream);
