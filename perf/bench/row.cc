@@ -74,6 +74,9 @@ std::vector<Row> suite_rows() {
   add_memory_rows(rows);
   add_ucx_rows(rows);
   add_verbs_rows(rows);
+#ifdef SHOAL_HAS_CUDA
+  add_cuda_rows(rows);
+#endif
   // Raw sides in processes of their own: their buffers would be inherited by those of later rows.
   for (auto& row : rows)
     if (row.raw)

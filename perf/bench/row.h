@@ -71,6 +71,7 @@ void add_ops_rows(std::vector<Row>& rows);
 void add_memory_rows(std::vector<Row>& rows);
 void add_ucx_rows(std::vector<Row>& rows);
 void add_verbs_rows(std::vector<Row>& rows);
+void add_cuda_rows(std::vector<Row>& rows);  ///< where CUDA is built in
 /// All of them.
 std::vector<Row> suite_rows();
 
