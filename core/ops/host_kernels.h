@@ -45,10 +45,18 @@ SHOAL_TARGET_AVX512 void apply_rows_avx512(const void* rule, const ListedRows& r
 
 template <class F, class T>
 constexpr RuleKernels kernels(Simd simd) {
+#ifdef SHOAL_SANITIZED
+  // Compiling a form takes sanitizers minutes, and these two differ in their instruction set only.
+  constexpr auto* dense_avx512 = &apply_dense_avx2<F, T>;
+  constexpr auto* rows_avx512 = &apply_rows_avx2<F, T>;
+#else
+  constexpr auto* dense_avx512 = &apply_dense_avx512<F, T>;
+  constexpr auto* rows_avx512 = &apply_rows_avx512<F, T>;
+#endif
   RuleKernels k{.apply_dense = form_for(simd, &apply_dense_baseline<F, T>, &apply_dense_avx2<F, T>,
-                                        &apply_dense_avx512<F, T>),
+                                        dense_avx512),
                 .apply_rows = form_for(simd, &apply_rows_baseline<F, T>, &apply_rows_avx2<F, T>,
-                                       &apply_rows_avx512<F, T>),
+                                       rows_avx512),
                 .reset_dense = &reset_dense<F, T>,
                 .reset_rows = &reset_rows<F, T>};
   if constexpr (kHasDecay<F>) {
