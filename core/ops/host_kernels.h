@@ -53,12 +53,12 @@ constexpr RuleKernels kernels(Simd simd) {
   constexpr auto* dense_avx512 = &apply_dense_avx512<F, T>;
   constexpr auto* rows_avx512 = &apply_rows_avx512<F, T>;
 #endif
-  RuleKernels k{.apply_dense = form_for(simd, &apply_dense_baseline<F, T>, &apply_dense_avx2<F, T>,
-                                        dense_avx512),
-                .apply_rows = form_for(simd, &apply_rows_baseline<F, T>, &apply_rows_avx2<F, T>,
-                                       rows_avx512),
-                .reset_dense = &reset_dense<F, T>,
-                .reset_rows = &reset_rows<F, T>};
+  RuleKernels k{
+      .apply_dense =
+          form_for(simd, &apply_dense_baseline<F, T>, &apply_dense_avx2<F, T>, dense_avx512),
+      .apply_rows = form_for(simd, &apply_rows_baseline<F, T>, &apply_rows_avx2<F, T>, rows_avx512),
+      .reset_dense = &reset_dense<F, T>,
+      .reset_rows = &reset_rows<F, T>};
   if constexpr (kHasDecay<F>) {
     k.catch_up_dense = &catch_up_dense<F, T>;
     k.catch_up_rows = &catch_up_rows<F, T>;

@@ -21,6 +21,7 @@
 #include "cuda/error.h"
 #include "cuda/pinned_memory.h"
 #include "cuda/rule_kernels.h"
+#include "cuda/sparse_index.h"
 #include "perf/bench/row.h"
 #include "perf/bench/sides.h"
 
@@ -206,6 +207,42 @@ Result<double> scatter_add_rate(const Effort& effort) {
                  [&] { add.apply(all.rows(), all.packed(), device->stream()); });
 }
 
+/// Passes over 64 million keys, in lists of four million, at a load of 0.75.
+enum class IndexPass : std::uint8_t { insert, find };
+Result<double> index_rate(IndexPass what, const Effort& effort) {
+  SHOAL_ASSIGN(const auto device, CudaDevice::create(0));
+  const std::uint32_t list = effort.smoke ? 4'000 : 4'000'000;
+  constexpr std::uint32_t kLists = 16;
+  const auto count = std::uint64_t{list} * kLists;
+  SHOAL_ASSIGN(auto index, cuda::SparseIndex::create(*device, count * 16 / 15, list));
+  SHOAL_ASSIGN(const auto here, PinnedMemory::create(0, count * sizeof(std::uint64_t)));
+  SHOAL_ASSIGN(const auto keys, DeviceMemory::create(*device, here.view().bytes));
+  SHOAL_ASSIGN(const auto positions, DeviceMemory::create(*device, count * sizeof(std::uint32_t)));
+  auto* numbers = reinterpret_cast<std::uint64_t*>(here.view().data);
+  for (std::uint64_t i = 0; i < count; ++i) numbers[i] = mix64(i + 1);
+  SHOAL_ASSIGN(const auto copied, device->copy(keys.view(), here.view()));
+  (void)copied;
+  const auto* key_list = reinterpret_cast<const std::uint64_t*>(keys.data());
+  auto* position_list = reinterpret_cast<std::uint32_t*>(positions.data());
+  const auto insert_all = [&]() -> Status {
+    for (std::uint32_t l = 0; l < kLists; ++l)
+      SHOAL_TRY(index.insert_absent(key_list + std::uint64_t{l} * list, list,
+                                    position_list + std::uint64_t{l} * list, l * list));
+    return {};
+  };
+  SHOAL_TRY(insert_all());
+  // Keys a nanosecond: 'bytes' are keys here.
+  return measure(*device, count, effort, [&] {
+    if (what == IndexPass::insert) {
+      index.clear();
+      (void)insert_all();
+    } else {
+      for (std::uint32_t l = 0; l < kLists; ++l)
+        index.find(key_list + std::uint64_t{l} * list, list, position_list);
+    }
+  });
+}
+
 struct CodecCase {
   std::string name;
   cuda::CodecKernels kernels;
@@ -257,6 +294,17 @@ void add_cuda_rows(std::vector<Row>& rows) {
                       return run_alone(codec.name, [&] { return codec_rate(codec, effort); });
                     },
                     copy_ceiling});
+  rows.push_back({"cuda/index/find", "Gkeys/s", Goal::value_at_least(2),
+                  [](const Effort& effort) {
+                    return run_alone("find", [&] { return index_rate(IndexPass::find, effort); });
+                  },
+                  nullptr});
+  rows.push_back({"cuda/index/insert", "Gkeys/s", Goal::value_at_least(1),
+                  [](const Effort& effort) {
+                    return run_alone("insert",
+                                     [&] { return index_rate(IndexPass::insert, effort); });
+                  },
+                  nullptr});
   rows.push_back({"cuda/gather", "GB/s", Goal::ratio_at_least(0.75),
                   [](const Effort& effort) {
                     return run_alone("gather", [&] { return gather_rate(effort); });

@@ -1,0 +1,106 @@
+#include <algorithm>
+#include <cub/device/device_scan.cuh>
+#include <utility>
+
+#include "core/base/assert.h"
+#include "cuda/error.h"
+#include "cuda/index_entries.h"
+#include "cuda/launch.cuh"
+#include "cuda/sparse_index.h"
+
+namespace shoal::cuda {
+
+namespace {
+
+struct Executor : Launcher {
+  static void exclusive_sum(const InsertScratch& scratch, std::uint64_t count, void* stream) {
+    auto bytes = scratch.scan_bytes;
+    (void)cub::DeviceScan::ExclusiveSum(scratch.scan, bytes, scratch.is_new, scratch.ranks,
+                                        static_cast<std::int64_t>(count),
+                                        static_cast<cudaStream_t>(stream));
+  }
+};
+using Entries = IndexEntries<Executor>;
+
+constexpr std::uint64_t kSlotsMin = 64;
+/// Keys fill four slots of five.
+std::uint64_t slots_for(std::uint64_t keys) { return std::max(kSlotsMin, keys + keys / 4 + 1); }
+
+}  // namespace
+
+Result<SparseIndex> SparseIndex::create(CudaDevice& device, std::uint64_t keys,
+                                        std::uint32_t list_max) {
+  SparseIndex index(device, list_max);
+  SHOAL_TRY(index.make_scratch());
+  SHOAL_ASSIGN(index.slots_, index.make_table(slots_for(keys), index.table_));
+  Entries::clear(index.table_, device.stream());
+  return Result<SparseIndex>(std::move(index));
+}
+
+Status SparseIndex::make_scratch() {
+  const std::uint64_t places = std::uint64_t{list_max_} + 1;
+  if (const auto code = cub::DeviceScan::ExclusiveSum(
+          nullptr, scratch_.scan_bytes, scratch_.is_new, scratch_.ranks,
+          static_cast<std::int64_t>(places), cudaStream_t{});
+      code != cudaSuccess)
+    return cuda_error("cub::DeviceScan::ExclusiveSum", code);
+  const auto array = (places * sizeof(std::uint32_t) + 255) / 256 * 256;
+  SHOAL_ASSIGN(scratch_memory_, DeviceMemory::create(*device_, 3 * array + scratch_.scan_bytes));
+  auto* memory = scratch_memory_.data();
+  scratch_.found = reinterpret_cast<std::uint32_t*>(memory);
+  scratch_.is_new = reinterpret_cast<std::uint32_t*>(memory + array);
+  scratch_.ranks = reinterpret_cast<std::uint32_t*>(memory + 2 * array);
+  scratch_.scan = memory + 3 * array;
+  return {};
+}
+
+Result<DeviceMemory> SparseIndex::make_table(std::uint64_t slots, IndexTable& table) const {
+  if (slots >= IndexSlot::kNone)
+    return Error{Errc::no_memory, "an index of 2^32 slots: give the table more slots"};
+  SHOAL_ASSIGN(auto memory, DeviceMemory::create(*device_, (slots + 1) * sizeof(IndexSlot)));
+  table = {reinterpret_cast<IndexSlot*>(memory.data()), slots};
+  return Result<DeviceMemory>(std::move(memory));
+}
+
+void SparseIndex::find(const std::uint64_t* keys, std::uint32_t count,
+                       std::uint32_t* positions) const {
+  Entries::find(table_, keys, count, positions, device_->stream());
+}
+
+Status SparseIndex::insert_absent(const std::uint64_t* keys, std::uint32_t count,
+                                  std::uint32_t* positions, std::uint32_t first_new) {
+  SHOAL_ASSERT(count <= list_max_, "a list longer than the index was made for");
+  SHOAL_TRY(reserve(count));
+  claimed_ += count;
+  last_count_ = count;
+  Entries::insert(table_, keys, count, positions, first_new, scratch_, device_->stream());
+  return {};
+}
+
+ConstMemoryView SparseIndex::added() const {
+  return {reinterpret_cast<const std::byte*>(scratch_.ranks + last_count_), sizeof(std::uint32_t),
+          MemorySpace::cuda, device_->ordinal()};
+}
+
+void SparseIndex::erase(const std::uint64_t* keys, std::uint32_t count) {
+  Entries::erase(table_, keys, count, device_->stream());
+}
+
+void SparseIndex::clear() {
+  claimed_ = 0;
+  Entries::clear(table_, device_->stream());
+}
+
+Status SparseIndex::reserve(std::uint64_t more) {
+  const auto needed = slots_for(claimed_ + more);
+  if (needed <= table_.count) return {};
+  IndexTable larger;
+  SHOAL_ASSIGN(auto memory, make_table(std::max(needed, table_.count + table_.count / 2), larger));
+  Entries::rehash(table_, larger, device_->stream());
+  // The old one is freed when the device has done what was issued until now.
+  slots_ = std::move(memory);
+  table_ = larger;
+  return {};
+}
+
+}  // namespace shoal::cuda
