@@ -112,13 +112,12 @@ class EncodeTiles {
 
   SHOAL_HOST_DEVICE std::uint32_t tiles() const {
     constexpr std::size_t kWarps = kBlockThreads / kWarpLanes;
-    return static_cast<std::uint32_t>(((count_ + codec::kBlock - 1) / codec::kBlock + kWarps - 1) /
-                                      kWarps);
+    return static_cast<std::uint32_t>((codec::block_count(count_) + kWarps - 1) / kWarps);
   }
 
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
     const auto block = std::uint64_t{tile} * (kBlockThreads / kWarpLanes) + thread / kWarpLanes;
-    const auto blocks = (count_ + codec::kBlock - 1) / codec::kBlock;
+    const auto blocks = codec::block_count(count_);
     if (block >= blocks) return;
     EncodedBlock<T> of(values_, errors_, count_, block, thread);
     auto* scale = reinterpret_cast<typename Codec::Scale*>(encoded_) + block;
@@ -228,7 +227,7 @@ class DecodeTiles {
     if (at >= count_) return;
     const auto block = at / codec::kBlock;
     const auto within = static_cast<std::uint32_t>(at % codec::kBlock);
-    const auto blocks = (count_ + codec::kBlock - 1) / codec::kBlock;
+    const auto blocks = codec::block_count(count_);
     const auto scale = reinterpret_cast<const typename Codec::Scale*>(encoded_)[block];
     const auto* bits =
         encoded_ + blocks * sizeof(typename Codec::Scale) + block * Codec::kBlockBytes;

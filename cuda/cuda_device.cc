@@ -48,7 +48,7 @@ CudaDevice::~CudaDevice() {
 
 Status CudaDevice::fail(std::string_view call, cudaError_t code) {
   auto error = cuda_error(fmt::format("{}: {}", name_, call), code);
-  // Of the others CUDA says that the device is of no further use.
+  // No memory, or a bad argument, harms nobody else; after all other errors CUDA does no more work.
   if (error.code == Errc::io) broken_ = error;
   (void)cudaGetLastError();
   return error;
@@ -66,6 +66,7 @@ Status CudaDevice::enter() {
 Result<MemoryView> CudaDevice::allocate(std::size_t bytes, AllocateOptions) {
   if (bytes == 0) return Error{Errc::invalid_argument, "an allocation of 0 bytes"};
   SHOAL_TRY(enter());
+  SHOAL_TRY(launched());
   SHOAL_TRY(collect());
   void* memory = nullptr;
   if (const auto code = cudaMalloc(&memory, bytes); code != cudaSuccess)
@@ -126,9 +127,7 @@ Result<DeviceEvent> CudaDevice::make_visible(MemoryView) {
 
 Result<DeviceEvent> CudaDevice::record() {
   SHOAL_TRY(enter());
-  // A launch has no result of its own.
-  if (const auto code = cudaGetLastError(); code != cudaSuccess)
-    return fail("a kernel's launch", code).error();
+  SHOAL_TRY(launched());
   return DeviceEvent(++issued_);
 }
 
@@ -137,9 +136,17 @@ Result<bool> CudaDevice::done(DeviceEvent event) {
   SHOAL_ASSERT(position <= issued_, "an event of another device");
   if (position <= finished_) return true;
   SHOAL_TRY(enter());
+  SHOAL_TRY(launched());
   if (position > recorded_) SHOAL_TRY(record_up_to_now());
   SHOAL_TRY(collect());
   return position <= finished_;
+}
+
+/// A launch has no result of its own: what went wrong is told here.
+Status CudaDevice::launched() {
+  if (const auto code = cudaGetLastError(); code != cudaSuccess)
+    return fail("a kernel's launch", code);
+  return {};
 }
 
 Status CudaDevice::record_up_to_now() {
@@ -165,13 +172,15 @@ Status CudaDevice::record_up_to_now() {
 Status CudaDevice::collect() {
   while (!pending_.empty()) {
     const auto code = cudaEventQuery(pending_.front().event);
-    if (code == cudaErrorNotReady) break;
+    if (code == cudaErrorNotReady) {
+      (void)cudaGetLastError();  // It counts as one.
+      break;
+    }
     if (code != cudaSuccess) return fail("work on the GPU", code);
     finished_ = pending_.front().position;
     spare_.push_back(pending_.front().event);
     pending_.pop_front();
   }
-  (void)cudaGetLastError();  // 'not ready' counts as one
   free_what_is_due();
   return {};
 }

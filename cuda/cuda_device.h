@@ -64,6 +64,7 @@ class CudaDevice final : public Device {
   /// Errors: what broke the device before.
   Status enter();
   Status fail(std::string_view call, cudaError_t code);
+  Status launched();
   Status record_up_to_now();
   Status collect();
   void free_what_is_due();

@@ -14,12 +14,6 @@
 
 namespace shoal::cuda {
 
-/// An element that leaves weights as they are, bit for bit.
-template <class Element>
-concept KeepsWeights = requires {
-  Element::kKeepsWeights;
-};
-
 /// What runs of consecutive rows are updated with, several segments in one launch: each value of
 /// all pushes is read once, combined in the order of the pushes, and given to the element with
 /// weight and states, which are read and written once. So a round's fold and its update are one
@@ -141,11 +135,10 @@ class DenseTiles {
   template <std::uint32_t N>
   SHOAL_HOST_DEVICE void load(const Item& item, std::uint64_t at, bool packed,
                               Values<N>& to) const {
-    load_values(to.weights, item.weights + at, packed);
+    load_run(to.weights, item.weights + at, packed);
     if constexpr (States != 0) {
       SHOAL_UNROLL
-      for (std::uint32_t k = 0; k < States; ++k)
-        load_values(to.states[k], state(item, k, at), packed);
+      for (std::uint32_t k = 0; k < States; ++k) load_run(to.states[k], state(item, k, at), packed);
     }
     if constexpr (Inputs != 0) {
       SHOAL_UNROLL
@@ -179,7 +172,7 @@ class DenseTiles {
   SHOAL_HOST_DEVICE void load_pushed(const In* push, std::uint32_t k, std::uint64_t at, bool packed,
                                      In (&to)[N]) const {
     if constexpr (Inputs == 1) {
-      load_values(to, push + at, packed);
+      load_run(to, push + at, packed);
     } else {
       auto row = at / width_;
       auto column = static_cast<std::uint32_t>(at % width_);
@@ -194,21 +187,6 @@ class DenseTiles {
     }
   }
 
-  template <std::uint32_t N, class V>
-  SHOAL_HOST_DEVICE static void load_values(V (&to)[N], const V* from, bool packed) {
-    if constexpr (N == 1)
-      to[0] = from[0];
-    else
-      load_run(to, from, packed);
-  }
-  template <std::uint32_t N, class V>
-  SHOAL_HOST_DEVICE static void store_values(V* to, const V (&from)[N], bool packed) {
-    if constexpr (N == 1)
-      to[0] = from[0];
-    else
-      store_run(to, from, packed);
-  }
-
   template <std::uint32_t N>
   SHOAL_HOST_DEVICE void update(const Item& item, std::uint64_t at, bool packed,
                                 Values<N>& values) const {
@@ -216,11 +194,11 @@ class DenseTiles {
     for (std::uint32_t i = 0; i < N; ++i)
       update_one(item.element, values, i, std::make_index_sequence<States>(),
                  std::make_index_sequence<Inputs>());
-    if constexpr (!KeepsWeights<Element>) store_values(item.weights + at, values.weights, packed);
+    if constexpr (!KeepsWeights<Element>) store_run(item.weights + at, values.weights, packed);
     if constexpr (States != 0) {
       SHOAL_UNROLL
       for (std::uint32_t k = 0; k < States; ++k)
-        store_values(state(item, k, at), values.states[k], packed);
+        store_run(state(item, k, at), values.states[k], packed);
     }
   }
 

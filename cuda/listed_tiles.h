@@ -9,7 +9,6 @@
 #include "core/memory/dtype.h"
 #include "core/ops/functor.h"
 #include "core/ops/rule_kind.h"
-#include "cuda/dense_tiles.h"
 #include "cuda/tiles.h"
 
 namespace shoal::cuda {
@@ -66,7 +65,7 @@ struct ListedPlaces {
   }
 };
 
-/// Adds `by` to the counts of distinct listed rows, or sets them to 0.
+/// Raises the counts of distinct listed rows by one, or sets them to 0.
 class StepTiles {
  public:
   StepTiles(const ListedRows& rows, bool reset) : places_(rows), reset_(reset) {}
@@ -140,20 +139,6 @@ class ListedTiles {
     const In* inputs;
   };
 
-  template <std::uint32_t N, class V>
-  SHOAL_HOST_DEVICE static void load(V (&to)[N], const V* from) {
-    if constexpr (N == 1)
-      to[0] = from[0];
-    else
-      load_run(to, from, true);
-  }
-  template <std::uint32_t N, class V>
-  SHOAL_HOST_DEVICE static void store(V* to, const V (&from)[N]) {
-    if constexpr (N == 1)
-      to[0] = from[0];
-    else
-      store_run(to, from, true);
-  }
   SHOAL_HOST_DEVICE S* state(const Row& row, std::uint32_t k, std::uint32_t column) const {
     return reinterpret_cast<S*>(row.states + k * places_.shape.state_stride) + column;
   }
@@ -164,24 +149,24 @@ class ListedTiles {
     T weights[N];
     S states[std::max(1u, States)][N];
     In inputs[std::max(1u, Inputs)][N];
-    load(weights, row.weights + column);
+    load_run(weights, row.weights + column, N > 1);
     if constexpr (States != 0) {
       SHOAL_UNROLL
-      for (std::uint32_t k = 0; k < States; ++k) load(states[k], state(row, k, column));
+      for (std::uint32_t k = 0; k < States; ++k) load_run(states[k], state(row, k, column), N > 1);
     }
     if constexpr (Inputs != 0) {
       SHOAL_UNROLL
       for (std::uint32_t k = 0; k < Inputs; ++k)
-        load(inputs[k], row.inputs + k * places_.shape.width + column);
+        load_run(inputs[k], row.inputs + k * places_.shape.width + column, N > 1);
     }
     SHOAL_UNROLL
     for (std::uint32_t i = 0; i < N; ++i)
       update_one(element, i, weights, states, inputs, std::make_index_sequence<States>(),
                  std::make_index_sequence<Inputs>());
-    if constexpr (!KeepsWeights<Element>) store(row.weights + column, weights);
+    if constexpr (!KeepsWeights<Element>) store_run(row.weights + column, weights, N > 1);
     if constexpr (States != 0) {
       SHOAL_UNROLL
-      for (std::uint32_t k = 0; k < States; ++k) store(state(row, k, column), states[k]);
+      for (std::uint32_t k = 0; k < States; ++k) store_run(state(row, k, column), states[k], N > 1);
     }
   }
 

@@ -83,23 +83,26 @@ ConstMemoryView SparseIndex::added() const {
 }
 
 void SparseIndex::erase(const std::uint64_t* keys, std::uint32_t count) {
+  erased_ += count;
   Entries::erase(table_, keys, count, device_->stream());
 }
 
 void SparseIndex::clear() {
-  claimed_ = 0;
+  claimed_ = erased_ = 0;
   Entries::clear(table_, device_->stream());
 }
 
 Status SparseIndex::reserve(std::uint64_t more) {
-  const auto needed = slots_for(claimed_ + more);
-  if (needed <= table_.count) return {};
+  if (slots_for(claimed_ + more) <= table_.count) return {};
+  // With room for a quarter more than there will be, so that this does not come again at once.
+  const auto keys = claimed_ - erased_ + more;
   IndexTable larger;
-  SHOAL_ASSIGN(auto memory, make_table(std::max(needed, table_.count + table_.count / 2), larger));
+  SHOAL_ASSIGN(auto memory, make_table(std::max(slots_for(keys + keys / 4), table_.count), larger));
   Entries::rehash(table_, larger, device_->stream());
   // The old one is freed when the device has done what was issued until now.
   slots_ = std::move(memory);
   table_ = larger;
+  claimed_ -= std::exchange(erased_, 0);
   return {};
 }
 

@@ -32,7 +32,8 @@ class SparseIndex {
   ConstMemoryView added() const;
   /// A list of `count` keys brought `added` new ones.
   void settle(std::uint32_t count, std::uint32_t added) { claimed_ -= count - added; }
-  /// Takes the positions of keys away. Their room is free when the index grows the next time.
+  /// Takes the positions of keys away, each of which has one and stands in the list once. Their
+  /// room is free when the index is made anew, which `reserve` does when it is full.
   void erase(const std::uint64_t* keys, std::uint32_t count);
   /// Forgets all keys, keeps the memory.
   void clear();
@@ -55,6 +56,7 @@ class SparseIndex {
   InsertScratch scratch_;
   std::uint32_t last_count_ = 0;
   std::uint64_t claimed_ = 0;  ///< slots that may be in use
+  std::uint64_t erased_ = 0;   ///< of those, without a position
 };
 
 }  // namespace shoal::cuda

@@ -48,38 +48,49 @@ struct alignas(kPackBytes) Pack {
   T values[kRun<T>];
 };
 
-/// N values from `from`: in packs if it is on one (`packed`), else one by one.
+/// An element that leaves weights as they are, bit for bit.
+template <class Element>
+concept KeepsWeights = requires {
+  Element::kKeepsWeights;
+};
+
+/// N values from `from`: in packs if it is on one (`packed`), else one by one; one value always so.
 template <std::uint32_t N, class T>
-SHOAL_HOST_DEVICE void load_run(T (&to)[N], const T* from, bool packed) {
-  static_assert(N % kRun<T> == 0);
-  if (packed) {
-    SHOAL_UNROLL
-    for (std::uint32_t p = 0; p < N / kRun<T>; ++p) {
-      const auto pack = reinterpret_cast<const Pack<T>*>(from)[p];
+SHOAL_HOST_DEVICE void load_run(T (&to)[N], const T* from, [[maybe_unused]] bool packed) {
+  static_assert(N == 1 || N % kRun<T> == 0);
+  if constexpr (N != 1) {
+    if (packed) {
       SHOAL_UNROLL
-      for (std::uint32_t i = 0; i < kRun<T>; ++i) to[p * kRun<T> + i] = pack.values[i];
+      for (std::uint32_t p = 0; p < N / kRun<T>; ++p) {
+        const auto pack = reinterpret_cast<const Pack<T>*>(from)[p];
+        SHOAL_UNROLL
+        for (std::uint32_t i = 0; i < kRun<T>; ++i) to[p * kRun<T> + i] = pack.values[i];
+      }
+      return;
     }
-  } else {
-    SHOAL_UNROLL
-    for (std::uint32_t i = 0; i < N; ++i) to[i] = from[i];
   }
+  SHOAL_UNROLL
+  for (std::uint32_t i = 0; i < N; ++i) to[i] = from[i];
 }
 
+/// The same the other way.
 template <std::uint32_t N, class T>
-SHOAL_HOST_DEVICE void store_run(T* to, const T (&from)[N], bool packed) {
-  static_assert(N % kRun<T> == 0);
-  if (packed) {
-    SHOAL_UNROLL
-    for (std::uint32_t p = 0; p < N / kRun<T>; ++p) {
-      Pack<T> pack;
+SHOAL_HOST_DEVICE void store_run(T* to, const T (&from)[N], [[maybe_unused]] bool packed) {
+  static_assert(N == 1 || N % kRun<T> == 0);
+  if constexpr (N != 1) {
+    if (packed) {
       SHOAL_UNROLL
-      for (std::uint32_t i = 0; i < kRun<T>; ++i) pack.values[i] = from[p * kRun<T> + i];
-      reinterpret_cast<Pack<T>*>(to)[p] = pack;
+      for (std::uint32_t p = 0; p < N / kRun<T>; ++p) {
+        Pack<T> pack;
+        SHOAL_UNROLL
+        for (std::uint32_t i = 0; i < kRun<T>; ++i) pack.values[i] = from[p * kRun<T> + i];
+        reinterpret_cast<Pack<T>*>(to)[p] = pack;
+      }
+      return;
     }
-  } else {
-    SHOAL_UNROLL
-    for (std::uint32_t i = 0; i < N; ++i) to[i] = from[i];
   }
+  SHOAL_UNROLL
+  for (std::uint32_t i = 0; i < N; ++i) to[i] = from[i];
 }
 
 /// Four values, which the compiler moves in one access.

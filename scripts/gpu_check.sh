@@ -7,7 +7,7 @@
 #     --smoke       rows once and briefly, no report: does it run at all?
 set -eu
 cd "$(dirname "$0")/.."
-usage() { sed -n 's/^#   \?//p' "$0" | sed 1,3d >&2; exit 2; }
+usage() { sed -n 's/^#   //p' "$0" >&2; exit 2; }
 json="" smoke=""
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -24,6 +24,7 @@ command -v nvidia-smi >/dev/null && gpu=$(nvidia-smi --query-gpu=name --format=c
 }
 start=$(date +%s)
 rm -rf build/gpu
+mkdir -p build
 if [ -e shoal-bundle.tar.xz ]; then
   mkdir -p build/gpu
   tar -C build/gpu -xf shoal-bundle.tar.xz
@@ -44,7 +45,7 @@ commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
 if [ -n "$smoke" ]; then
   build/gpu/perf/shoal_bench --only '^cuda/' --smoke
 else
-  [ -n "$json" ] || json=perf/results/$(echo "$gpu" | tr ' A-Z' '-a-z')-$(date +%F).json
+  [ -n "$json" ] || json=perf/results/$(echo "$gpu" | tr 'A-Z ' 'a-z-')-$(date +%F).json
   mkdir -p "$(dirname "$json")"
   build/gpu/perf/shoal_bench --commit "$commit" --only '^cuda/' --json "$json"
   echo "$json"

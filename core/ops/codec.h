@@ -4,7 +4,6 @@
 #include <cstdint>
 
 #include "core/base/host_device.h"
-#include "core/memory/dtype.h"
 
 // Gradients in fewer bits. Values are encoded by blocks, whose scales come first, in an array of
 // their own; what rounding took stays with the sender, who adds it to the next gradient (error
@@ -47,10 +46,6 @@ struct OneBit {
 template <class Codec>
 constexpr std::size_t encoded_bytes(std::size_t values) {
   return block_count(values) * (sizeof(typename Codec::Scale) + Codec::kBlockBytes);
-}
-template <class Codec>
-constexpr std::size_t scales_bytes(std::size_t values) {
-  return block_count(values) * sizeof(typename Codec::Scale);
 }
 
 }  // namespace shoal::codec

@@ -37,7 +37,7 @@ Status check(const char* call, cudaError_t code) {
   return {};
 }
 
-/// Owned by CUDA; for times.
+/// An event of CUDA that keeps its time.
 class Mark {
  public:
   static Result<Mark> create() {

@@ -64,8 +64,10 @@ TEST(IndexOnGpu, GivesThePositionsThatTheHostGives) {
     }
     ASSERT_EQ(*added.data(), next - before);
     index.settle(count, *added.data());
-    index.erase(keys.data(), count / 10);
-    for (std::uint32_t i = 0; i < count / 10; ++i) expected.erase(keys.data()[i]);
+    std::uint32_t erased = 0;
+    for (std::uint32_t i = 0; i < count / 10; ++i)
+      if (const auto key = keys.data()[i]; expected.erase(key) != 0) keys.data()[erased++] = key;
+    index.erase(keys.data(), erased);
     ASSERT_NO_FATAL_FAILURE(finish(*device));
     for (std::uint32_t i = 0; i < kList; ++i) keys.data()[i] = mix64(random.below(100'000));
     index.find(keys.data(), kList, positions.data());

@@ -100,6 +100,18 @@ void run(Target& target, const cuda::CodecKernels& kernels, Arrays<T>& arrays) {
   target.finish();
 }
 
+/// Three blocks, with a poison in the second.
+template <class T>
+Arrays<T> run_poisoned(Target& target, const cuda::CodecKernels& kernels,
+                       std::size_t (*encoded_bytes)(std::size_t), float poison) {
+  Arrays<T> arrays(target, 3 * kBlock, encoded_bytes(3 * kBlock), 0);
+  Random random(1);
+  fill(arrays, random);
+  arrays.values_[kBlock + 77] = static_cast<T>(poison);
+  run(target, kernels, arrays);
+  return arrays;
+}
+
 /// Half a unit in the last place of T at x.
 template <class T>
 double rounding(double x) {
@@ -137,11 +149,7 @@ void check_int8_of(Target& target, const cuda::CodecKernels& kernels) {
     ASSERT_NO_FATAL_FAILURE(arrays.expect_guards());
   });
   for (const float poison : {kNan, kInfinity, -kInfinity}) {
-    Arrays<T> arrays(target, 3 * kBlock, codec::encoded_bytes<codec::Int8>(3 * kBlock), 0);
-    Random random(1);
-    fill(arrays, random);
-    arrays.values_[kBlock + 77] = static_cast<T>(poison);
-    run(target, kernels, arrays);
+    const auto arrays = run_poisoned<T>(target, kernels, codec::encoded_bytes<codec::Int8>, poison);
     for (std::size_t i = 0; i < arrays.count; ++i) {
       const bool in_its_block = i / kBlock == 1;
       ASSERT_EQ(std::isnan(arrays.decoded(i)), in_its_block) << i;
@@ -182,11 +190,8 @@ void check_onebit_of(Target& target, const cuda::CodecKernels& kernels) {
     ASSERT_NO_FATAL_FAILURE(arrays.expect_guards());
   });
   for (const float poison : {kNan, kInfinity, -kInfinity}) {
-    Arrays<T> arrays(target, 3 * kBlock, codec::encoded_bytes<codec::OneBit>(3 * kBlock), 0);
-    Random random(1);
-    fill(arrays, random);
-    arrays.values_[kBlock + 77] = static_cast<T>(poison);
-    run(target, kernels, arrays);
+    const auto arrays =
+        run_poisoned<T>(target, kernels, codec::encoded_bytes<codec::OneBit>, poison);
     ASSERT_FALSE(std::isfinite(arrays.decoded(kBlock + 77)));
     for (std::size_t i = 0; i < arrays.count; ++i)
       if (i / kBlock == 1) {
