@@ -5,7 +5,10 @@
 
 #include "core/ops/copy_rows.h"
 #include "core/ops/rule_kind.h"
+#include "cuda/add_tiles.h"
+#include "cuda/initial_tiles.h"
 #include "cuda/listed_tiles.h"
+#include "cuda/of_type.h"
 
 namespace shoal::cuda {
 
@@ -42,7 +45,7 @@ class CopyTiles {
   std::byte* packed_;
 };
 
-/// gather_rows and scatter_rows of core/ops, for an executor (see rule_entries.h).
+/// What is done to rows beside updates, for an executor (see rule_entries.h).
 template <class Executor>
 class CopyEntries {
   template <bool Gather>
@@ -70,6 +73,18 @@ class CopyEntries {
   static void scatter(const ListedRows& rows, DType dtype, const std::byte* in,
                       RuleKernels::Stream stream) {
     copy<false>(rows, dtype, const_cast<std::byte*>(in), stream);
+  }
+  /// Rows may repeat. `in` is aligned to the type.
+  static void add(const ListedRows& rows, DType dtype, const std::byte* in,
+                  RuleKernels::Stream stream) {
+    of_type(dtype, [&]<class T>() { Executor::run(AddTiles<T>(rows, in), stream); });
+  }
+  static void initialize(const Initializer& initializer, DType dtype, Row first, std::size_t count,
+                         std::uint32_t width, std::byte* rows, RuleKernels::Stream stream) {
+    of_type(dtype, [&]<class T>() {
+      Executor::run(InitialTiles<T>(initializer, first, count, width, reinterpret_cast<T*>(rows)),
+                    stream);
+    });
   }
 };
 

@@ -12,4 +12,13 @@ void scatter_rows(const ListedRows& rows, DType dtype, const std::byte* in, void
   CopyEntries<Launcher>::scatter(rows, dtype, in, stream);
 }
 
+void scatter_add(const ListedRows& rows, DType dtype, const std::byte* in, void* stream) {
+  CopyEntries<Launcher>::add(rows, dtype, in, stream);
+}
+
+void write_initial_rows(const Initializer& initializer, DType dtype, Row first, std::size_t count,
+                        std::uint32_t width, std::byte* rows, void* stream) {
+  CopyEntries<Launcher>::initialize(initializer, dtype, first, count, width, rows, stream);
+}
+
 }  // namespace shoal::cuda

@@ -6,9 +6,8 @@
 
 namespace shoal::cuda {
 
-/// The sparse index for an executor (see rule_entries.h), which also has `exclusive_sum(scratch,
-/// count, stream)`, from is_new to ranks. All of it in the order of the stream; what it works on is
-/// the caller's.
+/// The sparse index for an executor (see rule_entries.h) that has Passes, too. All of it in the
+/// order of the stream; what it works on is the caller's.
 template <class Executor>
 struct IndexEntries {
   static void clear(IndexTable table, void* stream) {
@@ -25,7 +24,7 @@ struct IndexEntries {
                      void* stream) {
     Executor::run(ClaimTiles(table, keys, count, positions, scratch), stream);
     Executor::run(NewTiles(table, count, positions, scratch), stream);
-    Executor::exclusive_sum(scratch, count + 1, stream);
+    Executor::exclusive_sum(scratch.sum, scratch.is_new, scratch.ranks, count + 1, stream);
     Executor::run(PlaceTiles(table, count, positions, scratch, first_new), stream);
     Executor::run(RepeatedTiles(table, count, positions, scratch), stream);
   }

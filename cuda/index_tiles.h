@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/base/random.h"
+#include "cuda/passes.h"
 #include "cuda/tiles.h"
 
 // Bodies of the sparse index in GPU memory: open addressing by slots of 16 bytes, one after another
@@ -84,31 +85,13 @@ struct IndexTable {
   }
 };
 
-/// What all bodies over a list have in common: a thread takes a key.
-class KeyTiles {
- public:
-  explicit KeyTiles(std::uint64_t keys) : keys_(keys) {}
-  SHOAL_HOST_DEVICE std::uint32_t tiles() const {
-    return static_cast<std::uint32_t>((keys_ + kBlockThreads - 1) / kBlockThreads);
-  }
-
- protected:
-  SHOAL_HOST_DEVICE std::uint64_t key_of(std::uint32_t tile, std::uint32_t thread) const {
-    return std::uint64_t{tile} * kBlockThreads + thread;
-  }
-  SHOAL_HOST_DEVICE bool is_key(std::uint64_t i) const { return i < keys_; }
-
- private:
-  std::uint64_t keys_;
-};
-
 /// Frees all slots.
-class ClearIndexTiles : public KeyTiles {
+class ClearIndexTiles : public OneEach {
  public:
-  explicit ClearIndexTiles(IndexTable table) : KeyTiles(table.count + 1), table_(table) {}
+  explicit ClearIndexTiles(IndexTable table) : OneEach(table.count + 1), table_(table) {}
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
-    const auto i = key_of(tile, thread);
-    if (is_key(i)) table_.slots[i] = {IndexSlot::kFree, IndexSlot::kNone, IndexSlot::kNone};
+    const auto i = element(tile, thread);
+    if (has(i)) table_.slots[i] = {IndexSlot::kFree, IndexSlot::kNone, IndexSlot::kNone};
   }
 
  private:
@@ -116,14 +99,14 @@ class ClearIndexTiles : public KeyTiles {
 };
 
 /// positions[i] = that of keys[i], or IndexSlot::kNone.
-class FindTiles : public KeyTiles {
+class FindTiles : public OneEach {
  public:
   FindTiles(IndexTable table, const std::uint64_t* keys, std::uint64_t count,
             std::uint32_t* positions)
-      : KeyTiles(count), table_(table), keys_(keys), positions_(positions) {}
+      : OneEach(count), table_(table), keys_(keys), positions_(positions) {}
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
-    const auto i = key_of(tile, thread);
-    if (!is_key(i)) return;
+    const auto i = element(tile, thread);
+    if (!has(i)) return;
     const auto* slot = table_.find(keys_[i]);
     positions_[i] = slot == nullptr ? IndexSlot::kNone : slot->position;
   }
@@ -139,20 +122,19 @@ struct InsertScratch {
   std::uint32_t* found = nullptr;   ///< the slot of each key
   std::uint32_t* is_new = nullptr;  ///< 1: the key first occurs here, and had no position; then a 0
   std::uint32_t* ranks = nullptr;   ///< how many were new before; behind the last, how many in all
-  std::byte* scan = nullptr;        ///< for the scan itself
-  std::size_t scan_bytes = 0;
+  Scratch sum;                      ///< of the scan
 };
 
 /// First pass of an insertion: positions of keys that have one, slots for all others, and where in
 /// the list each of those first occurs.
-class ClaimTiles : public KeyTiles {
+class ClaimTiles : public OneEach {
  public:
   ClaimTiles(IndexTable table, const std::uint64_t* keys, std::uint64_t count,
              std::uint32_t* positions, InsertScratch scratch)
-      : KeyTiles(count), table_(table), keys_(keys), positions_(positions), scratch_(scratch) {}
+      : OneEach(count), table_(table), keys_(keys), positions_(positions), scratch_(scratch) {}
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
-    const auto i = key_of(tile, thread);
-    if (!is_key(i)) return;
+    const auto i = element(tile, thread);
+    if (!has(i)) return;
     auto* slot = table_.claim(keys_[i]);
     scratch_.found[i] = static_cast<std::uint32_t>(slot - table_.slots);
     positions_[i] = slot->position;
@@ -169,14 +151,14 @@ class ClaimTiles : public KeyTiles {
 
 /// Second pass: which places of the list bring a new key. One more, which brings none, ends the
 /// scan that follows.
-class NewTiles : public KeyTiles {
+class NewTiles : public OneEach {
  public:
   NewTiles(IndexTable table, std::uint64_t count, const std::uint32_t* positions,
            InsertScratch scratch)
-      : KeyTiles(count + 1), table_(table), positions_(positions), scratch_(scratch), end_(count) {}
+      : OneEach(count + 1), table_(table), positions_(positions), scratch_(scratch), end_(count) {}
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
-    const auto i = key_of(tile, thread);
-    if (!is_key(i)) return;
+    const auto i = element(tile, thread);
+    if (!has(i)) return;
     scratch_.is_new[i] = i != end_ && positions_[i] == IndexSlot::kNone &&
                          table_.slots[scratch_.found[i]].first == i;
   }
@@ -189,18 +171,18 @@ class NewTiles : public KeyTiles {
 };
 
 /// Third, after the scan: positions for new keys.
-class PlaceTiles : public KeyTiles {
+class PlaceTiles : public OneEach {
  public:
   PlaceTiles(IndexTable table, std::uint64_t count, std::uint32_t* positions, InsertScratch scratch,
              std::uint32_t first_new)
-      : KeyTiles(count),
+      : OneEach(count),
         table_(table),
         positions_(positions),
         scratch_(scratch),
         first_new_(first_new) {}
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
-    const auto i = key_of(tile, thread);
-    if (!is_key(i) || scratch_.is_new[i] == 0) return;
+    const auto i = element(tile, thread);
+    if (!has(i) || scratch_.is_new[i] == 0) return;
     auto& slot = table_.slots[scratch_.found[i]];
     slot.position = positions_[i] = first_new_ + scratch_.ranks[i];
     slot.first = IndexSlot::kNone;
@@ -214,14 +196,14 @@ class PlaceTiles : public KeyTiles {
 };
 
 /// Fourth: the positions of keys that occurred before in the list.
-class RepeatedTiles : public KeyTiles {
+class RepeatedTiles : public OneEach {
  public:
   RepeatedTiles(IndexTable table, std::uint64_t count, std::uint32_t* positions,
                 InsertScratch scratch)
-      : KeyTiles(count), table_(table), positions_(positions), scratch_(scratch) {}
+      : OneEach(count), table_(table), positions_(positions), scratch_(scratch) {}
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
-    const auto i = key_of(tile, thread);
-    if (is_key(i) && positions_[i] == IndexSlot::kNone)
+    const auto i = element(tile, thread);
+    if (has(i) && positions_[i] == IndexSlot::kNone)
       positions_[i] = table_.slots[scratch_.found[i]].position;
   }
 
@@ -232,13 +214,13 @@ class RepeatedTiles : public KeyTiles {
 };
 
 /// Takes the positions of keys away. Their slots stay theirs until the table is made anew.
-class EraseTiles : public KeyTiles {
+class EraseTiles : public OneEach {
  public:
   EraseTiles(IndexTable table, const std::uint64_t* keys, std::uint64_t count)
-      : KeyTiles(count), table_(table), keys_(keys) {}
+      : OneEach(count), table_(table), keys_(keys) {}
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
-    const auto i = key_of(tile, thread);
-    if (!is_key(i)) return;
+    const auto i = element(tile, thread);
+    if (!has(i)) return;
     if (auto* slot = table_.find(keys_[i])) slot->position = IndexSlot::kNone;
   }
 
@@ -248,12 +230,12 @@ class EraseTiles : public KeyTiles {
 };
 
 /// Takes what one table has over to another, larger one that is cleared.
-class RehashTiles : public KeyTiles {
+class RehashTiles : public OneEach {
  public:
-  RehashTiles(IndexTable from, IndexTable to) : KeyTiles(from.count + 1), from_(from), to_(to) {}
+  RehashTiles(IndexTable from, IndexTable to) : OneEach(from.count + 1), from_(from), to_(to) {}
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
-    const auto i = key_of(tile, thread);
-    if (!is_key(i)) return;
+    const auto i = element(tile, thread);
+    if (!has(i)) return;
     const auto& slot = from_.slots[i];
     if (slot.position != IndexSlot::kNone) to_.claim(slot.key)->position = slot.position;
   }

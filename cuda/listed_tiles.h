@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/memory/dtype.h"
+#include "core/ops/copy_rows.h"
 #include "core/ops/functor.h"
 #include "core/ops/rule_kind.h"
 #include "cuda/tiles.h"
@@ -65,16 +66,14 @@ struct ListedPlaces {
   }
 };
 
-/// Raises the counts of distinct listed rows by one, or sets them to 0.
-class StepTiles {
+/// Raises the counts of distinct listed rows by one, or sets them to 0; of those that are there.
+class StepTiles : public OneEach {
  public:
-  StepTiles(const ListedRows& rows, bool reset) : places_(rows), reset_(reset) {}
-  SHOAL_HOST_DEVICE std::uint32_t tiles() const {
-    return static_cast<std::uint32_t>((places_.rows + kBlockThreads - 1) / kBlockThreads);
-  }
+  StepTiles(const ListedRows& rows, bool reset)
+      : OneEach(rows.positions.size()), places_(rows), reset_(reset) {}
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
-    const auto r = std::uint64_t{tile} * kBlockThreads + thread;
-    if (r >= places_.rows) return;
+    const auto r = element(tile, thread);
+    if (!has(r) || places_.positions[r] == kAbsentRow) return;
     auto* step = places_.step(places_.positions[r]);
     *step = reset_ ? 0 : *step + 1;
   }
@@ -84,7 +83,8 @@ class StepTiles {
   bool reset_;
 };
 
-/// What listed rows, which are distinct, are updated with, each by a team of threads. What the rows
+/// What listed rows, which are distinct, are updated with, each by a team of threads; those at
+/// kAbsentRow are left out. What the rows
 /// have in common is `Elements`: `at(r, step)` gives the element of listed row r, whose count of
 /// updates stands at `step`; `skips(r)`, if it has that, says that the row stays.
 template <class Elements, class T, class In, std::uint32_t States, std::uint32_t Inputs>
@@ -113,6 +113,7 @@ class ListedTiles {
     if constexpr (requires { elements_.skips(r); })
       if (elements_.skips(r)) return;
     const auto position = places_.positions[r];
+    if (position == kAbsentRow) return;
     const auto& page = places_.page(position);
     const auto row = places_.row(position);
     const auto width = places_.shape.width;

@@ -1,9 +1,8 @@
 #include <algorithm>
-#include <cub/device/device_scan.cuh>
 #include <utility>
 
 #include "core/base/assert.h"
-#include "cuda/error.h"
+#include "cuda/carve.h"
 #include "cuda/index_entries.h"
 #include "cuda/launch.cuh"
 #include "cuda/sparse_index.h"
@@ -12,14 +11,7 @@ namespace shoal::cuda {
 
 namespace {
 
-struct Executor : Launcher {
-  static void exclusive_sum(const InsertScratch& scratch, std::uint64_t count, void* stream) {
-    auto bytes = scratch.scan_bytes;
-    (void)cub::DeviceScan::ExclusiveSum(scratch.scan, bytes, scratch.is_new, scratch.ranks,
-                                        static_cast<std::int64_t>(count),
-                                        static_cast<cudaStream_t>(stream));
-  }
-};
+struct Executor : Launcher, Passes {};
 using Entries = IndexEntries<Executor>;
 
 constexpr std::uint64_t kSlotsMin = 64;
@@ -39,18 +31,15 @@ Result<SparseIndex> SparseIndex::create(CudaDevice& device, std::uint64_t keys,
 
 Status SparseIndex::make_scratch() {
   const std::uint64_t places = std::uint64_t{list_max_} + 1;
-  if (const auto code = cub::DeviceScan::ExclusiveSum(
-          nullptr, scratch_.scan_bytes, scratch_.is_new, scratch_.ranks,
-          static_cast<std::int64_t>(places), cudaStream_t{});
-      code != cudaSuccess)
-    return cuda_error("cub::DeviceScan::ExclusiveSum", code);
-  const auto array = (places * sizeof(std::uint32_t) + 255) / 256 * 256;
-  SHOAL_ASSIGN(scratch_memory_, DeviceMemory::create(*device_, 3 * array + scratch_.scan_bytes));
-  auto* memory = scratch_memory_.data();
-  scratch_.found = reinterpret_cast<std::uint32_t*>(memory);
-  scratch_.is_new = reinterpret_cast<std::uint32_t*>(memory + array);
-  scratch_.ranks = reinterpret_cast<std::uint32_t*>(memory + 2 * array);
-  scratch_.scan = memory + 3 * array;
+  SHOAL_ASSIGN(scratch_.sum.bytes, Passes::sum_scratch(places));
+  const auto carve = [&](Carver carver) {
+    for (auto* array : {&scratch_.found, &scratch_.is_new, &scratch_.ranks})
+      *array = carver.take<std::uint32_t>(places);
+    scratch_.sum.memory = carver.take<std::byte>(scratch_.sum.bytes);
+    return carver.bytes();
+  };
+  SHOAL_ASSIGN(scratch_memory_, DeviceMemory::create(*device_, carve(Carver())));
+  carve(Carver(scratch_memory_.data()));
   return {};
 }
 

@@ -103,6 +103,24 @@ SHOAL_HOST_DEVICE bool on_four(const T* address) {
   return reinterpret_cast<std::uintptr_t>(address) % sizeof(Four<T>) == 0;
 }
 
+/// A body of which each thread takes one of so many elements.
+class OneEach {
+ public:
+  explicit OneEach(std::uint64_t elements) : elements_(elements) {}
+  SHOAL_HOST_DEVICE std::uint32_t tiles() const {
+    return static_cast<std::uint32_t>((elements_ + kBlockThreads - 1) / kBlockThreads);
+  }
+
+ protected:
+  SHOAL_HOST_DEVICE static std::uint64_t element(std::uint32_t tile, std::uint32_t thread) {
+    return std::uint64_t{tile} * kBlockThreads + thread;
+  }
+  SHOAL_HOST_DEVICE bool has(std::uint64_t i) const { return i < elements_; }
+
+ private:
+  std::uint64_t elements_;
+};
+
 inline constexpr std::uint32_t kWarpLanes = 32;
 /// A body whose threads work together by warps (warp.h).
 template <class Body>

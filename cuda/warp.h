@@ -39,25 +39,29 @@ SHOAL_HOST_DEVICE void each([[maybe_unused]] std::uint32_t thread, const F& f) {
 #endif
 }
 
-/// Combines the values of all lanes, pairwise, in halves that shrink: the same order everywhere.
+/// Combines the values of each group of `width` neighbouring lanes, a power of two, pairwise, in
+/// halves that shrink: the same order everywhere. All lanes of a group then have its result.
+template <class T, class F>
+SHOAL_HOST_DEVICE void reduce_groups(PerLane<T>& values, std::uint32_t width, const F& combine) {
+#if defined(__CUDA_ARCH__)
+  SHOAL_UNROLL
+  for (std::uint32_t distance = width / 2; distance != 0; distance /= 2)
+    values[0] = combine(values[0], __shfl_xor_sync(0xffffffffu, values[0], distance));
+#else
+  T next[kWarpLanes];
+  for (std::uint32_t distance = width / 2; distance != 0; distance /= 2) {
+    for (std::uint32_t lane = 0; lane < kWarpLanes; ++lane)
+      next[lane] = combine(values[lane], values[lane ^ distance]);
+    for (std::uint32_t lane = 0; lane < kWarpLanes; ++lane) values[lane] = next[lane];
+  }
+#endif
+}
+
+/// Of all lanes.
 template <class T, class F>
 SHOAL_HOST_DEVICE T reduce(PerLane<T>& values, const F& combine) {
-#if defined(__CUDA_ARCH__)
-  T value = values[0];
-  SHOAL_UNROLL
-  for (std::uint32_t distance = kWarpLanes / 2; distance != 0; distance /= 2)
-    value = combine(value, __shfl_xor_sync(0xffffffffu, value, distance));
-  return value;
-#else
-  T all[kWarpLanes], next[kWarpLanes];
-  for (std::uint32_t lane = 0; lane < kWarpLanes; ++lane) all[lane] = values[lane];
-  for (std::uint32_t distance = kWarpLanes / 2; distance != 0; distance /= 2) {
-    for (std::uint32_t lane = 0; lane < kWarpLanes; ++lane)
-      next[lane] = combine(all[lane], all[lane ^ distance]);
-    for (std::uint32_t lane = 0; lane < kWarpLanes; ++lane) all[lane] = next[lane];
-  }
-  return all[0];
-#endif
+  reduce_groups(values, kWarpLanes, combine);
+  return values[0];
 }
 
 template <class T>

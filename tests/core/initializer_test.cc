@@ -5,6 +5,8 @@
 #include <cmath>
 #include <vector>
 
+#include "core/ops/initial_value.h"
+
 namespace shoal {
 namespace {
 

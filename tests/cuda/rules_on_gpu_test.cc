@@ -25,6 +25,13 @@ class GpuTarget final : public test::ManagedMemory<test::RuleTarget> {
   void scatter(const ListedRows& rows, DType dtype, const std::byte* packed) override {
     cuda::scatter_rows(rows, dtype, packed, nullptr);
   }
+  void initialize(const Initializer& initializer, DType dtype, Row first, std::size_t count,
+                  std::uint32_t width, std::byte* rows) override {
+    cuda::write_initial_rows(initializer, dtype, first, count, width, rows, nullptr);
+  }
+  void add(const ListedRows& rows, DType dtype, const std::byte* packed) override {
+    cuda::scatter_add(rows, dtype, packed, nullptr);
+  }
 };
 
 class RulesOnGpu : public testing::TestWithParam<test::Reference> {
@@ -42,6 +49,18 @@ TEST(CopiesOnGpu, GiveWhatTheHostsDo) {
   SHOAL_NEEDS_GPU();
   GpuTarget target;
   check_copies(target);
+}
+
+TEST(InitialRowsOnGpu, AreTheHosts) {
+  SHOAL_NEEDS_GPU();
+  GpuTarget target;
+  check_initial_rows(target);
+}
+
+TEST(AdditionsOnGpu, TakeRowsThatRepeat) {
+  SHOAL_NEEDS_GPU();
+  GpuTarget target;
+  check_additions(target);
 }
 
 INSTANTIATE_TEST_SUITE_P(Builtin, RulesOnGpu, testing::ValuesIn(test::references()),

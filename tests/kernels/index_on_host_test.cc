@@ -1,6 +1,5 @@
 #include <gtest/gtest.h>
 
-#include <numeric>
 #include <unordered_map>
 #include <vector>
 
@@ -12,12 +11,7 @@
 namespace shoal {
 namespace {
 
-struct Executor : test::OnHost {
-  static void exclusive_sum(const cuda::InsertScratch& scratch, std::uint64_t count, void*) {
-    std::exclusive_scan(scratch.is_new, scratch.is_new + count, scratch.ranks, 0u);
-  }
-};
-using Entries = cuda::IndexEntries<Executor>;
+using Entries = cuda::IndexEntries<test::OnHost>;
 using cuda::IndexSlot;
 
 class Index {
@@ -43,7 +37,7 @@ class Index {
     std::vector<std::uint32_t> positions(keys.size(), 77), found(keys.size()),
         is_new(keys.size() + 1, 77), ranks(keys.size() + 1, 77);
     Entries::insert(table_, keys.data(), keys.size(), positions.data(), first_new,
-                    {found.data(), is_new.data(), ranks.data()}, nullptr);
+                    {found.data(), is_new.data(), ranks.data(), {}}, nullptr);
     added = ranks.back();
     return positions;
   }

@@ -8,6 +8,7 @@
 
 #include "core/base/random.h"
 #include "core/ops/copy_rows.h"
+#include "core/ops/initializer.h"
 #include "core/ops/rule_set.h"
 #include "tests/core/rule_fixture.h"
 
@@ -155,7 +156,79 @@ struct Run {
   std::size_t rows, first, count;
 };
 
+/// Small whole numbers, of which sums are exact in any order and type.
+template <class T>
+void check_additions_of(RuleTarget& target) {
+  constexpr std::uint32_t kPages = 2, kShift = 5, kListed = 500;
+  for (const std::uint32_t width : {1, 3, 8, 64, 260})
+    for (const std::size_t offset : {0, 1}) {
+      SCOPED_TRACE(testing::Message() << name_of(dtype_of<T>()) << ", width " << width);
+      Random random(width + offset);
+      const auto values = std::size_t{width} << kShift;
+      auto* pages =
+          reinterpret_cast<SegmentArrays*>(target.allocate(kPages * sizeof(SegmentArrays)));
+      std::vector<double> expected(kPages * values);
+      for (std::uint32_t p = 0; p < kPages; ++p) {
+        pages[p] = {target.allocate(values * sizeof(T)), nullptr, nullptr};
+        for (std::size_t i = 0; i < values; ++i) {
+          expected[p * values + i] = static_cast<double>(random.below(9)) - 4;
+          reinterpret_cast<T*>(pages[p].weights)[i] = of_double<T>(expected[p * values + i]);
+        }
+      }
+      auto* positions =
+          reinterpret_cast<std::uint32_t*>(target.allocate(kListed * sizeof(std::uint32_t)));
+      auto* in =
+          reinterpret_cast<T*>(target.allocate((kListed * width + offset) * sizeof(T))) + offset;
+      for (std::uint32_t r = 0; r < kListed; ++r) {
+        const bool absent = r % 11 == 4;
+        positions[r] =
+            absent ? kAbsentRow : static_cast<std::uint32_t>(random.below(kPages << kShift));
+        for (std::uint32_t i = 0; i < width; ++i) {
+          const auto x = static_cast<double>(random.below(3)) - 1;
+          in[r * width + i] = of_double<T>(x);
+          if (!absent) expected[std::size_t{positions[r]} * width + i] += x;
+        }
+      }
+      target.add({pages, {.width = width, .page_shift = kShift}, {positions, kListed}},
+                 dtype_of<T>(), reinterpret_cast<const std::byte*>(in));
+      target.finish();
+      for (std::size_t i = 0; i < expected.size(); ++i)
+        ASSERT_EQ(reinterpret_cast<T*>(pages[i / values].weights)[i % values],
+                  of_double<T>(expected[i]))
+            << i;
+    }
+}
+
 }  // namespace
+
+void check_initial_rows(RuleTarget& target) {
+  using Kind = Initializer::Kind;
+  for (const auto dtype : {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i32, DType::i64})
+    for (const Initializer& initializer :
+         {Initializer{}, Initializer{Kind::constant, 3}, Initializer{Kind::uniform, -40, 60, 5},
+          Initializer{Kind::normal, 1, 30, 9}}) {
+      constexpr std::size_t kRows = 700;
+      constexpr std::uint32_t kWidth = 3;
+      constexpr Row kFirst = (std::uint64_t{1} << 40) + 7;
+      SCOPED_TRACE(testing::Message()
+                   << name_of(dtype) << ", " << static_cast<int>(initializer.kind));
+      std::vector<std::byte> expected(kRows * kWidth * byte_size(dtype));
+      write_initial_rows(initializer, dtype, kFirst, kRows, kWidth, expected.data());
+      auto* rows = target.allocate(expected.size());
+      target.initialize(initializer, dtype, kFirst, kRows, kWidth, rows);
+      target.finish();
+      ASSERT_EQ(0, std::memcmp(rows, expected.data(), expected.size()));
+    }
+}
+
+void check_additions(RuleTarget& target) {
+  check_additions_of<float>(target);
+  check_additions_of<double>(target);
+  check_additions_of<Float16>(target);
+  check_additions_of<BFloat16>(target);
+  check_additions_of<std::int32_t>(target);
+  check_additions_of<std::int64_t>(target);
+}
 
 void check_dense(RuleTarget& target, const Reference& reference) {
   for_each_type(reference, [&]<class T, class In>() {

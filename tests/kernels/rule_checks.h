@@ -17,6 +17,11 @@ class RuleTarget : public Target {
   /// Rows by position to `packed` rows, and back.
   virtual void gather(const ListedRows& rows, DType dtype, std::byte* packed) = 0;
   virtual void scatter(const ListedRows& rows, DType dtype, const std::byte* packed) = 0;
+  /// Consecutive rows get their initial values.
+  virtual void initialize(const Initializer& initializer, DType dtype, Row first, std::size_t count,
+                          std::uint32_t width, std::byte* rows) = 0;
+  /// Adds `packed` rows to rows by position.
+  virtual void add(const ListedRows& rows, DType dtype, const std::byte* packed) = 0;
 };
 
 // Each compares them with the host's own kernels, bit for bit, over all types of the rule, widths,
@@ -32,5 +37,9 @@ void check_listed(RuleTarget& target, const Reference& reference);
 void check_catching_up(RuleTarget& target, const Reference& reference);
 /// Rows of any width and type to anywhere, and back; rows that are not there are left out.
 void check_copies(RuleTarget& target);
+/// The host's bits of all kinds of initial values.
+void check_initial_rows(RuleTarget& target);
+/// Rows that repeat are added all, in whatever order.
+void check_additions(RuleTarget& target);
 
 }  // namespace shoal::test

@@ -38,6 +38,13 @@ class HostTarget final : public test::HostMemory<test::RuleTarget> {
   void scatter(const ListedRows& rows, DType dtype, const std::byte* packed) override {
     cuda::CopyEntries<OnHost>::scatter(rows, dtype, packed, nullptr);
   }
+  void initialize(const Initializer& initializer, DType dtype, Row first, std::size_t count,
+                  std::uint32_t width, std::byte* rows) override {
+    cuda::CopyEntries<OnHost>::initialize(initializer, dtype, first, count, width, rows, nullptr);
+  }
+  void add(const ListedRows& rows, DType dtype, const std::byte* packed) override {
+    cuda::CopyEntries<OnHost>::add(rows, dtype, packed, nullptr);
+  }
 };
 
 class RulesOnHost : public testing::TestWithParam<test::Reference> {
@@ -53,6 +60,16 @@ TEST_P(RulesOnHost, CatchUpAsTheHostDoes) { check_catching_up(target_, GetParam(
 TEST(CopiesOnHost, GiveWhatTheHostsDo) {
   HostTarget target;
   check_copies(target);
+}
+
+TEST(InitialRowsOnHost, AreTheHosts) {
+  HostTarget target;
+  check_initial_rows(target);
+}
+
+TEST(AdditionsOnHost, TakeRowsThatRepeat) {
+  HostTarget target;
+  check_additions(target);
 }
 
 INSTANTIATE_TEST_SUITE_P(Builtin, RulesOnHost, testing::ValuesIn(test::references()),
