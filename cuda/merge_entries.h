@@ -5,8 +5,8 @@
 
 #include "core/memory/dtype.h"
 #include "core/table/table_spec.h"
+#include "cuda/dispatch.h"
 #include "cuda/merge_tiles.h"
-#include "cuda/of_type.h"
 #include "cuda/passes.h"
 
 namespace shoal::cuda {
@@ -40,30 +40,14 @@ class MergeEntries {
     Executor::exclusive_sum(sum, scratch.is_first, scratch.runs, std::uint64_t{list.count} + 1,
                             stream);
     Executor::run(RunTiles(scratch, list.count), stream);
-    of_type(list.dtype, [&]<class T>() { sum_runs<T>(list, aggregate, scratch, sums, stream); });
-  }
-
- private:
-  template <class T, Aggregate A>
-  static void sum_runs_by(const PushedList& list, const MergeScratch& scratch, std::byte* sums,
-                          void* stream) {
-    Executor::run(SumRunTiles<T, A>(scratch, list.count, reinterpret_cast<const T*>(list.pushed),
-                                    list.row_values, reinterpret_cast<Accumulator<T>*>(sums)),
-                  stream);
-  }
-  template <class T>
-  static void sum_runs(const PushedList& list, Aggregate aggregate, const MergeScratch& scratch,
-                       std::byte* sums, void* stream) {
-    switch (aggregate) {
-      case Aggregate::sum:
-        return sum_runs_by<T, Aggregate::sum>(list, scratch, sums, stream);
-      case Aggregate::last:
-        return sum_runs_by<T, Aggregate::last>(list, scratch, sums, stream);
-      case Aggregate::min:
-        return sum_runs_by<T, Aggregate::min>(list, scratch, sums, stream);
-      case Aggregate::max:
-        return sum_runs_by<T, Aggregate::max>(list, scratch, sums, stream);
-    }
+    of_type(list.dtype, [&]<class T>() {
+      of_aggregate(aggregate, [&]<Aggregate A>() {
+        Executor::run(
+            SumRunTiles<T, A>(scratch, list.count, reinterpret_cast<const T*>(list.pushed),
+                              list.row_values, reinterpret_cast<Accumulator<T>*>(sums)),
+            stream);
+      });
+    });
   }
 };
 

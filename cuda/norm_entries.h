@@ -6,8 +6,8 @@
 #include <span>
 
 #include "core/memory/dtype.h"
+#include "cuda/dispatch.h"
 #include "cuda/norm_tiles.h"
-#include "cuda/of_type.h"
 
 namespace shoal::cuda {
 

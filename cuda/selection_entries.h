@@ -6,7 +6,7 @@
 
 #include "core/base/assert.h"
 #include "core/memory/dtype.h"
-#include "cuda/of_type.h"
+#include "cuda/dispatch.h"
 #include "cuda/passes.h"
 #include "cuda/selection_tiles.h"
 
@@ -62,17 +62,22 @@ class SelectionEntries {
   /// Packs the rows that were chosen.
   static void take(const RowArray& rows, std::byte* base, Taken what,
                    const SelectionScratch& scratch, std::byte* out, void* stream) {
-    auto unit = rows.row_bytes() | reinterpret_cast<std::uintptr_t>(rows.values) |
+    auto bits = rows.row_bytes() | reinterpret_cast<std::uintptr_t>(rows.values) |
                 reinterpret_cast<std::uintptr_t>(out);
-    if (what == Taken::recorded) unit |= reinterpret_cast<std::uintptr_t>(base);
-    if (unit % kPackBytes == 0)
-      take_units<Pack<std::uint32_t>>(rows, base, what, scratch, out, stream);
-    else if (unit % sizeof(std::uint64_t) == 0)
-      take_units<std::uint64_t>(rows, base, what, scratch, out, stream);
-    else if (unit % sizeof(std::uint32_t) == 0)
-      take_units<std::uint32_t>(rows, base, what, scratch, out, stream);
-    else
-      take_units<std::uint16_t>(rows, base, what, scratch, out, stream);
+    if (what == Taken::recorded) bits |= reinterpret_cast<std::uintptr_t>(base);
+    of_unit(bits, [&]<class Unit>() {
+      const auto run = [&]<Taken What>() {
+        Executor::run(TakeTiles<Unit, What>(rows.values, base, rows.rows, rows.row_bytes(),
+                                            scratch.chosen, scratch.count, out),
+                      stream);
+      };
+      if (what == Taken::cleared)
+        run.template operator()<Taken::cleared>();
+      else if (what == Taken::recorded)
+        run.template operator()<Taken::recorded>();
+      else
+        run.template operator()<Taken::kept>();
+    });
   }
 
   /// Packs the keys of the rows that were chosen.
@@ -96,21 +101,6 @@ class SelectionEntries {
   static void select(const RowArray& rows, const SelectionScratch& scratch, void* stream) {
     Executor::select(scratch.select, scratch.flags, scratch.chosen, scratch.count, rows.rows,
                      stream);
-  }
-  template <class Unit>
-  static void take_units(const RowArray& rows, std::byte* base, Taken what,
-                         const SelectionScratch& scratch, std::byte* out, void* stream) {
-    const auto run = [&]<Taken What>() {
-      Executor::run(TakeTiles<Unit, What>(rows.values, base, rows.rows, rows.row_bytes(),
-                                          scratch.chosen, scratch.count, out),
-                    stream);
-    };
-    if (what == Taken::cleared)
-      run.template operator()<Taken::cleared>();
-    else if (what == Taken::recorded)
-      run.template operator()<Taken::recorded>();
-    else
-      run.template operator()<Taken::kept>();
   }
 };
 

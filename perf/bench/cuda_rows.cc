@@ -16,10 +16,10 @@
 #include "core/ops/rules.h"
 #include "core/ops/update_rule.h"
 #include "cuda/codecs.h"
-#include "cuda/copy_rows.h"
 #include "cuda/cuda_device.h"
 #include "cuda/error.h"
 #include "cuda/pinned_memory.h"
+#include "cuda/row_kernels.h"
 #include "cuda/rule_kernels.h"
 #include "cuda/sparse_index.h"
 #include "perf/bench/row.h"
@@ -193,7 +193,7 @@ Result<double> gather_rate(const Effort& effort) {
   SHOAL_ASSIGN(const auto device, CudaDevice::create(0));
   SHOAL_ASSIGN(const auto all, RandomRows::create(*device, row_count(effort)));
   return measure(*device, 2 * all.bytes() + all.list_bytes(), effort, [&] {
-    cuda::gather_rows(all.rows(), DType::f32, all.packed(), device->stream());
+    cuda::row_kernels().gather(all.rows(), DType::f32, all.packed(), device->stream());
   });
 }
 

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "core/ops/rules.h"
-#include "cuda/copy_rows.h"
+#include "cuda/row_kernels.h"
 #include "cuda/rule_kernels.h"
 #include "tests/cuda/managed_memory.h"
 #include "tests/cuda/on_gpu.h"
@@ -19,17 +19,8 @@ class GpuTarget final : public test::ManagedMemory<test::RuleTarget> {
     EXPECT_NE(found, nullptr) << rule;
     return *found;
   }
-  void gather(const ListedRows& rows, DType dtype, std::byte* packed) override {
-    cuda::gather_rows(rows, dtype, packed, nullptr);
-  }
-  void scatter(const ListedRows& rows, DType dtype, const std::byte* packed) override {
-    cuda::scatter_rows(rows, dtype, packed, nullptr);
-  }
-  void initialize(const Initializer& initializer, DType dtype, Row first, std::size_t count,
-                  std::uint32_t width, std::byte* rows) override {
-    cuda::write_initial_rows(initializer, dtype, first, count, width, rows, nullptr);
-  }
-  void add(const ListedRows& rows, DType dtype, const std::byte* packed) override {
+  const RowKernels& rows() override { return cuda::row_kernels(); }
+  void scatter_add(const ListedRows& rows, DType dtype, const std::byte* packed) override {
     cuda::scatter_add(rows, dtype, packed, nullptr);
   }
 };
@@ -55,6 +46,12 @@ TEST(InitialRowsOnGpu, AreTheHosts) {
   SHOAL_NEEDS_GPU();
   GpuTarget target;
   check_initial_rows(target);
+}
+
+TEST(SumsOnGpu, AreTheHosts) {
+  SHOAL_NEEDS_GPU();
+  GpuTarget target;
+  check_sums(target);
 }
 
 TEST(AdditionsOnGpu, TakeRowsThatRepeat) {

@@ -189,14 +189,66 @@ void check_additions_of(RuleTarget& target) {
           if (!absent) expected[std::size_t{positions[r]} * width + i] += x;
         }
       }
-      target.add({pages, {.width = width, .page_shift = kShift}, {positions, kListed}},
-                 dtype_of<T>(), reinterpret_cast<const std::byte*>(in));
+      target.scatter_add({pages, {.width = width, .page_shift = kShift}, {positions, kListed}},
+                         dtype_of<T>(), reinterpret_cast<const std::byte*>(in));
       target.finish();
       for (std::size_t i = 0; i < expected.size(); ++i)
         ASSERT_EQ(reinterpret_cast<T*>(pages[i / values].weights)[i % values],
                   of_double<T>(expected[i]))
             << i;
     }
+}
+
+/// Pages of sums on the host and for the kernels, which do the same to both.
+template <class T>
+void check_sums_of(RuleTarget& target, Aggregate aggregate) {
+  using S = Accumulator<T>;
+  constexpr std::uint32_t kPages = 3, kShift = 5, kListed = 60;
+  const auto dtype = dtype_of<T>();
+  const auto& host = host_row_kernels();
+  const auto& kernels = target.rows();
+  for (const std::size_t row_values : {1, 3, 8, 70}) {
+    SCOPED_TRACE(testing::Message() << name_of(dtype) << ", " << row_values << " values a row");
+    Random random(row_values);
+    const auto pushed = [&]<class In>(std::size_t rows) {
+      auto* values = reinterpret_cast<In*>(target.allocate(rows * row_values * sizeof(In)));
+      for (std::size_t i = 0; i < rows * row_values; ++i)
+        values[i] = static_cast<In>(static_cast<float>(random.below(4000)) / 16 - 100);
+      return reinterpret_cast<const std::byte*>(values);
+    };
+    const auto values = row_values << kShift;
+    const auto bytes = values * sizeof(S);
+    std::byte* expected[kPages];
+    auto** pages = reinterpret_cast<std::byte**>(target.allocate(kPages * sizeof(std::byte*)));
+    for (std::uint32_t p = 0; p < kPages; ++p) {
+      expected[p] = target.allocate(bytes);
+      pages[p] = target.allocate(bytes);
+      const auto* first = pushed.template operator()<T>(1u << kShift);
+      for (const auto& [of, to] : {std::pair(&host, expected[p]), std::pair(&kernels, pages[p])}) {
+        if (p == 0) {
+          of->clear_sums(aggregate, dtype, to, values, nullptr);
+        } else {
+          of->start_sums(dtype, to, first, values, nullptr);
+          of->add_sums(aggregate, dtype, to, first, values - 1, nullptr);
+        }
+      }
+    }
+    auto* positions =
+        reinterpret_cast<std::uint32_t*>(target.allocate(kListed * sizeof(std::uint32_t)));
+    for (std::uint32_t r = 0; r < kListed; ++r) positions[r] = r * 37 % (kPages << kShift);
+    const auto* listed = pushed.template operator()<T>(kListed);
+    const auto* sums = pushed.template operator()<S>(kListed);
+    host.add_listed_sums(aggregate, dtype, expected, kShift, row_values, {positions, kListed},
+                         listed, nullptr);
+    aggregate_kernels(aggregate, dtype_of<S>())
+        .rows(expected, kShift, row_values, {positions, kListed}, sums);
+    for (const auto& inputs : {RuleInputs(listed), RuleInputs::of_sums(sums)})
+      kernels.add_listed_sums(aggregate, dtype, pages, kShift, row_values, {positions, kListed},
+                              inputs, nullptr);
+    target.finish();
+    for (std::uint32_t p = 0; p < kPages; ++p)
+      ASSERT_EQ(0, std::memcmp(pages[p], expected[p], bytes)) << "page " << p;
+  }
 }
 
 }  // namespace
@@ -215,10 +267,21 @@ void check_initial_rows(RuleTarget& target) {
       std::vector<std::byte> expected(kRows * kWidth * byte_size(dtype));
       write_initial_rows(initializer, dtype, kFirst, kRows, kWidth, expected.data());
       auto* rows = target.allocate(expected.size());
-      target.initialize(initializer, dtype, kFirst, kRows, kWidth, rows);
+      target.rows().initialize(initializer, dtype, kFirst, kRows, kWidth, rows, nullptr);
       target.finish();
       ASSERT_EQ(0, std::memcmp(rows, expected.data(), expected.size()));
     }
+}
+
+void check_sums(RuleTarget& target) {
+  for (const auto aggregate : {Aggregate::sum, Aggregate::last, Aggregate::min, Aggregate::max}) {
+    check_sums_of<float>(target, aggregate);
+    check_sums_of<double>(target, aggregate);
+    check_sums_of<Float16>(target, aggregate);
+    check_sums_of<BFloat16>(target, aggregate);
+    check_sums_of<std::int32_t>(target, aggregate);
+    check_sums_of<std::int64_t>(target, aggregate);
+  }
 }
 
 void check_additions(RuleTarget& target) {
@@ -380,13 +443,13 @@ void check_copies(RuleTarget& target) {
         std::memset(out, 0x5a, bytes);
         std::vector<std::byte> expected(out, out + bytes);
         gather_rows(rows, dtype, expected.data());
-        target.gather(rows, dtype, out);
+        target.rows().gather(rows, dtype, out, nullptr);
         target.finish();
         ASSERT_EQ(0, std::memcmp(out, expected.data(), bytes));
 
         for (auto& byte : expected) byte = static_cast<std::byte>(random.below(256));
         std::memcpy(out, expected.data(), bytes);
-        target.scatter(rows, dtype, out);
+        target.rows().scatter(rows, dtype, out, nullptr);
         target.finish();
         std::memset(out, 0, bytes);
         gather_rows(rows, dtype, out);

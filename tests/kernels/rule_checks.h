@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <string_view>
 
+#include "core/ops/row_kernels.h"
 #include "core/ops/rule_kind.h"
 #include "tests/core/rule_references.h"
 #include "tests/kernels/target.h"
@@ -14,14 +15,9 @@ class RuleTarget : public Target {
  public:
   /// Those of a built-in rule.
   virtual const RuleKernelTable& kernels(std::string_view rule) = 0;
-  /// Rows by position to `packed` rows, and back.
-  virtual void gather(const ListedRows& rows, DType dtype, std::byte* packed) = 0;
-  virtual void scatter(const ListedRows& rows, DType dtype, const std::byte* packed) = 0;
-  /// Consecutive rows get their initial values.
-  virtual void initialize(const Initializer& initializer, DType dtype, Row first, std::size_t count,
-                          std::uint32_t width, std::byte* rows) = 0;
+  virtual const RowKernels& rows() = 0;
   /// Adds `packed` rows to rows by position.
-  virtual void add(const ListedRows& rows, DType dtype, const std::byte* packed) = 0;
+  virtual void scatter_add(const ListedRows& rows, DType dtype, const std::byte* packed) = 0;
 };
 
 // Each compares them with the host's own kernels, bit for bit, over all types of the rule, widths,
@@ -39,6 +35,8 @@ void check_catching_up(RuleTarget& target, const Reference& reference);
 void check_copies(RuleTarget& target);
 /// The host's bits of all kinds of initial values.
 void check_initial_rows(RuleTarget& target);
+/// Sums of pushes, of rows one behind the other and listed, in all ways to combine.
+void check_sums(RuleTarget& target);
 /// Rows that repeat are added all, in whatever order.
 void check_additions(RuleTarget& target);
 

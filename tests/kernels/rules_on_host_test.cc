@@ -5,7 +5,7 @@
 #include <string>
 
 #include "core/ops/rules.h"
-#include "cuda/copy_entries.h"
+#include "cuda/row_entries.h"
 #include "cuda/rule_entries.h"
 #include "tests/kernels/host_target.h"
 #include "tests/kernels/rule_checks.h"
@@ -32,18 +32,12 @@ class HostTarget final : public test::HostMemory<test::RuleTarget> {
     return *find_kernels<Assign, Add, Min, Max, Sgd, Momentum, Adagrad, Adam, Ftrl, Proximal,
                          ProximalDiagonal>(rule);
   }
-  void gather(const ListedRows& rows, DType dtype, std::byte* packed) override {
-    cuda::CopyEntries<OnHost>::gather(rows, dtype, packed, nullptr);
+  const RowKernels& rows() override {
+    static constexpr auto kKernels = cuda::row_kernels<OnHost>();
+    return kKernels;
   }
-  void scatter(const ListedRows& rows, DType dtype, const std::byte* packed) override {
-    cuda::CopyEntries<OnHost>::scatter(rows, dtype, packed, nullptr);
-  }
-  void initialize(const Initializer& initializer, DType dtype, Row first, std::size_t count,
-                  std::uint32_t width, std::byte* rows) override {
-    cuda::CopyEntries<OnHost>::initialize(initializer, dtype, first, count, width, rows, nullptr);
-  }
-  void add(const ListedRows& rows, DType dtype, const std::byte* packed) override {
-    cuda::CopyEntries<OnHost>::add(rows, dtype, packed, nullptr);
+  void scatter_add(const ListedRows& rows, DType dtype, const std::byte* packed) override {
+    cuda::RowEntries<OnHost>::scatter_add(rows, dtype, packed, nullptr);
   }
 };
 
@@ -65,6 +59,11 @@ TEST(CopiesOnHost, GiveWhatTheHostsDo) {
 TEST(InitialRowsOnHost, AreTheHosts) {
   HostTarget target;
   check_initial_rows(target);
+}
+
+TEST(SumsOnHost, AreTheHosts) {
+  HostTarget target;
+  check_sums(target);
 }
 
 TEST(AdditionsOnHost, TakeRowsThatRepeat) {
