@@ -24,6 +24,18 @@ struct PushedList {
 void merge_rows(const PushedList& list, Aggregate aggregate, const MergeScratch& scratch,
                 Scratch sort, Scratch sum, std::byte* sums, void* stream);
 
+template <class Executor>
+void sum_runs(const ListRuns& runs, DType dtype, Aggregate aggregate, std::size_t row_values,
+              const std::byte* pushed, std::byte* sums, void* stream) {
+  of_type(dtype, [&]<class T>() {
+    of_aggregate(aggregate, [&]<Aggregate A>() {
+      Executor::run(SumRunTiles<T, A>(runs, reinterpret_cast<const T*>(pushed), row_values,
+                                      reinterpret_cast<Accumulator<T>*>(sums)),
+                    stream);
+    });
+  });
+}
+
 /// Makes lists distinct, for an executor (see rule_entries.h) that has Passes, too.
 template <class Executor>
 class MergeEntries {
@@ -40,14 +52,9 @@ class MergeEntries {
     Executor::exclusive_sum(sum, scratch.is_first, scratch.runs, std::uint64_t{list.count} + 1,
                             stream);
     Executor::run(RunTiles(scratch, list.count), stream);
-    of_type(list.dtype, [&]<class T>() {
-      of_aggregate(aggregate, [&]<Aggregate A>() {
-        Executor::run(
-            SumRunTiles<T, A>(scratch, list.count, reinterpret_cast<const T*>(list.pushed),
-                              list.row_values, reinterpret_cast<Accumulator<T>*>(sums)),
-            stream);
-      });
-    });
+    sum_runs<Executor>(
+        {scratch.begins, scratch.sorted_indices, list.count, scratch.runs + list.count}, list.dtype,
+        aggregate, list.row_values, list.pushed, sums, stream);
   }
 };
 

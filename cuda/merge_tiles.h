@@ -83,27 +83,33 @@ class RunTiles : public OneEach {
   std::uint64_t count_;
 };
 
+/// Runs of places of a list: run r has order[begins[r]] to order[begins[r + 1] - 1].
+struct ListRuns {
+  const std::uint32_t* begins;
+  const std::uint32_t* order;
+  std::uint64_t most;          ///< runs that there may be
+  const std::uint32_t* count;  ///< how many there are; null: so many
+};
+
 /// Sums the rows of each run.
 template <class T, Aggregate A>
 class SumRunTiles {
   using S = Accumulator<T>;
 
  public:
-  SumRunTiles(MergeScratch scratch, std::uint64_t count, const T* pushed, std::size_t row_values,
-              S* sums)
-      : scratch_(scratch),
-        count_(count),
+  SumRunTiles(const ListRuns& runs, const T* pushed, std::size_t row_values, S* sums)
+      : runs_(runs),
         pushed_(pushed),
         row_values_(row_values),
         teams_((row_values + kRun<T> - 1) / kRun<T>),
         sums_(sums) {}
 
-  SHOAL_HOST_DEVICE std::uint32_t tiles() const { return teams_.tiles(count_); }
+  SHOAL_HOST_DEVICE std::uint32_t tiles() const { return teams_.tiles(runs_.most); }
 
   SHOAL_HOST_DEVICE void operator()(std::uint32_t tile, std::uint32_t thread) const {
     const auto run = teams_.row(tile, thread);
-    if (run >= count_ || run >= scratch_.runs[count_]) return;
-    const auto begin = scratch_.begins[run], end = scratch_.begins[run + 1];
+    if (run >= runs_.most || (runs_.count != nullptr && run >= *runs_.count)) return;
+    const auto begin = runs_.begins[run], end = runs_.begins[run + 1];
     for (std::size_t v = teams_.member(thread); v < row_values_; v += teams_.size()) {
       S sum = value(begin, v);
       for (auto i = begin + 1; i < end; ++i) sum = math::combine<A>(sum, value(i, v));
@@ -113,11 +119,10 @@ class SumRunTiles {
 
  private:
   SHOAL_HOST_DEVICE S value(std::uint32_t i, std::size_t v) const {
-    return static_cast<S>(pushed_[scratch_.sorted_indices[i] * row_values_ + v]);
+    return static_cast<S>(pushed_[runs_.order[i] * row_values_ + v]);
   }
 
-  MergeScratch scratch_;
-  std::uint64_t count_;
+  ListRuns runs_;
   const T* pushed_;
   std::size_t row_values_;
   RowTeams teams_;

@@ -11,6 +11,7 @@
 #include "cuda/dense_tiles.h"
 #include "cuda/dispatch.h"
 #include "cuda/initial_tiles.h"
+#include "cuda/merge_entries.h"
 #include "cuda/sum_tiles.h"
 
 namespace shoal::cuda {
@@ -82,6 +83,15 @@ class RowEntries {
     });
   }
 
+  static void sum_runs(Aggregate aggregate, DType dtype, const PushRuns& runs,
+                       std::size_t row_values, const std::byte* pushed, std::byte* sums,
+                       Stream stream) {
+    if (runs.begins.empty()) return;
+    cuda::sum_runs<Executor>(
+        {runs.begins.data(), runs.order.data(), runs.begins.size() - 1, nullptr}, dtype, aggregate,
+        row_values, pushed, sums, stream);
+  }
+
  private:
   template <bool Gather>
   static void copy(const ListedRows& rows, DType dtype, std::byte* packed, Stream stream) {
@@ -108,7 +118,8 @@ constexpr RowKernels row_kernels() {
           .clear_sums = &Entries::clear_sums,
           .start_sums = &Entries::start_sums,
           .add_sums = &Entries::add_sums,
-          .add_listed_sums = &Entries::add_listed_sums};
+          .add_listed_sums = &Entries::add_listed_sums,
+          .sum_runs = &Entries::sum_runs};
 }
 
 }  // namespace shoal::cuda

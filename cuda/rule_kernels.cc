@@ -3,6 +3,7 @@
 #include <array>
 
 #include "core/ops/rules.h"
+#include "cuda/row_kernels.h"
 
 namespace shoal::cuda {
 
@@ -32,6 +33,7 @@ const RuleKernelTable* find_kernels(std::string_view rule) {
 Status attach_kernels(RuleSet& rules) {
   for (const auto& entry : kBuiltin)
     SHOAL_TRY(rules.attach(entry.rule, DeviceKind::cuda, entry.kernels()));
+  rules.attach(DeviceKind::cuda, row_kernels());
   return {};
 }
 

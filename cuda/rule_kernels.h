@@ -15,7 +15,8 @@ const RuleKernelTable& kernels();
 /// Those of the built-in rule of that name, or null.
 const RuleKernelTable* find_kernels(std::string_view rule);
 
-/// Gives all built-in rules of `rules` their form for GPUs. Errors: unknown_name.
+/// Gives all built-in rules of `rules` their form for GPUs, and GPUs what is done to rows there.
+/// Errors: unknown_name.
 Status attach_kernels(RuleSet& rules);
 
 }  // namespace shoal::cuda

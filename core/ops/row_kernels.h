@@ -11,6 +11,13 @@
 
 namespace shoal {
 
+/// Which rows of a push go to one row: run r is order[begins[r]] to order[begins[r + 1] - 1], in
+/// the order in which they combine.
+struct PushRuns {
+  std::span<const std::uint32_t> begins;  ///< one more than there are runs
+  std::span<const std::uint32_t> order;
+};
+
 /// What stores do with rows beside update rules, on one kind of device: done on return on the host,
 /// in `stream` (Device::stream()) on CUDA, where lists, and what is pushed or packed, is memory
 /// that kernels reach, aligned to its type.
@@ -43,6 +50,10 @@ struct RowKernels {
                           std::uint32_t page_shift, std::size_t row_values,
                           std::span<const std::uint32_t> positions, RuleInputs pushed,
                           Stream) = nullptr;
+  /// Row r of `sums` = the rows of `pushed` in run r, combined. Null on the host, where RowMerger
+  /// does it.
+  void (*sum_runs)(Aggregate aggregate, DType dtype, const PushRuns& runs, std::size_t row_values,
+                   const std::byte* pushed, std::byte* sums, Stream) = nullptr;
 };
 
 const RowKernels& host_row_kernels();

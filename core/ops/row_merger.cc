@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <bit>
 
+#include "core/base/assert.h"
 #include "core/base/random.h"
+#include "core/ops/copy_rows.h"
 
 namespace shoal {
 
@@ -50,6 +52,42 @@ Result<bool> RowMerger::repeats(std::span<const std::uint32_t> positions) {
     seen = {stamp_, position, 0};
   }
   return false;
+}
+
+Result<std::size_t> RowMerger::group(std::span<const std::uint32_t> positions,
+                                     std::span<std::uint32_t> distinct,
+                                     std::span<std::uint32_t> begins,
+                                     std::span<std::uint32_t> order) {
+  SHOAL_TRY(begin(positions.size()));
+  std::uint32_t count = 0;
+  for (std::size_t r = 0; r < positions.size(); ++r) {
+    auto& seen = look_up(positions[r]);
+    if (seen.stamp != stamp_) {
+      seen = {stamp_, positions[r], count};
+      distinct[count] = positions[r];
+      begins[count++] = 0;
+    }
+    positions_[r] = seen.row;
+    ++begins[seen.row];
+  }
+  // From how many each has to where the next one's begin, which then fall to their own.
+  std::uint32_t rows = 0;
+  for (std::uint32_t r = 0; r < count; ++r) begins[r] = rows += begins[r];
+  begins[count] = rows;
+  for (auto r = positions.size(); r-- > 0;)
+    order[--begins[positions_[r]]] = static_cast<std::uint32_t>(r);
+  return std::size_t{count};
+}
+
+void RowMerger::keep_last(std::span<std::uint32_t> positions) {
+  SHOAL_ASSERT(begin(positions.size()).ok(), "a part larger than what was announced");
+  for (auto r = positions.size(); r-- > 0;) {
+    auto& seen = look_up(positions[r]);
+    if (seen.stamp == stamp_)
+      positions[r] = kAbsentRow;
+    else
+      seen = {stamp_, positions[r], 0};
+  }
 }
 
 Result<RowMerger::Rows> RowMerger::merge(Rows rows, const AggregateKernels& aggregate, DType dtype,

@@ -33,6 +33,16 @@ class RowMerger {
   Result<Rows> merge(Rows rows, const AggregateKernels& aggregate, DType dtype,
                      std::size_t row_values);
 
+  /// The distinct positions, in the order in which they first occur, and which rows go to each:
+  /// begins[r] to begins[r + 1] of `order`. There is room in all for `positions`, in `begins` for
+  /// one more. How many there are. Errors: overloaded.
+  Result<std::size_t> group(std::span<const std::uint32_t> positions,
+                            std::span<std::uint32_t> distinct, std::span<std::uint32_t> begins,
+                            std::span<std::uint32_t> order);
+
+  /// Of positions that repeat the last stays, the others become kAbsentRow.
+  void keep_last(std::span<std::uint32_t> positions);
+
   /// Whether a position occurs twice; a key list's answer can be kept with its positions.
   Result<bool> repeats(std::span<const std::uint32_t> positions);
 

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "core/base/assert.h"
 #include "core/base/nearest.h"
 
 namespace shoal {
@@ -44,6 +45,13 @@ std::vector<RuleInfo> RuleSet::infos(DeviceKind device) const {
     infos.push_back(std::move(info));
   }
   return infos;
+}
+
+const RowKernels& RuleSet::rows(DeviceKind device) const {
+  if (device == DeviceKind::host) return host_row_kernels();
+  const auto* kernels = rows_[static_cast<std::size_t>(device)];
+  SHOAL_ASSERT(kernels != nullptr, "rules were attached to a device, and no kernels for rows");
+  return *kernels;
 }
 
 const RuleKind* RuleSet::find(std::string_view name) const {

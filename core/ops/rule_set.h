@@ -7,6 +7,7 @@
 
 #include "core/base/result.h"
 #include "core/ops/host_kernels.h"
+#include "core/ops/row_kernels.h"
 #include "core/ops/rule_kind.h"
 #include "core/ops/update_rule.h"
 #include "core/table/rule_info.h"
@@ -45,6 +46,10 @@ class RuleSet {
   /// Gives a rule its form for another kind of device; CUDA's come from cuda/. Errors:
   /// unknown_name.
   Status attach(std::string_view name, DeviceKind device, const RuleKernelTable& kernels);
+  /// Gives a kind of device what stores do with rows on it; the host's is there.
+  void attach(DeviceKind device, const RowKernels& kernels) {
+    rows_[static_cast<std::size_t>(device)] = &kernels;
+  }
 
   /// Errc::exists if an `add` met a name that was taken. Check it after the last one.
   const Status& status() const { return status_; }
@@ -53,6 +58,8 @@ class RuleSet {
   std::vector<RuleInfo> infos(DeviceKind device = DeviceKind::host) const;
   /// The rule's kind, or null.
   const RuleKind* find(std::string_view name) const;
+  /// Of a kind of device for which there are rules, too.
+  const RowKernels& rows(DeviceKind device) const;
 
   /// The rule that `spec` names, with its parameters, for a table of `dtype` on a kind of device.
   /// Errors: unknown_name (rule or parameter, with the nearest), out_of_range (parameter), mismatch
@@ -66,6 +73,7 @@ class RuleSet {
     std::array<const RuleKernelTable*, kDeviceKindCount> kernels;
   };
   std::vector<Entry> entries_;
+  std::array<const RowKernels*, kDeviceKindCount> rows_{};
   Status status_;
 };
 

@@ -13,7 +13,8 @@ Result<std::unique_ptr<SlotState>> SlotState::create(const TableRules& rules, Sl
   } else {
     SHOAL_ASSIGN(slot->sparse_, SparseStore::create(rules, index, context));
   }
-  if (!rules.rule().traits().repeats_compose) SHOAL_TRY(context.scratch.need_merger(context.host));
+  if (context.scratch.lists || !rules.rule().traits().repeats_compose)
+    SHOAL_TRY(context.scratch.need_merger(context.host));
   slot->folded_to_ = slot->fold_target_ = rules.start();
   return slot;
 }

@@ -57,39 +57,68 @@ Outcome DenseStore::add_sum(WorkerClock clock, RowRange rows, const std::byte* i
   auto& sum = sum_of(segment, clock);
   if (const auto o = need_sum(sum, segment); o != Outcome::applied) return o;
   const auto values = static_cast<std::size_t>(rows.size()) * table_.row_values();
-  const auto& aggregate = table_.rule().aggregate();
+  const auto& kernels = table_.kernels();
+  const auto aggregate = table_.rule().traits().aggregate;
+  const auto dtype = table_.spec().dtype;
   if (sum.rows.empty() && rows.size() == count) {
-    aggregate.start(sum.memory->data, inputs, values);
+    kernels.start_sums(dtype, sum.memory->data, inputs, values, context_.stream());
   } else {
-    if (sum.rows.empty()) aggregate.clear(sum.memory->data, count * table_.row_values());
-    aggregate.dense(sum.memory->data + (rows.begin - base) * table_.sum_row_bytes(), inputs,
-                    values);
+    if (sum.rows.empty()) clear_sum(sum, segment);
+    kernels.add_sums(aggregate, dtype,
+                     sum.memory->data + (rows.begin - base) * table_.sum_row_bytes(), inputs,
+                     values, context_.stream());
   }
   sum.rows.add(count, {rows.begin - base, rows.end - base});
   return Outcome::applied;
 }
 
+void DenseStore::clear_sum(const RoundSum& sum, std::size_t segment) {
+  table_.kernels().clear_sums(table_.rule().traits().aggregate, table_.spec().dtype,
+                              sum.memory->data, row_count(segment) * table_.row_values(),
+                              context_.stream());
+}
+
 Outcome DenseStore::add_sum(WorkerClock clock, std::span<const Key> rows, const std::byte* inputs) {
-  const auto positions = context_.scratch.positions_for(rows.size());
-  if (!locate(rows, positions)) return Outcome::out_of_range;
+  std::span<std::uint32_t> positions;
+  if (const auto o = locate(rows, positions); o != Outcome::applied) return o;
   collect_touched(positions);
-  const auto& aggregate = table_.rule().aggregate();
-  sum_pages_.resize(segments_.size());
-  for (const auto segment : context_.scratch.touched) {
-    auto& sum = sum_of(segment, clock);
-    if (const auto o = need_sum(sum, segment); o != Outcome::applied) return o;
-    sum_pages_[segment] = sum.memory->data;
+  for (const auto segment : context_.scratch.touched)
+    if (const auto o = need_sum(sum_of(segment, clock), segment); o != Outcome::applied) return o;
+  RowMerger::Rows pushed{positions, inputs};
+  if (context_.scratch.lists) {
+    const auto merged = context_.scratch.merged(table_, pushed);
+    if (!merged.ok()) return Outcome::no_memory;
+    pushed = *merged;
   }
   for (const auto segment : context_.scratch.touched)
-    if (auto& sum = sum_of(segment, clock); sum.rows.empty())
-      aggregate.clear(sum.memory->data, row_count(segment) * table_.row_values());
-  aggregate.rows(sum_pages_.data(), page_shift_, table_.row_values(), positions, inputs);
+    if (const auto& sum = sum_of(segment, clock); sum.rows.empty()) clear_sum(sum, segment);
+  const auto sums = listed_sums(clock, pushed.positions);
+  table_.kernels().add_listed_sums(table_.rule().traits().aggregate, table_.spec().dtype,
+                                   sums.pages, page_shift_, table_.row_values(), sums.positions,
+                                   pushed.inputs, context_.stream());
+  context_.scratch.end_of_part();
   const auto mask = (1u << page_shift_) - 1;
   for (const auto position : positions) {
     const auto segment = position >> page_shift_;
     sum_of(segment, clock).rows.add(row_count(segment), position & mask);
   }
   return Outcome::applied;
+}
+
+/// As `listed`, of a clock's sums.
+DenseStore::ListedSums DenseStore::listed_sums(WorkerClock clock,
+                                               std::span<const std::uint32_t> positions) {
+  const auto& touched = context_.scratch.touched;
+  if (!context_.scratch.lists) {
+    sum_pages_.resize(segments_.size());
+    for (const auto segment : touched) sum_pages_[segment] = sum_of(segment, clock).memory->data;
+    return {sum_pages_.data(), positions};
+  }
+  const auto rows = listed(positions);
+  const auto pages = context_.scratch.part.sums;
+  for (std::size_t p = 0; p < touched.size(); ++p)
+    pages[p] = sum_of(touched[p], clock).memory->data;
+  return {pages.data(), rows.positions};
 }
 
 Outcome DenseStore::contribute(MemberIndex member, WorkerClock clock, RowRange rows,
@@ -136,9 +165,10 @@ void DenseStore::fold_round(std::size_t segment, WorkerClock clock) {
   sum.rows.for_each_run(row_count(segment), [&](RowRange rows, bool pushed) {
     if (pushed)
       rule.apply(dense_rows(segment, rows),
-                 RuleInputs::of_sums(sum.memory->data + rows.begin * table_.sum_row_bytes()));
+                 RuleInputs::of_sums(sum.memory->data + rows.begin * table_.sum_row_bytes()),
+                 context_.stream());
     else
-      rule.catch_up(dense_rows(segment, rows), 1);
+      rule.catch_up(dense_rows(segment, rows), 1, context_.stream());
   });
 }
 
@@ -170,7 +200,8 @@ Outcome DenseStore::fold(std::size_t segment, WorkerClock global_clock) {
       until = std::min(until, table_.next_change(s.version));
       const SegmentDirectory::Change change(directory_, segment);
       table_.rule_at(s.version).catch_up(dense_rows(segment, {0, row_count(segment)}),
-                                         static_cast<std::uint64_t>(until - s.version));
+                                         static_cast<std::uint64_t>(until - s.version),
+                                         context_.stream());
     }
     s.version = until;
   }

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 #include <utility>
 
 #include "core/ops/copy_rows.h"
-#include "core/ops/initializer.h"
 #include "server/store/dense_memory.h"
 
 namespace shoal {
@@ -69,6 +67,7 @@ Status DenseStore::allocate() {
   sums_per_segment_ = static_cast<std::size_t>(window);
   segments_.resize(count);
   pages_.resize(count);
+  steps_.resize(table_.rule().counts_steps() ? count : 0);
   touched_stamp_.resize(count);
   sums_.resize(count * sums_per_segment_);
   for (std::size_t s = 0; s < count; ++s) {
@@ -77,9 +76,9 @@ Status DenseStore::allocate() {
       SHOAL_ASSIGN(segments_[s].states, context_.pool.take(states_.bytes));
     }
     segments_[s].version = table_.start();
-    pages_[s] =
-        states_.arrays(table_.rule(), segments_[s].values->data,
-                       segments_[s].states != nullptr ? segments_[s].states->data : nullptr);
+    pages_[s] = {segments_[s].values->data,
+                 segments_[s].states != nullptr ? segments_[s].states->data : nullptr,
+                 table_.rule().counts_steps() ? &steps_[s] : nullptr};
   }
   return {};
 }
@@ -121,14 +120,11 @@ void DenseStore::make_ready(std::size_t segment) {
   if (s.ready) return;
   const auto rows = rows_of(segment);
   const SegmentDirectory::Change change(directory_, segment);
-  if (table_.spec().initializer.kind == Initializer::Kind::zero)
-    std::memset(s.values->data, 0, bytes_of(segment));
-  else
-    write_initial_rows(table_.spec().initializer, table_.spec().dtype, rows.begin,
-                       static_cast<std::size_t>(rows.size()), table_.spec().row_width,
-                       s.values->data);
-  if (s.states != nullptr) std::memset(s.states->data, 0, states_.bytes);
-  table_.rule_at(s.version).reset(dense_rows(segment, {0, rows.size()}));
+  table_.kernels().initialize(table_.spec().initializer, table_.spec().dtype, rows.begin,
+                              static_cast<std::size_t>(rows.size()), table_.spec().row_width,
+                              s.values->data, context_.stream());
+  if (s.states != nullptr) context_.fill(s.states->data, states_.bytes, std::byte{0});
+  table_.rule_at(s.version).reset(dense_rows(segment, {0, rows.size()}), context_.stream());
   s.ready = true;
   enter_place(segment);
 }
@@ -145,7 +141,7 @@ bool DenseStore::make_writable(std::size_t segment) {
     return false;
   }
   const SegmentDirectory::Change change(directory_, segment);
-  std::memcpy(copy->data, s.values->data, bytes_of(segment));
+  context_.copy(copy->data, s.values->data, bytes_of(segment));
   context_.copies.take();
   context_.pool.give(std::exchange(s.values, copy));
   pages_[segment].weights = s.values->data;
@@ -160,7 +156,8 @@ Outcome DenseStore::apply(RowRange rows, const std::byte* inputs) {
   const auto base = rows_of(segment).begin;
   const SegmentDirectory::Change change(directory_, segment);
   if (pages_[segment].steps != nullptr) ++*pages_[segment].steps;
-  table_.rule().apply(dense_rows(segment, {rows.begin - base, rows.end - base}), inputs);
+  table_.rule().apply(dense_rows(segment, {rows.begin - base, rows.end - base}), inputs,
+                      context_.stream());
   return Outcome::applied;
 }
 
@@ -170,14 +167,16 @@ Outcome DenseStore::set(RowRange rows, const std::byte* values) {
   const auto base = rows_of(segment).begin;
   const auto row_bytes = table_.geometry().row_bytes();
   const SegmentDirectory::Change change(directory_, segment);
-  std::memcpy(segments_[segment].values->data + (rows.begin - base) * row_bytes, values,
-              rows.size() * row_bytes);
+  context_.copy_in(segments_[segment].values->data + (rows.begin - base) * row_bytes, values,
+                   rows.size() * row_bytes);
   table_.rule_at(segments_[segment].version)
-      .reset(dense_rows(segment, {rows.begin - base, rows.end - base}));
+      .reset(dense_rows(segment, {rows.begin - base, rows.end - base}), context_.stream());
   return Outcome::applied;
 }
 
-bool DenseStore::locate(std::span<const Key> rows, std::span<std::uint32_t> positions) const {
+Outcome DenseStore::locate(std::span<const Key> rows, std::span<std::uint32_t>& positions) const {
+  positions = context_.scratch.positions_for(rows.size());
+  if (positions.size() != rows.size()) return Outcome::no_room;
   const auto per_segment = table_.geometry().rows_per_segment();
   const auto base = first_segment_ * per_segment;
   bool ok = true;
@@ -188,7 +187,30 @@ bool DenseStore::locate(std::span<const Key> rows, std::span<std::uint32_t> posi
     positions[i] =
         static_cast<std::uint32_t>(segment << page_shift_ | (row - segment * per_segment));
   }
-  return ok;
+  return ok ? Outcome::applied : Outcome::out_of_range;
+}
+
+/// On a device kernels run later, when segments may have moved and counts risen: they get the
+/// places and counts of now, of the touched segments only.
+ListedRows DenseStore::listed(std::span<const std::uint32_t> positions) {
+  if (!context_.scratch.lists) return {pages_.data(), shape_, positions};
+  const auto& part = context_.scratch.part;
+  const auto& touched = context_.scratch.touched;
+  page_numbers_.resize(segments_.size());
+  for (std::uint32_t p = 0; p < touched.size(); ++p) {
+    page_numbers_[touched[p]] = p;
+    part.pages[p] = pages_[touched[p]];
+    if (steps_.empty()) continue;
+    part.steps[p] = steps_[touched[p]];
+    part.pages[p].steps = &part.steps[p];
+  }
+  const auto mask = (1u << page_shift_) - 1;
+  for (std::size_t i = 0; i < positions.size(); ++i)
+    part.moved[i] =
+        positions[i] == kAbsentRow
+            ? kAbsentRow
+            : page_numbers_[positions[i] >> page_shift_] << page_shift_ | (positions[i] & mask);
+  return {part.pages.data(), shape_, part.moved.first(positions.size())};
 }
 
 void DenseStore::collect_touched(std::span<const std::uint32_t> positions) {
@@ -212,41 +234,51 @@ bool DenseStore::touched_writable() {
   return all;
 }
 
+/// Changes rows of the touched segments, by kernels whose lists are those of the present part.
+template <class F>
+void DenseStore::change_touched(const F& change) {
+  for (const auto segment : context_.scratch.touched) directory_.begin(segment);
+  change();
+  for (const auto segment : context_.scratch.touched) directory_.end(segment);
+  context_.scratch.end_of_part();
+}
+
 Outcome DenseStore::apply(std::span<const Key> rows, const std::byte* inputs) {
-  const auto positions = context_.scratch.positions_for(rows.size());
-  if (!locate(rows, positions)) return Outcome::out_of_range;
+  std::span<std::uint32_t> positions;
+  if (const auto o = locate(rows, positions); o != Outcome::applied) return o;
   collect_touched(positions);
   if (!touched_writable()) return Outcome::no_copy;
   const auto pushed = context_.scratch.merged(table_, {positions, inputs});
   if (!pushed.ok()) return Outcome::no_memory;
-  for (const auto segment : context_.scratch.touched) {
-    directory_.begin(segment);
-    if (pages_[segment].steps != nullptr) ++*pages_[segment].steps;
-  }
-  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed->positions}, pushed->inputs);
-  for (const auto segment : context_.scratch.touched) directory_.end(segment);
+  change_touched([&] {
+    for (const auto segment : context_.scratch.touched)
+      if (pages_[segment].steps != nullptr) ++*pages_[segment].steps;
+    table_.rule().apply(listed(pushed->positions), pushed->inputs, context_.stream());
+  });
   return Outcome::applied;
 }
 
 Outcome DenseStore::set(std::span<const Key> rows, const std::byte* values) {
-  const auto positions = context_.scratch.positions_for(rows.size());
-  if (!locate(rows, positions)) return Outcome::out_of_range;
+  std::span<std::uint32_t> positions;
+  if (const auto o = locate(rows, positions); o != Outcome::applied) return o;
   collect_touched(positions);
   if (!touched_writable()) return Outcome::no_copy;
-  const ListedRows listed{pages_.data(), shape_, positions};
-  for (const auto segment : context_.scratch.touched) directory_.begin(segment);
-  scatter_rows(listed, table_.spec().dtype, values);
-  table_.rule().reset(listed);
-  for (const auto segment : context_.scratch.touched) directory_.end(segment);
+  context_.scratch.keep_last(positions);
+  change_touched([&] {
+    const auto to = listed(positions);
+    table_.kernels().scatter(to, table_.spec().dtype, values, context_.stream());
+    table_.rule().reset(to, context_.stream());
+  });
   return Outcome::applied;
 }
 
 Outcome DenseStore::gather(std::span<const Key> rows, std::byte* out) {
-  const auto positions = context_.scratch.positions_for(rows.size());
-  if (!locate(rows, positions)) return Outcome::out_of_range;
+  std::span<std::uint32_t> positions;
+  if (const auto o = locate(rows, positions); o != Outcome::applied) return o;
   collect_touched(positions);
   for (const auto segment : context_.scratch.touched) make_ready(segment);
-  gather_rows(ListedRows{pages_.data(), shape_, positions}, table_.spec().dtype, out);
+  table_.kernels().gather(listed(positions), table_.spec().dtype, out, context_.stream());
+  context_.scratch.end_of_part();
   return Outcome::applied;
 }
 

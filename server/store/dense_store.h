@@ -113,8 +113,12 @@ class DenseStore {
   void enter_place(std::size_t segment);
   /// Moves a pinned segment to a copy. False: none is free.
   bool make_writable(std::size_t segment);
-  /// Positions of listed rows, and which segments they touch; false: one is not of this slot.
-  bool locate(std::span<const Key> rows, std::span<std::uint32_t> positions) const;
+  /// Positions of listed rows. Errors: out_of_range (one is not of this slot), no_room.
+  Outcome locate(std::span<const Key> rows, std::span<std::uint32_t>& positions) const;
+  /// Rows of the touched segments, for kernels.
+  ListedRows listed(std::span<const std::uint32_t> positions);
+  template <class F>
+  void change_touched(const F& change);
   void collect_touched(std::span<const std::uint32_t> positions);
   bool touched_writable();
   Outcome admits_segment(MemberIndex member, WorkerClock clock, WorkerClock global_clock,
@@ -122,6 +126,13 @@ class DenseStore {
   Outcome add_sum(WorkerClock clock, RowRange rows, const std::byte* inputs);
   Outcome add_sum(WorkerClock clock, std::span<const Key> rows, const std::byte* inputs);
   Outcome need_sum(RoundSum& sum, std::size_t segment);
+  void clear_sum(const RoundSum& sum, std::size_t segment);
+  /// Listed rows of a clock's sums, for kernels.
+  struct ListedSums {
+    std::byte* const* pages;
+    std::span<const std::uint32_t> positions;
+  };
+  ListedSums listed_sums(WorkerClock clock, std::span<const std::uint32_t> positions);
   bool round_complete(std::size_t segment, WorkerClock clock) const;
   void fold_round(std::size_t segment, WorkerClock clock);
   void end_round(std::size_t segment, WorkerClock clock);
@@ -137,9 +148,11 @@ class DenseStore {
   std::size_t sums_per_segment_ = 0;
   std::vector<Segment> segments_;
   std::vector<SegmentArrays> pages_;  ///< of the segments, where listed rows are looked up
+  std::vector<std::uint32_t> steps_;  ///< of the segments, of a rule that counts
   std::vector<RoundSum> sums_;        ///< segment-major, `window` each
   std::vector<std::byte*> sum_pages_;
   std::vector<std::uint32_t> touched_stamp_;
+  std::vector<std::uint32_t> page_numbers_;  ///< on a device: of touched segments, in its lists
   std::uint32_t stamp_ = 0;
   std::uint32_t folds_waiting_ = 0;
   std::uint64_t reserved_bytes_ = 0;

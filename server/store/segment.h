@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "core/base/ids.h"
+#include "core/memory/device_memory.h"
 #include "core/ops/row_merger.h"
 #include "core/table/geometry.h"
 #include "server/metrics.h"
+#include "server/store/list_room.h"
 #include "server/store/members.h"
 #include "server/store/memory.h"
 #include "server/store/table_rules.h"
@@ -21,6 +23,7 @@ namespace shoal {
 enum class Outcome : std::uint8_t {
   applied,
   no_copy,       ///< A touched segment is pinned and no copy is free: try again when one is.
+  no_room,       ///< Lists of earlier parts are still read by the device: when it has done more.
   too_early,     ///< Its clock lies beyond the window: try again when G has risen.
   not_its_turn,  ///< A deterministic sum takes the workers in order of rank: try again.
   too_late,      ///< Its clock was folded already, which no correct worker causes.
@@ -30,8 +33,8 @@ enum class Outcome : std::uint8_t {
 
 /// Whether the attempt can be made again as it is.
 inline bool is_held(Outcome outcome) {
-  return outcome == Outcome::no_copy || outcome == Outcome::too_early ||
-         outcome == Outcome::not_its_turn;
+  return outcome == Outcome::no_copy || outcome == Outcome::no_room ||
+         outcome == Outcome::too_early || outcome == Outcome::not_its_turn;
 }
 
 /// Copies on write under way: a fixed number, whose memory is set aside at the start, so that a
@@ -50,22 +53,41 @@ class CopyQuota {
   std::uint32_t used_ = 0;
 };
 
-/// Room for the positions of one part, reused by every part: grown to the largest and then kept.
+/// What kernels read about the rows of one part, in memory that they reach.
+struct PartLists {
+  std::span<std::uint32_t> positions;
+  std::span<std::uint32_t> distinct, order, begins;  ///< of rows that repeat: see PushRuns
+  std::span<SegmentArrays> pages;                    ///< of touched segments, as they are now,
+  std::span<std::byte*> sums;                        ///< their sums,
+  std::span<std::uint32_t> steps;                    ///< their counts,
+  std::span<std::uint32_t> moved;                    ///< and positions in those pages
+};
+
+/// Room for the positions of one part, reused by every part: grown to the largest and then kept. On
+/// a device, where parts that were issued still read theirs, of a ring.
 struct Scratch {
+  std::optional<ListRoom> lists;  ///< of a device;
+  PartLists part;                 ///< there: of the present part,
+  DeviceMemory sums;              ///< and what its rows are merged into
+  RuleKernels::Stream stream = nullptr;
   std::vector<std::uint32_t> positions;
   std::vector<std::uint32_t> touched;  ///< segments
   std::optional<RowMerger> merger;     ///< made with the first table whose rule needs it
 
+  /// Shorter: there is none now, on a device. There all of `part` has room then.
   std::span<std::uint32_t> positions_for(std::size_t rows) {
+    if (lists) return begin_part(rows);
     if (positions.size() < rows) positions.resize(rows);
     return {positions.data(), rows};
   }
+  /// Rows are on `device` from now on, which reads lists in `memory` of the host: `list_bytes` of
+  /// them, of parts that are under way. Errors: no_memory, invalid_argument.
+  Status use_device(Device& memory, Device& device, std::size_t list_bytes);
   /// Errors: no_memory.
-  Status need_merger(Device& host) {
-    if (merger) return {};
-    constexpr std::size_t kSumBytesMax = 2 * kSegmentBytes * kInputsMax;  // f16 is summed in f32
-    SHOAL_ASSIGN(merger, RowMerger::create(host, kSegmentBytes / 2, kSumBytesMax));
-    return {};
+  Status need_merger(Device& host);
+  /// The lists of a part that was issued come back when that is done.
+  void end_of_part() {
+    if (lists) lists->end_of_use();
   }
   /// Whether `merged` would give these rows back as they are.
   bool are_distinct(const TableRules& table, std::span<const std::uint32_t> rows) {
@@ -73,12 +95,23 @@ struct Scratch {
     const auto repeats = merger->repeats(rows);
     return repeats.ok() && !*repeats;
   }
-  /// The rows of a push as its rule takes them: each of them once, unless repeats compose. Valid
-  /// until the next call.
+  /// The rows of a push as its rule takes them: each of them once, unless repeats compose, and on a
+  /// device always. Valid until the next call, on a device for what is issued before it.
   Result<RowMerger::Rows> merged(const TableRules& table, RowMerger::Rows pushed) {
+    if (lists) return merged_on_device(table, pushed);
     if (table.rule().traits().repeats_compose) return pushed;
     return merger->merge(pushed, table.rule().aggregate(), table.spec().dtype, table.row_values());
   }
+
+  /// Before rows are set, which a device does in any order: of those that repeat the last stays,
+  /// the others become kAbsentRow.
+  void keep_last(std::span<std::uint32_t> rows) {
+    if (lists) merger->keep_last(rows);
+  }
+
+ private:
+  std::span<std::uint32_t> begin_part(std::size_t rows);
+  Result<RowMerger::Rows> merged_on_device(const TableRules& table, RowMerger::Rows pushed);
 };
 
 /// What the stores of one server share; all of it belongs to the server's loop and outlives them.
@@ -90,6 +123,27 @@ struct StoreContext {
   Scratch& scratch;
   const Members& members;
   ServerMetrics& metrics;
+
+  // Work on rows, in the order of the device that has them. A device that fails says so when it is
+  // asked whether something is done.
+  Device& device() const { return pool.device(); }
+  RuleKernels::Stream stream() const { return pool.device().stream(); }
+  void fill(std::byte* rows, std::size_t bytes, std::byte value) const {
+    (void)device().fill(rows_at(rows, bytes), value);
+  }
+  void copy(std::byte* to, const std::byte* from, std::size_t bytes) const {
+    (void)device().copy(rows_at(to, bytes), rows_at(const_cast<std::byte*>(from), bytes));
+  }
+  /// From memory of the host that the device reaches.
+  void copy_in(std::byte* to, const std::byte* from, std::size_t bytes) const {
+    const auto space = scratch.lists ? MemorySpace::pinned : MemorySpace::host;
+    (void)device().copy(rows_at(to, bytes), {from, bytes, space, 0});
+  }
+
+ private:
+  MemoryView rows_at(std::byte* rows, std::size_t bytes) const {
+    return {rows, bytes, device().space(), device().ordinal()};
+  }
 };
 
 /// An immutable picture of one segment for a reader: its bytes stay as they are until `unpin`.

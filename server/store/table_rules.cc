@@ -5,18 +5,20 @@
 
 namespace shoal {
 
-TableRules::TableRules(const TableInfo& table, UpdateRule rule)
+TableRules::TableRules(const TableInfo& table, UpdateRule rule, const RowKernels& kernels)
     : id_(table.id),
       spec_(table.spec),
       geometry_(table.geometry()),
       start_(table.start),
-      window_(table.window()) {
+      window_(table.window()),
+      kernels_(&kernels) {
   stages_.push_back({WorkerClock(std::numeric_limits<std::int64_t>::min()), rule});
 }
 
-Result<TableRules> TableRules::create(const TableInfo& table, const RuleSet& rules) {
-  SHOAL_ASSIGN(auto rule, rules.make(table.spec.update, table.spec.dtype));
-  TableRules made(table, rule);
+Result<TableRules> TableRules::create(const TableInfo& table, const RuleSet& rules,
+                                      DeviceKind device) {
+  SHOAL_ASSIGN(auto rule, rules.make(table.spec.update, table.spec.dtype, device));
+  TableRules made(table, rule, rules.rows(device));
   SHOAL_TRY(made.update(table));
   return made;
 }

@@ -16,7 +16,8 @@ namespace shoal {
 class TableRules {
  public:
   /// Errors: those of RuleSet::make (the rule is not known here, has no form for the dtype ...).
-  static Result<TableRules> create(const TableInfo& table, const RuleSet& rules);
+  static Result<TableRules> create(const TableInfo& table, const RuleSet& rules,
+                                   DeviceKind device = DeviceKind::host);
 
   /// Takes over changes of parameters that a new view brought. Changes the rule does not know are
   /// returned as the error, and skipped: the others hold.
@@ -43,6 +44,8 @@ class TableRules {
   /// The first clock after c for which the rule's parameters differ.
   WorkerClock next_change(WorkerClock c) const;
   const UpdateRule& rule() const { return stages_.back().rule; }
+  /// What is done to rows beside that, on the table's kind of device.
+  const RowKernels& kernels() const { return *kernels_; }
 
  private:
   /// A rule that holds from a clock on until the next stage's.
@@ -50,7 +53,7 @@ class TableRules {
     WorkerClock from;
     UpdateRule rule;
   };
-  TableRules(const TableInfo& table, UpdateRule rule);
+  TableRules(const TableInfo& table, UpdateRule rule, const RowKernels& kernels);
 
   TableId id_;
   TableSpec spec_;
@@ -59,6 +62,7 @@ class TableRules {
   std::int64_t window_;
   std::vector<Stage> stages_;  ///< by `from`; never empty
   std::size_t changes_seen_ = 0;
+  const RowKernels* kernels_;
 };
 
 }  // namespace shoal
