@@ -45,7 +45,8 @@ struct Server::State {
         directories(plane),
         held(plane),
         events(options.limits.events_per_turn) {
-    shard->set_exporter(exports);
+    // Peers READ what the CPU has written, not what a device is about to.
+    if (!shard->late()) shard->set_exporter(exports);
   }
   /// Loans end before the memory that was lent.
   ~State() {
@@ -106,9 +107,9 @@ struct Server::State {
 
 Result<std::unique_ptr<Server>> Server::create(Transport& transport, Device& device,
                                                const RuleSet& rules, Options options) {
-  if (device.space() != MemorySpace::host)
-    return Error{Errc::unavailable,
-                 fmt::format("a server keeps its rows in host memory, not on {}", device.name())};
+  const bool late = device.space() == MemorySpace::cuda;
+  SHOAL_ASSERT(late == (options.pinned != nullptr), "rows on a GPU pass through pinned memory");
+  auto& host = late ? *options.pinned : device;
   const auto& limits = options.limits;
   if (limits.landing_bytes < 2 * ServerLimits::kPartBytesMax ||
       limits.gather_bytes < 2 * kSegmentBytes || limits.waiting_bytes < Arena::kGranule)
@@ -116,14 +117,14 @@ Result<std::unique_ptr<Server>> Server::create(Transport& transport, Device& dev
                  fmt::format("a server needs landing memory for two parts ({} MiB) and as much to "
                              "gather rows in",
                              2 * ServerLimits::kPartBytesMax >> 20)};
-  options.link.join.rules = rules.infos();
+  options.link.join.rules = rules.infos(late ? DeviceKind::cuda : DeviceKind::host);
   SHOAL_TRY(validate(options.link.join.rules));
   auto metrics = std::make_unique<ServerMetrics>();
-  SHOAL_ASSIGN(auto shard, Shard::create(device, device, rules, limits, *metrics));
+  SHOAL_ASSIGN(auto shard, Shard::create(device, host, rules, limits, *metrics));
   options.link.join.memory_bytes = shard->budget().limit() - shard->budget().used();
-  SHOAL_ASSIGN(auto landing, Arena::create(device, limits.landing_bytes));
-  SHOAL_ASSIGN(auto waiting, Arena::create(device, limits.waiting_bytes));
-  SHOAL_ASSIGN(auto gathered, Arena::create(device, limits.gather_bytes));
+  SHOAL_ASSIGN(auto landing, Arena::create(host, limits.landing_bytes));
+  SHOAL_ASSIGN(auto waiting, Arena::create(host, limits.waiting_bytes));
+  SHOAL_ASSIGN(auto gathered, Arena::create(host, limits.gather_bytes));
   auto& counters = *metrics;
   auto state = std::make_unique<State>(transport, std::move(options), counters, std::move(shard),
                                        std::move(landing), std::move(waiting), std::move(gathered));
@@ -146,6 +147,7 @@ bool Server::poll(TimePoint now) {
   s.sessions.poll(now);
   busy |= s.receive();
   s.check_touch();
+  busy |= s.pushes.end_settled();
   busy |= s.pushes.apply_landed();
   busy |= s.look_again();
   busy |= s.fold();
@@ -165,6 +167,8 @@ TimePoint Server::next_timer() const {
   if (s.pushes.blocked() || s.pulls.blocked())
     next = std::min(next, deadline_after(s.plane.now, kFullRetry));
   if (!s.to_fold.empty() && s.plane.copy_waiters.empty()) next = s.plane.now;
+  // Nothing wakes this loop when a device has done its work.
+  if (s.pushes.settling() || s.pulls.settling()) next = s.plane.now;
   if (s.directories.busy()) next = s.plane.now;
   if (s.has_news()) next = std::min(next, s.tell_at);
   return next;

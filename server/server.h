@@ -29,11 +29,15 @@ class Server final : public Pollable {
     ServerLimits limits;
     ServerFaults faults;     ///< tests only
     Trace* trace = nullptr;  ///< outlives the server; null: nobody traces
+    /// If rows are on a GPU: host memory that it reaches, which rows pass through. Outlives the
+    /// server.
+    Device* pinned = nullptr;
   };
 
   /// The transport must listen at options.link.join.address already. `device` is where rows live
-  /// and rules run (a HostDevice); it, `transport` and `rules` must outlive the server. Errors:
-  /// no_memory, invalid_argument (limits that cannot work, rules that cannot be told).
+  /// and rules run: the host, or a GPU, for which `rules` have their form; it, `transport` and
+  /// `rules` must outlive the server. Errors: no_memory, invalid_argument (limits that cannot work,
+  /// rules that cannot be told).
   static Result<std::unique_ptr<Server>> create(Transport& transport, Device& device,
                                                 const RuleSet& rules, Options options);
   ~Server() override;

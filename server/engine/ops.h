@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "core/memory/device.h"
 #include "core/table/messages.h"
 #include "server/engine/pool.h"
 #include "server/limits.h"
@@ -62,8 +63,10 @@ struct Part {
   std::size_t key_bytes = 0;  ///< of it; 0 of a list that KeyLists has
   std::uint32_t number = 0;   ///< among the request's parts: which signature is its
   bool needs_keys = false;    ///< signed, but the list went before the values had come
+  Errc ended = Errc::ok;      ///< settling: its answer
+  DeviceEvent applied;        ///< settling: when that is
   Link<Part> want;            ///< in its peer's list of parts to READ; once dropped, of those
-  Link<Part> landed;          ///< in the list of parts to apply
+  Link<Part> landed;          ///< in the list of parts to apply, or of those that settle
 
   void recycle() { *this = {}; }
 };
@@ -176,8 +179,13 @@ struct WriteTicket {
   SegmentMemory* memory = nullptr;  ///< pinned; or:
   std::byte* gathered = nullptr;
   std::size_t gathered_bytes = 0;
+  PullOp* op = nullptr;      ///< settling: whose rows a device is to bring,
+  std::uint64_t offset = 0;  ///< where they go,
+  std::uint64_t rows = 0;    ///< how many they are,
+  DeviceEvent brought;       ///< and when they are there
   TimePoint posted{};
   Link<WriteTicket> by_age;
+  Link<WriteTicket> settling;  ///< among those that a device is to bring
 
   void recycle() { *this = {}; }
 };

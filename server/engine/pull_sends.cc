@@ -25,7 +25,8 @@ bool Pulls::send() {
   rows_short_ = tickets_short_ = false;  // Who lacks some says so again.
   if (plane_.silent) return false;
   const bool gathered = gather_landed();
-  return send_parts() || gathered;
+  const bool brought = send_brought();
+  return send_parts() || gathered || brought;
 }
 
 bool Pulls::send_parts() {
@@ -78,18 +79,24 @@ Pulls::Step Pulls::send_next(PullOp& op, TurnWork& work) {
 }
 
 bool Pulls::write(PullOp& op, ConstMemoryView from, const Piece& piece, WriteTicket& ticket) {
+  if (!post(op, from, piece.offset, piece.rows.count(), ticket)) return false;
+  ++op.peer->pins;
+  return true;
+}
+
+bool Pulls::post(PullOp& op, ConstMemoryView from, std::uint64_t offset, std::uint64_t rows,
+                 WriteTicket& ticket) {
   const auto& to = op.meta.destination;
-  const auto status = plane_.transport.write(
-      op.peer->endpoint, from, {to.region, to.address + piece.offset, piece.bytes},
-      std::uint64_t{ticket.pool_index} << kTagBits | kWriteTag);
+  const auto status =
+      plane_.transport.write(op.peer->endpoint, from, {to.region, to.address + offset, from.bytes},
+                             std::uint64_t{ticket.pool_index} << kTagBits | kWriteTag);
   if (!status.ok()) return false;
   ticket.peer = op.peer;
   ticket.posted = plane_.now;
   writes_of(ticket).push_back(&ticket);
-  ++op.peer->pins;
   ++plane_.metrics.writes;
-  plane_.metrics.bytes_out += piece.bytes;
-  plane_.metrics.rows_pulled += piece.rows.count();
+  plane_.metrics.bytes_out += from.bytes;
+  plane_.metrics.rows_pulled += rows;
   return true;
 }
 
@@ -99,8 +106,92 @@ WriteTicket* Pulls::take_ticket() {
   return ticket;
 }
 
+Pulls::Step Pulls::bring(PullOp& op, SlotState& slot, const Piece& piece) {
+  auto* ticket = take_ticket();
+  if (ticket == nullptr) return Step::busy;
+  ticket->gathered = plane_.gathered.take(piece.bytes);
+  ticket->gathered_bytes = piece.bytes;
+  rows_short_ = rows_short_ || ticket->gathered == nullptr;
+  auto outcome = Outcome::no_room;
+  if (ticket->gathered != nullptr) {
+    outcome = Outcome::applied;
+    if (piece.rows.listed)
+      outcome = slot.gather(piece.rows, ticket->gathered);
+    else
+      slot.copy_out(piece.rows.range, ticket->gathered);
+  }
+  if (outcome != Outcome::applied) {
+    give_back(*ticket);
+    if (outcome == Outcome::no_room) return Step::busy;
+    op.ended = Errc::out_of_range;  // A key that is not this slot's.
+    return Step::sent;
+  }
+  ticket->offset = piece.offset;
+  ticket->rows = piece.rows.count();
+  ++op.peer->pins;
+  settle(op, *ticket);
+  note_version(op, slot.version(piece.rows, plane_.global_clock));
+  return Step::sent;
+}
+
+void Pulls::settle(PullOp& op, WriteTicket& ticket) {
+  ticket.op = &op;
+  ticket.peer = op.peer;
+  const auto event = plane_.shard.device().record();
+  if (event.ok()) ticket.brought = *event;
+  ++op.in_flight;
+  settling_.push_back(&ticket);
+}
+
+void Pulls::give_back(WriteTicket& ticket) {
+  if (ticket.gathered != nullptr) plane_.gathered.give(ticket.gathered, ticket.gathered_bytes);
+  tickets_.give(&ticket);
+}
+
+/// What a device has brought goes on its way, or into its answer.
+bool Pulls::send_brought() {
+  bool any = false;
+  for (auto* ticket = settling_.front(); ticket != nullptr;) {
+    const auto done = plane_.shard.device().done(ticket->brought);
+    if (!done.ok() || !*done) break;
+    auto* next = settling_.next(ticket);
+    auto& op = *ticket->op;
+    auto& peer = *op.peer;
+    const ConstMemoryView rows(ticket->gathered, ticket->gathered_bytes);
+    const bool wanted = op.ended == Errc::ok && !peer.gone;
+    // No room in the transport: those of other peers may go meanwhile.
+    if (wanted && !op.inlined() && !post(op, rows, ticket->offset, ticket->rows, *ticket)) {
+      ticket = next;
+      continue;
+    }
+    settling_.erase(ticket);
+    any = true;
+    if (op.inlined()) {
+      --op.in_flight;
+      if (wanted) {
+        plane_.metrics.bytes_out += rows.bytes;
+        plane_.metrics.rows_pulled += ticket->rows;
+        end_now(op, Errc::ok, {&rows, 1});
+      } else {
+        end_now(op, op.ended, {});
+      }
+      give_back(*ticket);
+    } else if (!wanted) {
+      --peer.pins;
+      give_back(*ticket);
+      if (--op.in_flight == 0) end(op, op.ended);
+    } else if (--op.in_flight == 0 && op.run == op.runs.size()) {
+      end(op, op.ended);
+    }
+    ticket = next;
+  }
+  if (any) plane_.copies_freed();
+  return any;
+}
+
 /// From the segment's own memory: pinned until the WRITE has left.
 Pulls::Step Pulls::send_range(PullOp& op, SlotState& slot, const Piece& piece) {
+  if (plane_.shard.late()) return bring(op, slot, piece);
   const auto began = plane_.trace.now();
   auto* ticket = take_ticket();
   if (ticket == nullptr) return Step::busy;
@@ -119,6 +210,7 @@ Pulls::Step Pulls::send_range(PullOp& op, SlotState& slot, const Piece& piece) {
 }
 
 Pulls::Step Pulls::send_list(PullOp& op, SlotState& slot, const Piece& piece) {
+  if (plane_.shard.late()) return bring(op, slot, piece);
   const auto began = plane_.trace.now();
   auto* ticket = take_ticket();
   if (ticket == nullptr) return Step::busy;
@@ -181,6 +273,7 @@ void Pulls::answer_inline(PullOp& op) {
       bytes = std::max(bytes, static_cast<std::size_t>(piece.offset + piece.bytes));
     }
   }
+  if (plane_.shard.late()) return bring_inline(op, bytes);
   auto* const rows = inline_rows_.data();
   if (gaps) std::memset(rows, 0, bytes);  // What stands there is of other answers.
   auto status = Errc::ok;
@@ -203,6 +296,36 @@ void Pulls::answer_inline(PullOp& op) {
   const ConstMemoryView payload(rows, bytes);
   end_now(op, status,
           status == Errc::ok ? std::span(&payload, 1) : std::span<const ConstMemoryView>{});
+}
+
+/// The same from a device: the answer waits for it.
+void Pulls::bring_inline(PullOp& op, std::size_t bytes) {
+  auto* ticket = take_ticket();
+  if (ticket == nullptr) return end(op, Errc::overloaded);
+  ticket->gathered = plane_.gathered.take(bytes);
+  ticket->gathered_bytes = bytes;
+  if (ticket->gathered == nullptr) {
+    give_back(*ticket);
+    return end(op, Errc::overloaded);
+  }
+  std::memset(ticket->gathered, 0, bytes);
+  for (auto& [slot, piece] : inline_parts_) {
+    auto* rows = ticket->gathered + piece.offset;
+    auto outcome = Outcome::applied;
+    if (piece.rows.listed) {
+      piece.rows.keys = aligned(op.eager_keys + piece.first_key * sizeof(Key), piece.key_bytes);
+      outcome = slot->gather(piece.rows, rows);
+    } else {
+      slot->copy_out(piece.rows.range, rows);
+    }
+    if (outcome == Outcome::no_room)
+      op.ended = Errc::overloaded;
+    else if (outcome != Outcome::applied)
+      op.ended = Errc::out_of_range;
+    note_version(op, slot->version(piece.rows, plane_.global_clock));
+    ticket->rows += piece.rows.count();
+  }
+  settle(op, *ticket);
 }
 
 const WriteTicket* Pulls::awaited_write() const {

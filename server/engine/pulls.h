@@ -34,6 +34,8 @@ class Pulls {
   /// Gathers lists whose keys have landed, and posts WRITEs, a part for each peer in turn, a turn's
   /// work of each, while pins and memory last. True: did something.
   bool send();
+  /// A device has yet to bring some rows.
+  bool settling() const { return !settling_.empty(); }
   /// Parts wait for memory, for room in the transport, or for the next turn.
   bool blocked() const { return !writers_.empty() || !landed_.empty(); }
   /// Something changed in the slot: a version, a push that a pull comes after, a free copy.
@@ -94,6 +96,13 @@ class Pulls {
   Step fetch_keys(PullOp& op);
   void keys_fetched(PullOp& op);
   bool write(PullOp& op, ConstMemoryView from, const Piece& piece, WriteTicket& ticket);
+  bool post(PullOp& op, ConstMemoryView from, std::uint64_t offset, std::uint64_t rows,
+            WriteTicket& ticket);
+  /// From a device: its rows are sent when it has brought them.
+  Step bring(PullOp& op, SlotState& slot, const Piece& piece);
+  void settle(PullOp& op, WriteTicket& ticket);
+  bool send_brought();
+  void give_back(WriteTicket& ticket);
   WriteTicket* take_ticket();
   List<WriteTicket, &WriteTicket::by_age>& writes_of(const WriteTicket& ticket) {
     return ticket.memory != nullptr ? pinned_writes_ : gathered_writes_;
@@ -102,6 +111,7 @@ class Pulls {
   const WriteTicket* awaited_write() const;
   TimePoint stalls_at(const WriteTicket& ticket) const;
   void answer_inline(PullOp& op);
+  void bring_inline(PullOp& op, std::size_t bytes);
   NodeId awaited(const PullOp& op);
   void note_version(PullOp& op, WorkerClock version);
   void move_on(PullOp& op);
@@ -122,6 +132,8 @@ class Pulls {
   List<PullOp, &PullOp::timed> timed_;
   List<PullPart, &PullPart::landed> landed_;
   List<WriteTicket, &WriteTicket::by_age> pinned_writes_, gathered_writes_;
+  List<WriteTicket, &WriteTicket::settling>
+      settling_;                ///< in the order in which a device brings them
   bool rows_short_ = false;     ///< a part found no memory to gather its rows in
   bool tickets_short_ = false;  ///< a part found `writes_max` WRITEs under way
   TimePoint next_deadline_ = kNever;

@@ -53,7 +53,7 @@ bool Pushes::waits_for_others(const PushOp& op, const SlotState& slot, const Pie
   if (before != nullptr && before->early) return true;
   if ((op.flags & frame_flag::kStore) != 0) return false;
   const auto outcome = slot.admits(op.member, op.clock, plane_.global_clock, piece.rows);
-  return is_held(outcome) && outcome != Outcome::no_copy;
+  return is_held(outcome) && outcome != Outcome::no_copy && outcome != Outcome::no_room;
 }
 
 /// Those who are ahead leave half of all places to those whom they wait for.
@@ -95,7 +95,7 @@ void Pushes::replace(SlotState& slot, PushSource& source, Part& older, Part& new
 }
 
 void Pushes::hold(PushOp& op, SlotState& slot, Outcome outcome) {
-  if (outcome == Outcome::no_copy)
+  if (outcome == Outcome::no_copy || outcome == Outcome::no_room)
     plane_.wait_for_copy(slot);
   else
     park(op);
@@ -153,9 +153,42 @@ Pushes::Step Pushes::try_front(SlotState& slot, PushSource& source) {
   const auto run = part->run;
   const auto index = part->index;
   const auto q = part->q;
+  if (plane_.shard.late() && part->buffer != nullptr) {
+    settle(*part, finish(op, slot, q, outcome, piece.rows.count()));
+    return Step::ended;
+  }
   release(part);
   conclude(op, slot, run, index, q, outcome, piece.rows.count());
   return Step::ended;
+}
+
+/// A device still reads the part's bytes, and its rows are not changed before it has.
+void Pushes::settle(Part& part, Errc code) {
+  early_ -= std::exchange(part.early, false);
+  landed_.erase_if_linked(&part);
+  part.ended = code;
+  const auto event = plane_.shard.device().record();
+  if (event.ok()) part.applied = *event;
+  settling_.push_back(&part);
+}
+
+bool Pushes::end_settled() {
+  bool any = false;
+  while (auto* part = settling_.front()) {
+    const auto done = plane_.shard.device().done(part->applied);
+    if (!done.ok() || !*done) break;
+    settling_.pop_front();
+    any = true;
+    auto& op = *part->op;
+    const auto run = part->run;
+    const auto index = part->index;
+    const auto code = part->ended;
+    part->arena->give(part->buffer, part->buffer_bytes);
+    parts_.give(part);
+    end_part(op, run, index, code);
+  }
+  if (any) plane_.copies_freed();  // and room for lists
+  return any;
 }
 
 /// Takes a part out of all lists but its source's queue; it is gone, or will be when its READ ends.

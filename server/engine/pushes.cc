@@ -140,6 +140,7 @@ bool Pushes::handle(Peer& peer, MemberIndex member, TableState& table, const Fra
 void Pushes::take_run(PushOp& op, SlotState& slot, std::uint32_t run, const FrameView& frame) {
   for (std::uint32_t i = 0; i < op.runs[run].part_count; ++i) take_part(op, slot, run, i, frame);
   auto& source = slot.source(op.member);
+  if (plane_.shard.late()) advance(slot, source);
   if (source.front == nullptr) return;
   look_ahead(slot, source);
   // What stands behind a parked request waits for the same.
@@ -215,7 +216,9 @@ Pushes::Step Pushes::take_part(PushOp& op, SlotState& slot, std::uint32_t run, s
   }
   // In order, and its bytes are here: it is applied from where they stand.
   const bool bytes_here = burnt || (op.flags & frame_flag::kRendezvous) == 0;
-  if (bytes_here && source.front == nullptr) {
+  // A device would read them there when the message has gone.
+  const bool to_keep = plane_.shard.late() && !burnt;
+  if (bytes_here && source.front == nullptr && !to_keep) {
     const std::byte* values = nullptr;
     if (!burnt) {
       values = frame.payload.data() + op.meta.keys.bytes + piece.value_offset;
@@ -257,8 +260,7 @@ Outcome Pushes::apply(const PushOp& op, SlotState& slot, const Piece& piece,
   return slot.apply(op.member, op.clock, plane_.global_clock, piece.rows, values);
 }
 
-void Pushes::conclude(PushOp& op, SlotState& slot, std::uint32_t run, std::uint32_t index,
-                      Sequence q, Outcome outcome, std::uint64_t rows) {
+Errc Pushes::finish(PushOp& op, SlotState& slot, Sequence q, Outcome outcome, std::uint64_t rows) {
   const bool burnt = (op.flags & frame_flag::kBurnt) != 0;
   const bool applied = outcome == Outcome::applied && !burnt;
   slot.source(op.member).sequence.finish(q, !applied);
@@ -272,7 +274,12 @@ void Pushes::conclude(PushOp& op, SlotState& slot, std::uint32_t run, std::uint3
   if (slot.has_folds_waiting()) plane_.wait_for_copy(slot);
   if (!slot.pulls_waiting.empty() || (slot.rules().spec().deterministic && slot.parts_waiting != 0))
     plane_.kick(slot);
-  end_part(op, run, index, burnt ? Errc::cancelled : code_of(outcome));
+  return burnt ? Errc::cancelled : code_of(outcome);
+}
+
+void Pushes::conclude(PushOp& op, SlotState& slot, std::uint32_t run, std::uint32_t index,
+                      Sequence q, Outcome outcome, std::uint64_t rows) {
+  end_part(op, run, index, finish(op, slot, q, outcome, rows));
 }
 
 void Pushes::drop(Peer& peer) {

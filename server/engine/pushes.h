@@ -28,6 +28,10 @@ class Pushes {
   void read_done(std::uint64_t part_index, Errc status);
   /// Applies parts whose bytes have landed, a turn's work of them. True: there were some.
   bool apply_landed();
+  /// Ends parts that a device has applied. True: there were some.
+  bool end_settled();
+  /// A device has yet to apply some.
+  bool settling() const { return !settling_.empty(); }
   /// Posts READs, one for each peer in turn, while there is room to land. True: posted something.
   bool start_reads();
   /// READs wait for room to land, in the transport, or for others of their peer to end.
@@ -77,6 +81,9 @@ class Pushes {
   /// After an attempt that ended the part: its number is done.
   void conclude(PushOp& op, SlotState& slot, std::uint32_t run, std::uint32_t index, Sequence q,
                 Outcome outcome, std::uint64_t rows);
+  /// What of that does not wait for a device; what the part is answered with.
+  Errc finish(PushOp& op, SlotState& slot, Sequence q, Outcome outcome, std::uint64_t rows);
+  void settle(Part& part, Errc code);
   void hold(PushOp& op, SlotState& slot, Outcome outcome);
   void advance(SlotState& slot, PushSource& source);
   Step try_front(SlotState& slot, PushSource& source);
@@ -100,6 +107,7 @@ class Pushes {
   std::size_t early_ = 0;  ///< of parts_: how many are
   List<Peer, &Peer::reading> readers_;
   List<Part, &Part::landed> landed_;
+  List<Part, &Part::landed> settling_;  ///< in the order in which the device applies them
   List<PushOp, &PushOp::finished> finished_;
   std::vector<Key> aligned_keys_;
 };

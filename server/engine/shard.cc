@@ -6,6 +6,11 @@
 
 namespace shoal {
 
+namespace {
+/// Lists of parts that a device has yet to read: of the largest, some three.
+constexpr std::size_t kListRoomBytes = std::size_t{16} << 20;
+}  // namespace
+
 Shard::Shard(Device& device, Device& host, const RuleSet& rules, const ServerLimits& limits,
              ServerMetrics& metrics)
     : host_(host),
@@ -20,6 +25,8 @@ Result<std::unique_ptr<Shard>> Shard::create(Device& device, Device& host, const
   std::unique_ptr<Shard> shard(new Shard(device, host, rules, limits, metrics));
   SHOAL_TRY(
       shard->budget_.take(std::uint64_t{limits.copies_max} * kSegmentBytes, "the copies on write"));
+  if (device.space() == MemorySpace::cuda)
+    SHOAL_TRY(shard->scratch_.use_device(host, device, kListRoomBytes));
   return shard;
 }
 
@@ -82,7 +89,7 @@ void Shard::update(const ClusterView& view, NodeId self,
     if (table == nullptr) {
       auto state = std::make_unique<TableState>();
       state->id = info.id;
-      auto rules = TableRules::create(info, rules_);
+      auto rules = TableRules::create(info, rules_, late() ? DeviceKind::cuda : DeviceKind::host);
       if (rules.ok()) {
         state->rules = std::make_unique<TableRules>(std::move(rules).value());
       } else {

@@ -25,6 +25,7 @@ struct TableState {
 /// loop.
 class Shard {
  public:
+  /// Rows are on `device`, what the CPU looks at in memory of `host`, which the device reaches.
   /// Errors: no_memory (the copies on write do not fit the budget).
   static Result<std::unique_ptr<Shard>> create(Device& device, Device& host, const RuleSet& rules,
                                                const ServerLimits& limits, ServerMetrics& metrics);
@@ -51,6 +52,9 @@ class Shard {
         if (slot != nullptr) f(*slot);
   }
 
+  /// Whether work on rows is done later than it is issued.
+  bool late() const { return scratch_.lists.has_value(); }
+  Device& device() { return pool_.device(); }
   const Members& members() const { return members_; }
   const MemoryBudget& budget() const { return budget_; }
   const CopyQuota& copies() const { return copies_; }

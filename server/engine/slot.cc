@@ -10,6 +10,8 @@ Result<std::unique_ptr<SlotState>> SlotState::create(const TableRules& rules, Sl
   std::unique_ptr<SlotState> slot(new SlotState(rules, index, chain));
   if (rules.spec().layout == Layout::dense) {
     SHOAL_ASSIGN(slot->dense_, DenseStore::create(rules, index, context));
+  } else if (context.scratch.lists) {
+    return Error{Errc::unavailable, "sparse rows are kept by servers in host memory only"};
   } else {
     SHOAL_ASSIGN(slot->sparse_, SparseStore::create(rules, index, context));
   }
@@ -136,6 +138,8 @@ Snapshot SlotState::pin(RowRange rows, std::size_t& offset) {
            rules_->geometry().row_bytes();
   return dense_->pin(segment);
 }
+
+void SlotState::copy_out(RowRange rows, std::byte* out) { dense_->copy_out(rows, out); }
 
 Outcome SlotState::gather(const PartRows& rows, std::byte* out) {
   if (rows.placed()) return sparse_->gather(rows.positions, out);

@@ -86,7 +86,9 @@ class SlotState {
   /// collective: a worker that has not contributed yet to what the rows' version waits for, or 0.
   NodeId awaited(const PartRows& rows, WorkerClock need) const;
   Snapshot pin(RowRange rows, std::size_t& offset);
-  /// Listed rows that are known.
+  /// From a device to memory that it reaches.
+  void copy_out(RowRange rows, std::byte* out);
+  /// Listed rows that are known. Errors: out_of_range, no_room.
   Outcome gather(const PartRows& rows, std::byte* out);
 
   DenseStore* dense() { return dense_.get(); }

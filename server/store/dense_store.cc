@@ -282,6 +282,15 @@ Outcome DenseStore::gather(std::span<const Key> rows, std::byte* out) {
   return Outcome::applied;
 }
 
+void DenseStore::copy_out(RowRange rows, std::byte* out) {
+  const auto segment = segment_at(rows.begin);
+  make_ready(segment);
+  const auto row_bytes = table_.geometry().row_bytes();
+  context_.copy_out(
+      out, segments_[segment].values->data + (rows.begin - rows_of(segment).begin) * row_bytes,
+      rows.size() * row_bytes);
+}
+
 Snapshot DenseStore::pin(std::size_t segment) {
   make_ready(segment);
   auto& s = segments_[segment];

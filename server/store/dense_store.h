@@ -74,7 +74,9 @@ class DenseStore {
   WorkerClock version(std::size_t segment) const { return segments_[segment].version; }
   /// The segment's values as they are now. The caller owes an `unpin`.
   Snapshot pin(std::size_t segment);
-  /// Copies listed rows, in order. Errors: out_of_range.
+  /// Copies rows of one segment from a device to memory that it reaches.
+  void copy_out(RowRange rows_of_one_segment, std::byte* out);
+  /// Copies listed rows, in order. Errors: out_of_range, no_room.
   Outcome gather(std::span<const Key> rows, std::byte* out);
 
   const SegmentDirectory& directory() const { return directory_; }

@@ -140,6 +140,11 @@ struct StoreContext {
     (void)device().copy(rows_at(to, bytes), {from, bytes, space, 0});
   }
 
+  void copy_out(std::byte* to, const std::byte* from, std::size_t bytes) const {
+    (void)device().copy({to, bytes, MemorySpace::pinned, 0},
+                        rows_at(const_cast<std::byte*>(from), bytes));
+  }
+
  private:
   MemoryView rows_at(std::byte* rows, std::size_t bytes) const {
     return {rows, bytes, device().space(), device().ordinal()};

@@ -1,5 +1,8 @@
 #include "tests/engine/cluster.h"
 
+#include <cstdlib>
+
+#include "core/base/random.h"
 #include "core/cluster/messages.h"
 
 namespace shoal::test {
@@ -61,6 +64,23 @@ class ToldTransport final : public Transport {
   std::uint64_t& registrations_;
 };
 
+/// A server whose device runs a little in each turn.
+class LatePoll final : public Pollable {
+ public:
+  LatePoll(Server& server, test::LateDevice& device) : server_(server), device_(device) {}
+  bool poll(TimePoint now) override {
+    device_.run(random_.below(4));
+    return server_.poll(now);
+  }
+  TimePoint next_timer() const override { return server_.next_timer(); }
+  Transport& transport() override { return server_.transport(); }
+
+ private:
+  Server& server_;
+  test::LateDevice& device_;
+  Random random_{7};
+};
+
 }  // namespace
 
 EngineTest::~EngineTest() {
@@ -115,8 +135,18 @@ void EngineTest::start(std::uint32_t workers, const std::vector<TableSpec>& tabl
     server.link.silence = kNoHearts;
     server.limits = limits_;
     server.limits.memory_bytes = std::uint64_t{64} << 20;
-    machine.server = Server::create(*machine.transport, device_, rules_, std::move(server)).value();
-    driver_.attach(machine.node, *machine.server);
+    if (std::getenv("TEST_LATE") == nullptr) {
+      machine.server =
+          Server::create(*machine.transport, device_, rules_, std::move(server)).value();
+      driver_.attach(machine.node, *machine.server);
+    } else {
+      machine.device = std::make_unique<test::LateDevice>();
+      server.pinned = &pinned_;
+      machine.server =
+          Server::create(*machine.transport, *machine.device, rules_, std::move(server)).value();
+      machine.late = std::make_unique<LatePoll>(*machine.server, *machine.device);
+      driver_.attach(machine.node, *machine.late);
+    }
   }
   server_node_ = servers_.front()->node;
 

@@ -10,6 +10,7 @@
 #include "core/ops/rules.h"
 #include "server/scheduler/scheduler.h"
 #include "server/server.h"
+#include "tests/support/late_device.h"
 #include "transport/sim/driver.h"
 #include "transport/sim/sim.h"
 #include "worker/engine/engine.h"
@@ -66,7 +67,9 @@ class EngineTest : public testing::Test {
   struct ServerMachine {
     SimNodeId node;
     std::unique_ptr<Transport> transport;
+    std::unique_ptr<test::LateDevice> device;
     std::unique_ptr<Server> server;
+    std::unique_ptr<Pollable> late;
   };
   static constexpr std::uint64_t kRows = 64;
 
@@ -83,7 +86,8 @@ class EngineTest : public testing::Test {
   SimDriver driver_;
   MemoryViewStore store_;
   HostDevice device_;
-  RuleSet rules_ = RuleSet::builtin();
+  RuleSet rules_ = test::late_rules();
+  test::PinnedHost pinned_;
   SimNodeId scheduler_node_, server_node_;  ///< of the first server
   std::unique_ptr<Transport> scheduler_transport_;
   std::unique_ptr<Scheduler> scheduler_;
