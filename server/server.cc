@@ -63,6 +63,7 @@ struct Server::State {
   void on_view();
   void on_global_clock();
   void check_touch();
+  void check_device();
   bool look_again();
   bool fold();
   void close_others(const SessionServer::Peer& session);
@@ -148,6 +149,7 @@ bool Server::poll(TimePoint now) {
   busy |= s.receive();
   s.check_touch();
   busy |= s.pushes.end_settled();
+  s.check_device();
   busy |= s.pushes.apply_landed();
   busy |= s.look_again();
   busy |= s.fold();
@@ -414,6 +416,14 @@ void Server::State::check_touch() {
   if (silent) return;
   pushes.answer_finished();
   pulls.open_gate();
+}
+
+/// Rows on a device that has failed are gone, and with them what this server is for.
+void Server::State::check_device() {
+  if (plane.device_status.ok() || !status.ok()) return;
+  status = plane.device_status;
+  log_error("server", "the rows are lost with {}: {}", shard->device().name(),
+            status.error().message());
 }
 
 bool Server::State::look_again() {

@@ -59,7 +59,8 @@ class Server final : public Pollable {
   /// Who we are in the cluster, once the scheduler has said; NodeId 0 before.
   NodeId node() const;
   const SchedulerLink& link() const;
-  /// Not ok: the scheduler refused us for good, with the reason; the process may end.
+  /// Not ok: the scheduler refused us for good, or the device that has the rows failed, with the
+  /// reason; the process may end.
   const Status& status() const;
   const ServerMetrics& metrics() const;
   /// Bytes of the budget that tables use.

@@ -9,6 +9,12 @@ namespace {
 constexpr std::size_t kPastViews = 8;
 }
 
+bool Plane::device_has(DeviceEvent event) {
+  const auto done = shard.device().done(event);
+  if (!done.ok() && device_status.ok()) device_status = done.error();
+  return done.ok() && *done;
+}
+
 void Plane::copies_freed() {
   for (auto* slot : copy_waiters) {
     slot->waits_for_copy = false;

@@ -53,6 +53,8 @@ struct Plane {
   GlobalClock clock_info;
   /// Nothing was heard of the scheduler for a lease: no answer leaves until it has been.
   bool silent = false;
+  /// What the device that has the rows failed with: no row can be had any more.
+  Status device_status;
 
   std::vector<SlotState*> kicked;        ///< Something changed: who waits there is looked at again.
   std::vector<SlotState*> copy_waiters;  ///< Parts or pulls there wait for a free copy.
@@ -70,6 +72,8 @@ struct Plane {
     slot.waits_for_copy = true;
     copy_waiters.push_back(&slot);
   }
+  /// Whether the device has done what was issued up to `event`. False, too, once it has failed.
+  bool device_has(DeviceEvent event);
   /// A pin has gone: who waits for a copy may find one, or need none.
   void copies_freed();
   /// Before a slot is dropped.

@@ -152,8 +152,7 @@ void Pulls::give_back(WriteTicket& ticket) {
 bool Pulls::send_brought() {
   bool any = false;
   for (auto* ticket = settling_.front(); ticket != nullptr;) {
-    const auto done = plane_.shard.device().done(ticket->brought);
-    if (!done.ok() || !*done) break;
+    if (!plane_.device_has(ticket->brought)) break;
     auto* next = settling_.next(ticket);
     auto& op = *ticket->op;
     auto& peer = *op.peer;

@@ -175,8 +175,7 @@ void Pushes::settle(Part& part, Errc code) {
 bool Pushes::end_settled() {
   bool any = false;
   while (auto* part = settling_.front()) {
-    const auto done = plane_.shard.device().done(part->applied);
-    if (!done.ok() || !*done) break;
+    if (!plane_.device_has(part->applied)) break;
     settling_.pop_front();
     any = true;
     auto& op = *part->op;

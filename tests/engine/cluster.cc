@@ -1,7 +1,5 @@
 #include "tests/engine/cluster.h"
 
-#include <cstdlib>
-
 #include "core/base/random.h"
 #include "core/cluster/messages.h"
 
@@ -135,17 +133,17 @@ void EngineTest::start(std::uint32_t workers, const std::vector<TableSpec>& tabl
     server.link.silence = kNoHearts;
     server.limits = limits_;
     server.limits.memory_bytes = std::uint64_t{64} << 20;
-    if (std::getenv("TEST_LATE") == nullptr) {
-      machine.server =
-          Server::create(*machine.transport, device_, rules_, std::move(server)).value();
-      driver_.attach(machine.node, *machine.server);
-    } else {
-      machine.device = std::make_unique<test::LateDevice>();
+    if (late_) {
+      machine.device = std::make_unique<LateDevice>();
       server.pinned = &pinned_;
       machine.server =
           Server::create(*machine.transport, *machine.device, rules_, std::move(server)).value();
       machine.late = std::make_unique<LatePoll>(*machine.server, *machine.device);
       driver_.attach(machine.node, *machine.late);
+    } else {
+      machine.server =
+          Server::create(*machine.transport, device_, rules_, std::move(server)).value();
+      driver_.attach(machine.node, *machine.server);
     }
   }
   server_node_ = servers_.front()->node;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -26,6 +27,12 @@ class EngineTest : public testing::Test {
 
   EngineTest() : network_(SimOptions{}), driver_(network_) {}
   ~EngineTest() override;
+
+  /// Servers keep their rows on a device like a GPU, whose work is done late: if a test asks for it
+  /// before start(), or the environment of the program (ON_LATE_DEVICE).
+  bool late_ = std::getenv("ON_LATE_DEVICE") != nullptr;
+  test::LateDevice& device(std::size_t i) { return *servers_.at(i)->device; }
+  const Server& server(std::size_t i) { return *servers_.at(i)->server; }
 
   /// All have joined and `tables` are open, as tables_[0], ...
   void start(std::uint32_t workers, const std::vector<TableSpec>& tables = {});

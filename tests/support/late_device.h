@@ -57,7 +57,12 @@ class LateDevice final : public Device {
   }
   Result<DeviceEvent> make_visible(MemoryView) override { return record(); }
   Result<DeviceEvent> record() override { return DeviceEvent(issued_); }
-  Result<bool> done(DeviceEvent event) override { return event.value <= finished_; }
+  Result<bool> done(DeviceEvent event) override {
+    if (broken_) return Error{Errc::io, "a kernel touched memory that is not there"};
+    return event.value <= finished_;
+  }
+  /// As a sticky error of CUDA.
+  void break_down() { broken_ = true; }
 
   void issue(std::function<void()> work) {
     waiting_.push_back(std::move(work));
@@ -79,6 +84,7 @@ class LateDevice final : public Device {
   std::deque<std::function<void()>> waiting_;
   std::uint64_t issued_ = 0;
   std::uint64_t finished_ = 0;
+  bool broken_ = false;
 };
 
 /// The executor of its kernels.
