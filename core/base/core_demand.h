@@ -4,16 +4,17 @@
 
 namespace shoal {
 
-/// Whether others want the core that a thread runs on: the kernel counts how often it took the core
-/// from the thread (involuntary context switches, getrusage(2)). On a machine with idle cores that
-/// is a few times a second, with more busy threads than cores hundreds. Belongs to one thread.
+/// Whether others want the core that a thread runs on: the kernel counts how long the thread could
+/// have run, and did not. Where whoever else is there only passes by, that is below 1 % of the
+/// time; with more busy threads than cores a third and more. Belongs to one thread.
 class CoreDemand {
  public:
   static constexpr Duration kPeriod = std::chrono::milliseconds(100);
-  static constexpr long kSwitchesPerPeriod = 10;
+  static constexpr Duration kWaitedPerPeriod = std::chrono::milliseconds(5);
 
-  using Count = long (*)();
-  explicit CoreDemand(Count count) : count_(count) {}
+  /// How long the calling thread has waited for a core in its life.
+  using Waited = Duration (*)();
+  explicit CoreDemand(Waited waited) : waited_(waited) {}
 
   /// As of the last look; looks once a period. `now` never goes back.
   bool is_high(TimePoint now) {
@@ -24,11 +25,16 @@ class CoreDemand {
  private:
   void look(TimePoint now);
 
-  Count count_;
+  Waited waited_;
   TimePoint looked_at_{}, look_at_{};
-  long seen_ = 0;
+  Duration seen_{};
   bool high_ = false;
 };
+
+/// How long the calling thread has waited for a core: /proc/thread-self/schedstat (Linux,
+/// Documentation/scheduler/sched-stats.rst). Where the kernel does not count that, half a
+/// millisecond for each time that it took the core from the thread (getrusage(2)).
+Duration waited_for_core();
 
 /// Of the calling thread: while this is true it does not spin, as it would take the core from whom
 /// it waits for.
