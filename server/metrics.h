@@ -15,7 +15,7 @@ struct ServerMetrics {
   std::uint64_t gaps = 0;
   std::uint64_t rows_applied = 0;
   std::uint64_t rows_pulled = 0;
-  std::uint64_t bytes_in = 0;   ///< values and keys, eager or READ
+  std::uint64_t bytes_in = 0;   ///< values and keys: eager, READ, or read in place
   std::uint64_t bytes_out = 0;  ///< values
   std::uint64_t reads = 0;      ///< posted
   std::uint64_t writes = 0;     ///< posted

@@ -104,6 +104,11 @@ class Fabric {
   virtual bool one_sided() const { return false; }
   /// As Transport's.
   virtual bool reads_by_copy(const RegionKey& /*key*/) const { return false; }
+  virtual bool read_in_place(EndpointId /*endpoint*/, const RegionKey& /*key*/,
+                             std::uint64_t /*offset*/, std::size_t /*bytes*/,
+                             const Transport::Use& /*use*/) {
+    return false;
+  }
 
   // --- Moving bytes. `key` and `offset` are inside the region: the caller has checked. Errors: as
   // Transport's; registration, no_memory: there will never be memory for so large a frame.

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/base/clock.h"
+#include "core/base/function_ref.h"
 #include "core/base/ids.h"
 #include "core/base/result.h"
 #include "core/memory/memory_view.h"
@@ -184,6 +185,17 @@ class Transport {
   /// Whether read() of this region of the peer's is a copy that poll() makes: of several under way,
   /// one is made after the other, and their targets only push each other out of the cache.
   virtual bool reads_by_copy(EndpointId /*endpoint*/, std::uint64_t /*region*/) const {
+    return false;
+  }
+
+  /// Reads a span of the peer's region where it is: in memory that a peer on this host shares
+  /// (`allocate_shared`, whole pages). Calls `use` with it, once, before this returns; the bytes
+  /// stay as they are until `use` returns, whatever the peer does meanwhile. `use` may register
+  /// and revoke memory, and does not close or poll. False: not called, as the bytes cannot be had
+  /// so (any more); read() says why.
+  using Use = FunctionRef<void(ConstMemoryView)>;
+  virtual bool read_in_place(EndpointId /*endpoint*/, const RemoteSpan& /*from*/,
+                             const Use& /*use*/) {
     return false;
   }
 

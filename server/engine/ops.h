@@ -41,7 +41,7 @@ struct RequestTimes {
 /// source's queue; a part that was dropped while it was being READ lives on until that READ has
 /// ended.
 struct Part {
-  enum class Bytes : std::uint8_t { none, held, wanted, reading, here };
+  enum class Bytes : std::uint8_t { none, held, wanted, reading, here, there };
 
   std::uint32_t pool_index = 0;  ///< of the Pool it lives in; so in all of these
   Part* next = nullptr;          ///< in its source's queue
@@ -51,18 +51,20 @@ struct Part {
   std::uint32_t run = 0;
   std::uint32_t index = 0;
   Sequence q;
-  Bytes bytes = Bytes::none;  ///< none: burnt; held: not asked for yet
-  bool early = false;         ///< it came to wait for other workers
+  /// none: burnt; held: not asked for yet; there: to be read where the worker has them
+  Bytes bytes = Bytes::none;
+  bool early = false;  ///< it came to wait for other workers
   bool dropped = false;
   PushOp* heir = nullptr;  ///< of a dropped one: the burn that is not answered before its READ ends
   Errc failed = Errc::ok;  ///< of its READs
   std::uint8_t reads_left = 0;
   Arena* arena = nullptr;
-  std::byte* buffer = nullptr;  ///< keys, then values
+  std::byte* buffer = nullptr;  ///< keys, then values; there: for them, if they must be READ yet
   std::size_t buffer_bytes = 0;
   std::size_t key_bytes = 0;  ///< of it; 0 of a list that KeyLists has
   std::uint32_t number = 0;   ///< among the request's parts: which signature is its
   bool needs_keys = false;    ///< signed, but the list went before the values had come
+  bool needs_copy = false;    ///< they could not be read where the worker has them
   Errc ended = Errc::ok;      ///< settling: its answer
   DeviceEvent applied;        ///< settling: when that is
   Link<Part> want;            ///< in its peer's list of parts to READ; once dropped, of those
@@ -200,6 +202,7 @@ struct Peer {
   std::uint32_t held = 0;         ///< requests that wait for a newer view
   std::uint32_t ops = 0;          ///< requests in hand
   std::uint32_t reads = 0;        ///< parts being READ
+  std::uint32_t there = 0;        ///< parts to be applied from where they are
   std::uint32_t pins = 0;         ///< WRITEs under way
   TimePoint moved{};              ///< when one of them last ended
   std::size_t landing_bytes = 0;  ///< of landing memory that READs from it are under way into

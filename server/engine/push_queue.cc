@@ -118,9 +118,10 @@ void Pushes::advance(SlotState& slot) {
 void Pushes::advance(SlotState& slot, PushSource& source) {
   bool applied_landed = false;
   while (auto* part = source.front) {
-    if (part->bytes == Part::Bytes::here && part->arena == &plane_.landing.memory()) {
+    const bool bytes_known = part->bytes == Part::Bytes::here || part->bytes == Part::Bytes::there;
+    if (bytes_known && part->arena == &plane_.landing.memory()) {
       if (applied_landed) {
-        if (!landed_.contains(part)) landed_.push_back(part);
+        if (!landed_.contains(part)) land(*part);
         break;
       }
       applied_landed = true;
@@ -132,7 +133,9 @@ void Pushes::advance(SlotState& slot, PushSource& source) {
 
 Pushes::Step Pushes::try_front(SlotState& slot, PushSource& source) {
   auto* part = source.front;
-  if (part->bytes != Part::Bytes::here && part->bytes != Part::Bytes::none) return Step::waits;
+  const bool there = part->bytes == Part::Bytes::there;
+  if (!there && part->bytes != Part::Bytes::here && part->bytes != Part::Bytes::none)
+    return Step::waits;
   auto& op = *part->op;
   auto piece = piece_of(slot, op, op.runs[part->run], part->index);
   if (piece.rows.listed && part->buffer != nullptr && !name_rows(*part, piece)) {
@@ -140,11 +143,18 @@ Pushes::Step Pushes::try_front(SlotState& slot, PushSource& source) {
     return Step::waits;
   }
   const auto* values = part->buffer != nullptr ? part->buffer + part->key_bytes : nullptr;
-  const auto outcome = attempt(op, slot, piece, values);
+  auto outcome = Outcome::applied;
+  if (!there) {
+    outcome = attempt(op, slot, piece, values);
+  } else if (!attempt_there(op, slot, piece, outcome)) {
+    must_copy(*part);
+    return Step::waits;
+  }
   if (is_held(outcome)) {
     hold(op, slot, outcome);
     return Step::waits;
   }
+  if (there) plane_.metrics.bytes_in += piece.value_bytes;
   if (outcome == Outcome::applied && part->key_bytes != 0 && !op.signatures.empty())
     plane_.lists.put(slot, op.signatures[part->number], piece.rows.keys);
   source.front = part->next;
@@ -162,10 +172,18 @@ Pushes::Step Pushes::try_front(SlotState& slot, PushSource& source) {
   return Step::ended;
 }
 
+/// With values that are read where the worker has them. False: they cannot be.
+bool Pushes::attempt_there(PushOp& op, SlotState& slot, const Piece& piece, Outcome& outcome) {
+  const auto& values = op.meta.values;
+  return plane_.transport.read_in_place(
+      op.peer->endpoint, {values.region, values.address + piece.value_offset, piece.value_bytes},
+      [&](ConstMemoryView bytes) { outcome = attempt(op, slot, piece, bytes.data); });
+}
+
 /// A device still reads the part's bytes, and its rows are not changed before it has.
 void Pushes::settle(Part& part, Errc code) {
   early_ -= std::exchange(part.early, false);
-  landed_.erase_if_linked(&part);
+  unland(part);
   part.ended = code;
   const auto event = plane_.shard.device().record();
   if (event.ok()) part.applied = *event;
@@ -193,7 +211,7 @@ bool Pushes::end_settled() {
 /// Takes a part out of all lists but its source's queue; it is gone, or will be when its READ ends.
 void Pushes::release(Part* part) {
   early_ -= std::exchange(part->early, false);
-  landed_.erase_if_linked(part);
+  unland(*part);
   if (part->bytes == Part::Bytes::wanted) part->op->peer->wants.erase(part);
   if (part->bytes == Part::Bytes::reading) {
     part->dropped = true;

@@ -43,11 +43,19 @@ bool Pushes::name_rows(const Part& part, Piece& piece) {
 
 /// Once more, with the keys.
 void Pushes::refetch(Part& part) {
-  landed_.erase_if_linked(&part);
+  unland(part);
   part.arena->give(part.buffer, part.buffer_bytes);
   part.buffer = nullptr;
   part.bytes = Part::Bytes::held;
   part.needs_keys = true;
+  want(part);
+}
+
+/// Its bytes cannot be read where they are. It has memory for them, so it waits for nobody.
+void Pushes::must_copy(Part& part) {
+  unland(part);
+  part.bytes = Part::Bytes::held;
+  part.needs_copy = true;
   want(part);
 }
 
@@ -87,14 +95,40 @@ bool Pushes::start_reads() {
       // At its limit it stays in line: the reads under way may be those of its pulls' keys, whose
       // end nobody tells here.
       auto& part = *peer->wants.front();
-      const bool by_copy =
-          plane_.transport.reads_by_copy(peer->endpoint, part.op->meta.values.region);
-      if (peer->may_read(plane_.limits, by_copy)) progress |= post_reads(part);
+      if (may_stay(part)) {
+        if (peer->there < plane_.limits.reads_per_peer) progress |= leave_there(part);
+      } else if (peer->may_read(plane_.limits, plane_.transport.reads_by_copy(
+                                                   peer->endpoint, part.op->meta.values.region))) {
+        progress |= post_reads(part);
+      }
       if (!peer->wants.empty()) readers_.push_back(peer);
     }
     posted |= progress;
   }
   return posted;
+}
+
+/// Whether it is to be applied from where its bytes are: what the server would copy itself.
+bool Pushes::may_stay(const Part& part) const {
+  const auto& op = *part.op;
+  return !part.needs_copy && (op.flags & frame_flag::kKeyList) == 0 && !plane_.shard.late() &&
+         plane_.transport.reads_by_copy(op.peer->endpoint, op.meta.values.region);
+}
+
+/// It keeps memory all the same, for a READ if that has to be: parts behind it that are READ must
+/// not have taken the last.
+bool Pushes::leave_there(Part& part) {
+  auto& op = *part.op;
+  const auto piece = piece_of(*part.slot, op, op.runs[part.run], part.index);
+  part.buffer = plane_.landing.take(*op.peer, piece.value_bytes);
+  if (part.buffer == nullptr) return false;
+  part.arena = &plane_.landing.memory();
+  part.buffer_bytes = piece.value_bytes;
+  part.key_bytes = 0;
+  op.peer->wants.erase(&part);
+  part.bytes = Part::Bytes::there;
+  land(part);
+  return true;
 }
 
 bool Pushes::post_reads(Part& part) {
@@ -105,7 +139,7 @@ bool Pushes::post_reads(Part& part) {
                            plane_.lists.touch(*part.slot, op.signatures[part.number]);
   part.key_bytes = listed_here ? 0 : piece.key_bytes;
   part.buffer_bytes = part.key_bytes + piece.value_bytes;
-  part.buffer = plane_.landing.take(peer, part.buffer_bytes);
+  if (part.buffer == nullptr) part.buffer = plane_.landing.take(peer, part.buffer_bytes);
   if (part.buffer == nullptr) return false;
   part.arena = &plane_.landing.memory();
   const auto post = [&](std::byte* to, const WireSpan& span, std::uint64_t offset,
@@ -167,7 +201,7 @@ void Pushes::read_done(std::uint64_t index, Errc status) {
   if (part.failed == Errc::ok) {
     part.bytes = Part::Bytes::here;
     plane_.metrics.bytes_in += part.buffer_bytes;
-    landed_.push_back(&part);
+    land(part);
     return;
   }
   part.arena->give(part.buffer, part.buffer_bytes);
@@ -181,11 +215,23 @@ void Pushes::read_done(std::uint64_t index, Errc status) {
     unqueue_all(*part.slot, part.slot->source(part.member), &part, Errc::revoked, &peer);
 }
 
+void Pushes::land(Part& part) {
+  landed_.push_back(&part);
+  part.op->peer->there += part.bytes == Part::Bytes::there;
+}
+
+void Pushes::unland(Part& part) {
+  if (!landed_.contains(&part)) return;
+  landed_.erase(&part);
+  part.op->peer->there -= part.bytes == Part::Bytes::there;
+}
+
 bool Pushes::apply_landed() {
   TurnWork work;
   while (!work.enough()) {
-    auto* part = landed_.pop_front();
+    auto* part = landed_.front();
     if (part == nullptr) break;
+    unland(*part);
     work.add_part();
     work.add_bytes(part->buffer_bytes);
     advance(*part->slot, part->slot->source(part->member));

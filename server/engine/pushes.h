@@ -26,7 +26,8 @@ class Pushes {
 
   /// One of a part's READs has ended.
   void read_done(std::uint64_t part_index, Errc status);
-  /// Applies parts whose bytes have landed, a turn's work of them. True: there were some.
+  /// Applies parts whose bytes have landed, or are there, a turn's work of them. True: there were
+  /// some.
   bool apply_landed();
   /// Ends parts that a device has applied. True: there were some.
   bool end_settled();
@@ -76,6 +77,7 @@ class Pushes {
   bool keep_bytes(Part& part, const PushOp& op, const Piece& piece, const FrameView& frame);
   void replace(SlotState& slot, PushSource& source, Part& older, Part& newer);
   Outcome attempt(PushOp& op, SlotState& slot, const Piece& piece, const std::byte* values);
+  bool attempt_there(PushOp& op, SlotState& slot, const Piece& piece, Outcome& outcome);
   Outcome apply(const PushOp& op, SlotState& slot, const Piece& piece, const std::byte* values);
   std::span<const Key> eager_keys(const FrameView& frame, const Piece& piece);
   /// After an attempt that ended the part: its number is done.
@@ -89,6 +91,11 @@ class Pushes {
   Step try_front(SlotState& slot, PushSource& source);
   bool name_rows(const Part& part, Piece& piece);
   void refetch(Part& part);
+  void must_copy(Part& part);
+  bool may_stay(const Part& part) const;
+  bool leave_there(Part& part);
+  void land(Part& part);
+  void unland(Part& part);
   void look_ahead(SlotState& slot, PushSource& source);
   void want(Part& part);
   bool post_reads(Part& part);

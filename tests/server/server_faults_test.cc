@@ -105,6 +105,86 @@ TEST_F(ServerTest, ABurnIsAnsweredWhenNoReadOfWhatItBurntIsLeft) {
   EXPECT_TRUE(network->violations().empty());
 }
 
+/// What workers on the server's host share with it.
+class ServerReadsInPlace : public ServerTest {
+ protected:
+  static constexpr std::uint64_t kRows = 500000;
+  void begin(Apply apply, std::int64_t staleness, double in_place = 1.0) {
+    SimOptions sim;
+    sim.reads_by_copy = true;
+    sim.reads_in_place = in_place;
+    start({dense(kRows, apply, staleness, 0)}, small_limits(), sim);
+  }
+  WireSpan lend_ones(RawClient& client) {
+    return lend(client, reinterpret_cast<std::byte*>(ones_.data()), kRows * 4, Access::read);
+  }
+  std::vector<float> all(RawClient& client, std::int64_t need = -100) {
+    std::vector<float> rows(kRows, -1.0f);
+    const auto at =
+        lend(client, reinterpret_cast<std::byte*>(rows.data()), kRows * 4, Access::write);
+    EXPECT_EQ(wait(client, pull_all(client, 1, at, need)).status, Errc::ok);
+    regions.back().revoke();
+    return rows;
+  }
+  std::vector<float> ones_ = std::vector<float>(kRows, 1.0f);
+};
+
+TEST_F(ServerReadsInPlace, EachPartIsAppliedOnce) {
+  for (const double in_place : {1.0, 0.5, 0.0}) {
+    begin(Apply::on_arrival, unbounded, in_place);
+    auto& a = *clients[0];
+    const auto source = lend_ones(a);
+    EXPECT_EQ(wait(a, push_all(a, 1, 1, source)).status, Errc::ok);
+    EXPECT_EQ(wait(a, push_all(a, 1, 1, source)).status, Errc::ok) << "it came before";
+    EXPECT_EQ(server->metrics().reads == 0, in_place == 1.0);
+    EXPECT_EQ(all(a), ones_);
+  }
+}
+
+TEST_F(ServerReadsInPlace, APartThatIsBurntIsNotReadAnyMore) {
+  begin(Apply::per_clock, 2);
+  auto& a = *clients[0];
+  const auto early = push_all(a, 1, 1, lend_ones(a), 4);
+  run_for(50ms);
+  std::vector<RequestId> burnt;
+  for (std::uint32_t slot = 0; slot < geometry(1).slots(); ++slot)
+    burnt.push_back(push(a, 1, 1, geometry(1).rows_of(SlotIndex(slot)), 0, 4, frame_flag::kBurnt));
+  run_for(50ms);
+  scheduler->set_clock(3);
+  for (const auto id : burnt) EXPECT_EQ(wait(a, id).status, Errc::cancelled);
+  EXPECT_EQ(wait(a, early).status, Errc::cancelled);
+  network->protect(host_view(std::span(ones_)));
+  scheduler->set_clock(6);
+  EXPECT_EQ(all(a, 6), std::vector<float>(kRows, 0.0f));
+  EXPECT_TRUE(network->violations().empty());
+}
+
+TEST_F(ServerReadsInPlace, APartThatMustWaitIsReadWhenItsTimeHasCome) {
+  begin(Apply::per_clock, 2);
+  auto& a = *clients[0];
+  const auto source = lend_ones(a);
+  const auto early = push_all(a, 1, 1, source, 4);  // beyond the window of clocks
+  run_for(50ms);
+  EXPECT_EQ(a.answer(early), nullptr);
+  ones_.assign(kRows, 3.0f);  // still lent, so what is there when it is read counts
+  scheduler->set_clock(3);
+  EXPECT_EQ(wait(a, early).status, Errc::ok);
+  EXPECT_EQ(server->metrics().reads, 0u);
+  scheduler->set_clock(6);
+  EXPECT_EQ(all(a, 6), std::vector<float>(kRows, 3.0f));
+}
+
+/// What cannot be read where it is is asked for, and that says why.
+TEST_F(ServerReadsInPlace, MemoryThatWasTakenBackIsRefused) {
+  begin(Apply::on_arrival, unbounded);
+  auto& a = *clients[0];
+  const auto source = lend_ones(a);
+  regions.back().revoke();
+  EXPECT_EQ(wait(a, push_all(a, 1, 1, source)).status, Errc::revoked);
+  EXPECT_GT(server->metrics().reads, 0u);
+  EXPECT_EQ(server->metrics().parts_applied, 0u);
+}
+
 TEST_F(ServerTest, AReaderThatStallsLosesItsSessionOnlyWhenCopiesRunOut) {
   auto limits = small_limits();
   limits.copies_max = 2;

@@ -39,6 +39,9 @@ SimOptions network_options(std::uint64_t seed) {
   options.seed = seed;
   options.link.straggle = random.chance(0.5) ? 0.01 : 0.1;
   options.keepalive = std::chrono::milliseconds(500);
+  // Workers on their servers' hosts.
+  options.reads_by_copy = seed % 4 == 3;
+  options.reads_in_place = 0.7;
   return options;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <functional>
 #include <optional>
 #include <vector>
@@ -107,6 +108,42 @@ TEST_F(SharedTransfers, AnyRangeArrivesAndNothingElse) {
     ASSERT_EQ(into, from);
   }
   ASSERT_TRUE(until([&] { return count(Kind::write_done) == 40; }));
+}
+
+TEST_F(SharedTransfers, WholePagesAreReadWhereTheyAre) {
+  const auto from = contract::pattern(kPeerBytes, 3);
+  std::copy(from.begin(), from.end(), memory_->bytes().begin());
+  const auto all = region_.remote();
+  const auto is_read = [&](std::size_t offset, std::size_t bytes) {
+    bool same = false;
+    const RemoteSpan span{all.region, all.address + offset, bytes};
+    const bool called = user_->read_in_place(to_owner_, span, [&](ConstMemoryView view) {
+      same = view.bytes == bytes && std::memcmp(view.data, from.data() + offset, bytes) == 0;
+    });
+    EXPECT_EQ(called, same);
+    return called;
+  };
+  EXPECT_TRUE(is_read(0, kPageBytes));
+  EXPECT_TRUE(is_read(3 * kPageBytes, 64 * kPageBytes));
+  EXPECT_FALSE(is_read(100, kPageBytes)) << "others may write to the rest of its first page";
+  EXPECT_FALSE(is_read(0, kPageBytes + 100));
+  region_.revoke();
+  EXPECT_FALSE(is_read(0, kPageBytes));
+}
+
+/// A reader that has stopped keeps the pages that it looks at, as they are; their owner has others.
+TEST_F(SharedTransfers, WhoReadsInPlaceSeesNoByteFromAfterTheLoan) {
+  const auto from = contract::pattern(64 * kPageBytes, 4);
+  std::copy(from.begin(), from.end(), memory_->bytes().begin());
+  bool same = false;
+  ASSERT_TRUE(
+      user_->read_in_place(to_owner_, region_.remote(0, from.size()), [&](ConstMemoryView view) {
+        region_.revoke();
+        std::fill(memory_->bytes().begin(), memory_->bytes().end(), std::byte{9});
+        same = std::memcmp(view.data, from.data(), from.size()) == 0;
+      }));
+  EXPECT_TRUE(same);
+  EXPECT_EQ(memory_->bytes()[0], std::byte{9});
 }
 
 TEST_F(SharedTransfers, ManyAtOnceEndInTheirOrder) {

@@ -339,6 +339,15 @@ Status PathTransport::read(EndpointId endpoint, MemoryView to, const RemoteSpan&
   return {};
 }
 
+bool PathTransport::read_in_place(EndpointId endpoint, const RemoteSpan& from, const Use& use) {
+  owner_.check();
+  auto* path = find(endpoint);
+  if (path == nullptr || path->stage != Stage::fabric) return false;
+  const auto* region = find_region(*path, from, Access::read);
+  return region != nullptr &&
+         path->fabric->read_in_place(endpoint, region->key, from.address, from.bytes, use);
+}
+
 Status PathTransport::write(EndpointId endpoint, ConstMemoryView from, const RemoteSpan& to,
                             std::uint64_t context) {
   owner_.check();

@@ -48,6 +48,7 @@ class PathTransport final : public Transport {
   bool deallocate_shared(MemoryView memory) override;
   bool one_sided(EndpointId endpoint) const override;
   bool reads_by_copy(EndpointId endpoint, std::uint64_t region) const override;
+  bool read_in_place(EndpointId endpoint, const RemoteSpan& from, const Use& use) override;
   std::size_t poll(std::span<Event> events) override;
   void flush() override;
   int wait_fd() const override { return tcp_->wait_fd(); }

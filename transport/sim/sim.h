@@ -47,6 +47,7 @@ struct SimOptions {
   std::uint32_t regions_max = 4096;  ///< of one process
   std::uint32_t endpoints_max = 8192;
   bool reads_by_copy = false;  ///< what Transport::reads_by_copy() says
+  double reads_in_place = 0;   ///< how often read_in_place() can
   /// After how long a silent connection is given up: keepalive to 1.5 keepalive, each side for
   /// itself.
   Duration keepalive = std::chrono::seconds(2);

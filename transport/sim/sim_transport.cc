@@ -241,4 +241,18 @@ bool SimTransport::reads_by_copy(EndpointId, std::uint64_t) const {
   return world_.options.reads_by_copy;
 }
 
+bool SimTransport::read_in_place(EndpointId endpoint, const RemoteSpan& from, const Use& use) {
+  std::uint32_t connection = 0;
+  std::uint8_t which = 0;
+  if (open_side(endpoint, connection, which) == nullptr ||
+      !world_.random.chance(world_.options.reads_in_place))
+    return false;
+  const auto owner = world_.connections[connection]->sides[1 - which].node;
+  const auto* bytes = world_.region_bytes(owner, from, Access::read);
+  if (bytes == nullptr) return false;
+  world_.touch(bytes, from.bytes, owner, "read");
+  use({bytes, static_cast<std::size_t>(from.bytes)});
+  return true;
+}
+
 }  // namespace shoal::sim

@@ -29,6 +29,7 @@ class SimTransport final : public Transport {
   std::size_t poll(std::span<Event> events) override;
   bool one_sided(EndpointId) const override { return true; }
   bool reads_by_copy(EndpointId, std::uint64_t) const override;
+  bool read_in_place(EndpointId endpoint, const RemoteSpan& from, const Use& use) override;
   void flush() override {}
   int wait_fd() const override { return -1; }
   bool arm() override;

@@ -185,6 +185,8 @@ class World {
   EndpointSlot* find_endpoint(std::uint32_t node, EndpointId id);
   void free_endpoint(std::uint32_t node, EndpointId id);
   RegionSlot* find_region(std::uint32_t node, std::uint64_t id);
+  /// Null: the span may not be reached so.
+  std::byte* region_bytes(std::uint32_t node, const RemoteSpan& span, Access access);
 
   // Streams (stream.cc).
   /// Lets leave what can leave now, and schedules the rest.
@@ -237,7 +239,6 @@ class World {
   void land(std::uint32_t connection, std::uint8_t stream, const Piece& piece);
   void land_write(std::uint32_t node, const Piece& piece);
   void land_read(Side& side, const Piece& piece);
-  std::byte* region_bytes(std::uint32_t node, const RemoteSpan& span, Access access);
   std::size_t window_cost(const Piece& piece) const;
 
   EventQueue queue_;

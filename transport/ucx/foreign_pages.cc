@@ -85,19 +85,36 @@ std::size_t ForeignPages::whole_pages(std::uint64_t offset, std::size_t bytes) c
   return before_page(offset) != 0 ? 0 : bytes / kPageBytes * kPageBytes;
 }
 
-bool ForeignPages::write(std::uint64_t offset, std::span<const std::byte> from) {
-  if (offset > bytes_ || from.size() > bytes_ - offset) return false;
+/// Null: it is not admitted, and stands outside again.
+std::byte* ForeignPages::go_in(std::uint64_t offset, std::size_t bytes) {
+  if (offset > bytes_ || bytes > bytes_ - offset) return nullptr;
   auto& way = turnstile();
   std::uint64_t nobody = 0;
-  if (!way.inside.compare_exchange_strong(nobody, ticket_)) return false;
+  if (!way.inside.compare_exchange_strong(nobody, ticket_)) return nullptr;
   way.offset.store(offset_ + offset);
-  way.bytes.store(from.size());
-  const bool admitted = way.open.load() == ticket_;
-  if (admitted) std::memcpy(mapped_ + kGateBytes + offset_ + offset, from.data(), from.size());
+  way.bytes.store(bytes);
+  if (way.open.load() == ticket_) return mapped_ + kGateBytes + offset_ + offset;
+  leave();
+  return nullptr;
+}
+
+void ForeignPages::leave() {
+  auto& way = turnstile();
   way.bytes.store(0);
   auto own = ticket_;
   way.inside.compare_exchange_strong(own, 0);
-  return admitted;
+}
+
+bool ForeignPages::write(std::uint64_t offset, std::span<const std::byte> from) {
+  auto* to = go_in(offset, from.size());
+  if (to == nullptr) return false;
+  std::memcpy(to, from.data(), from.size());
+  leave();
+  return true;
+}
+
+const std::byte* ForeignPages::enter(std::uint64_t offset, std::size_t bytes) {
+  return whole_pages(offset, bytes) == bytes ? go_in(offset, bytes) : nullptr;
 }
 
 // As under a sequence lock: what was read counts only if it was admitted to the end.

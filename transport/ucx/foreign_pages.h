@@ -10,7 +10,7 @@
 
 namespace shoal::ucx {
 
-/// A region of a peer on this host, in whose pages we copy ourselves.
+/// A region of a peer on this host, in whose pages we copy, and read, ourselves.
 class ForeignPages {
  public:
   /// `index` (of the turnstile) and `owner_secret`: what the owner told of the link. Errors:
@@ -32,10 +32,15 @@ class ForeignPages {
   bool write(std::uint64_t offset, std::span<const std::byte> from);
   /// Fetches. False: it is not admitted (any more), and `to` is not what the region held.
   bool read(std::uint64_t offset, std::span<std::byte> to) const;
+  /// Whole pages, to be read where they are, until leave(): should their owner want them back, it
+  /// waits, or goes on with others. Null: they are not whole, or it is not admitted.
+  const std::byte* enter(std::uint64_t offset, std::size_t bytes);
+  void leave();
 
  private:
   ForeignPages() = default;
   Turnstile& turnstile() const { return gate_->turnstiles[index_]; }
+  std::byte* go_in(std::uint64_t offset, std::size_t bytes);
 
   std::uint64_t region_ = 0;
   std::uint64_t ticket_ = 0;

@@ -11,13 +11,13 @@
 
 namespace shoal::ucx {
 
-/// One link's way into shared pages. Whoever copies into them is `inside` meanwhile, and goes in
-/// only if it is `open` then; whoever closes it looks inside afterwards. Both in sequential order,
-/// so that one of the two sees the other.
+/// One link's way into shared pages. Whoever copies into them, or reads them in place, is `inside`
+/// meanwhile, and goes in only if it is `open` then; whoever closes it looks inside afterwards.
+/// Both in sequential order, so that one of the two sees the other.
 struct alignas(64) Turnstile {
   std::atomic<std::uint64_t> open{0};    ///< the owner's: the ticket that is good, 0: none
-  std::atomic<std::uint64_t> inside{0};  ///< the peer's ticket while it copies
-  std::atomic<std::uint64_t> offset{0};  ///< what it copies into: whole pages
+  std::atomic<std::uint64_t> inside{0};  ///< the peer's ticket while it is in
+  std::atomic<std::uint64_t> offset{0};  ///< where it is: whole pages
   std::atomic<std::uint64_t> bytes{0};   ///< 0 unless somebody is inside
 };
 

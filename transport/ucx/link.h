@@ -94,6 +94,10 @@ class Link {
   Status read(MemoryView to, std::uint64_t region, std::uint64_t mapping, std::uint64_t offset,
               std::uint64_t context);
 
+  /// As Transport's, of a mapping.
+  bool read_in_place(std::uint64_t region, std::uint64_t mapping, std::uint64_t offset,
+                     std::size_t bytes, const Transport::Use& use);
+
   /// Gives UCX what it takes, and learns what it has taken.
   void push() {
     if (oldest_ != next_ || queued()) push_queued();
@@ -196,7 +200,10 @@ class Link {
   static void on_taken(void* request, ucs_status_t status, void* slot);
 
   // link_copy.cc
-  ForeignPages* find_mapped(const Operation& operation) const;
+  ForeignPages* find_mapped(std::uint64_t mapping, std::uint64_t region) const;
+  ForeignPages* find_mapped(const Operation& operation) const {
+    return find_mapped(operation.mapping, operation.region);
+  }
   std::size_t copy_out(Ring<Operation>& queue);
   std::size_t copy_in(Ring<Operation>& queue);
 

@@ -5,7 +5,8 @@
 #include "core/base/log.h"
 #include "transport/ucx/link.h"
 
-// READs and WRITEs of memory that the peer shares with us: we copy, and its program does nothing.
+// READs and WRITEs of memory that the peer shares with us: we copy, or look at it where it is, and
+// its program does nothing.
 
 namespace shoal::ucx {
 
@@ -33,9 +34,19 @@ std::size_t Link::mapped() const {
 }
 
 /// Null: the region is gone, though its name may be another's by now.
-ForeignPages* Link::find_mapped(const Operation& operation) const {
-  const auto& pages = mapped_[operation.mapping - 1];
-  return pages != nullptr && pages->region() == operation.region ? pages.get() : nullptr;
+ForeignPages* Link::find_mapped(std::uint64_t mapping, std::uint64_t region) const {
+  const auto& pages = mapped_[mapping - 1];
+  return pages != nullptr && pages->region() == region ? pages.get() : nullptr;
+}
+
+bool Link::read_in_place(std::uint64_t region, std::uint64_t mapping, std::uint64_t offset,
+                         std::size_t bytes, const Transport::Use& use) {
+  auto* pages = mapping != 0 ? find_mapped(mapping, region) : nullptr;
+  const auto* from = pages != nullptr ? pages->enter(offset, bytes) : nullptr;
+  if (from == nullptr) return false;
+  use({from, bytes});
+  pages->leave();
+  return true;
 }
 
 // --- Copying -------------------------------------------------------------------------------------

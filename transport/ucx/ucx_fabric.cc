@@ -289,6 +289,13 @@ Status UcxFabric::read(EndpointId endpoint, MemoryView to, const RegionKey& key,
   return link->read(to, key.words[0], key.words[1], offset, context);
 }
 
+bool UcxFabric::read_in_place(EndpointId endpoint, const RegionKey& key, std::uint64_t offset,
+                              std::size_t bytes, const Transport::Use& use) {
+  owner_.check();
+  auto* link = by_endpoint_.find_usable(endpoint);
+  return link != nullptr && link->read_in_place(key.words[0], key.words[1], offset, bytes, use);
+}
+
 Status UcxFabric::write(EndpointId endpoint, ConstMemoryView from, const RegionKey& key,
                         std::uint64_t offset, std::uint64_t context) {
   owner_.check();

@@ -50,6 +50,8 @@ class UcxFabric final : public Fabric {
   void detach(MemoryView) override {}
   bool pins() const override { return false; }
   bool reads_by_copy(const RegionKey& key) const override { return key.words[1] != 0; }
+  bool read_in_place(EndpointId endpoint, const RegionKey& key, std::uint64_t offset,
+                     std::size_t bytes, const Transport::Use& use) override;
   MemoryView allocate_shared(std::size_t bytes) override { return pool_.allocate(bytes); }
   bool deallocate_shared(MemoryView memory) override { return pool_.deallocate(memory); }
 
