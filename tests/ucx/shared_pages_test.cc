@@ -38,8 +38,9 @@ class SharedPagesTest : public testing::Test {
     return static_cast<std::size_t>(std::count(own().begin(), own().end(), kNew));
   }
   /// As a peer leaves it that was stopped while it copies.
-  void stand_inside(std::uint64_t offset, std::size_t bytes, std::uint64_t ticket) {
-    auto& way = gate().turnstiles[kLink];
+  void stand_inside(std::uint64_t offset, std::size_t bytes, std::uint64_t ticket,
+                    std::size_t link = kLink) {
+    auto& way = gate().turnstiles[link];
     way.inside = ticket;
     way.offset = offset;
     way.bytes = bytes;
@@ -123,6 +124,31 @@ TEST_F(SharedPagesTest, PagesOfOneThatStandsInsideAreReplaced) {
   // Peers no longer see what the owner sees: all goes by packets.
   pages_->give_back(clock_);
   EXPECT_FALSE(pages_->take(kShareRegion + 1));
+}
+
+TEST_F(SharedPagesTest, NobodyIsAdmittedToReplacedPages) {
+  stand_inside(0, kPageBytes, ticket_of(kShareRegion, kSecret));
+  pages_->bar(kLink, clock_);
+  gate().turnstiles[kLink].inside = 0;
+  // The region lives on, and its peer has connected again.
+  pages_->admit(kLink, ticket_of(kShareRegion, kSecret));
+  EXPECT_FALSE(write(0, kPageBytes));
+  EXPECT_EQ(peer_->enter(0, kPageBytes), nullptr);
+  std::vector<std::byte> to(10);
+  EXPECT_FALSE(peer_->read(0, to));
+}
+
+TEST_F(SharedPagesTest, EachOfTwoThatStandInsideHasItsPagesReplaced) {
+  const auto ticket = ticket_of(kShareRegion, kSecret + 1);
+  pages_->admit(kLink + 1, ticket);
+  EXPECT_TRUE(write(0, kShareBytes));
+  stand_inside(0, kPageBytes, ticket_of(kShareRegion, kSecret));
+  stand_inside(4 * kPageBytes, kPageBytes, ticket, kLink + 1);
+  pages_->bar(kLink, clock_);
+  pages_->bar(kLink + 1, clock_);
+  std::memset(outside_data(), 0, kShareBytes);
+  EXPECT_EQ(written(), 2 * kPageBytes);
+  EXPECT_EQ(own()[4 * kPageBytes], kNew) << "its loan has ended, too";
 }
 
 TEST_F(SharedPagesTest, AnotherPeerIsBarredWithIt) {

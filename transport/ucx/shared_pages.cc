@@ -82,9 +82,16 @@ void SharedPages::give_back(const Clock& clock) {
   region_ = 0;
 }
 
+void SharedPages::admit(std::size_t index, std::uint64_t ticket) {
+  if (replaced_) return;
+  admitted_[index] = true;
+  gate_->turnstiles[index].open.store(ticket);
+}
+
 void SharedPages::bar(std::size_t index, const Clock& clock) {
+  if (!std::exchange(admitted_[index], false)) return;
   auto& turnstile = gate_->turnstiles[index];
-  if (turnstile.open.exchange(0) == 0) return;
+  turnstile.open.store(0);
   const auto deadline = deadline_after(clock.now(), kInsideMax);
   while (turnstile.inside.load() != 0) {
     if (clock.now() < deadline) {
@@ -92,11 +99,10 @@ void SharedPages::bar(std::size_t index, const Clock& clock) {
       continue;
     }
     log_warn("ucx",
-             "a peer stands still while it copies into memory of this process: its pages "
-             "are replaced");
+             "a peer stands still while it uses memory of this process: its pages are replaced");
     replace(turnstile.offset.load(), turnstile.bytes.load());
     replaced_ = true;
-    // Others copy into other pages, which stay; what they come with next goes by packets.
+    // Others are in other pages, which stay; what they come with next goes by packets.
     for (auto& other : gate_->turnstiles) other.open.store(0);
     return;
   }
@@ -112,11 +118,11 @@ void SharedPages::replace(std::uint64_t offset, std::uint64_t bytes) {
   if (begin == end) return;
   void* fresh =
       ::mmap(nullptr, end - begin, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  SHOAL_ASSERT(fresh != MAP_FAILED, "no memory to take the place of what a stopped peer writes to");
+  SHOAL_ASSERT(fresh != MAP_FAILED, "no memory to take the place of what a stopped peer is in");
   std::memcpy(fresh, data_ + begin, end - begin);
   const auto* moved =
       ::mremap(fresh, end - begin, end - begin, MREMAP_MAYMOVE | MREMAP_FIXED, data_ + begin);
-  SHOAL_ASSERT(moved == data_ + begin, "pages that a stopped peer writes to cannot be replaced");
+  SHOAL_ASSERT(moved == data_ + begin, "pages that a stopped peer is in cannot be replaced");
 }
 
 // --- All -----------------------------------------------------------------------------------------

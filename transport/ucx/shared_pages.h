@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,7 +14,8 @@
 
 namespace shoal::ucx {
 
-/// Memory of this process in which peers on this host may copy, each as long as it is admitted.
+/// Memory of this process that peers on this host may copy into and read, each as long as it is
+/// admitted.
 class SharedPages {
  public:
   /// Zeroed. Errors: no_memory, with errno.
@@ -35,12 +37,11 @@ class SharedPages {
   /// Bars everybody.
   void give_back(const Clock& clock);
 
-  void admit(std::size_t index, std::uint64_t ticket) {
-    gate_->turnstiles[index].open.store(ticket);
-  }
-  /// When it returns, nothing that the link's peer still does lands here. A peer that does not come
-  /// out for kInsideMax has been stopped, or is dead: the pages that it copies into are replaced by
-  /// others with the same bytes, and from then on nobody is admitted.
+  /// Nobody is, once pages have been replaced: peers would see the old ones.
+  void admit(std::size_t index, std::uint64_t ticket);
+  /// When it returns, nothing that the link's peer still does lands here, and nothing that it reads
+  /// changes. A peer that does not come out for kInsideMax has been stopped, or is dead: the pages
+  /// that it is in are replaced by others with the same bytes, and from then on nobody is admitted.
   void bar(std::size_t index, const Clock& clock);
 
  private:
@@ -52,6 +53,8 @@ class SharedPages {
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;  ///< whole pages
   std::uint64_t region_ = 0;
+  std::array<bool, kLinksMax>
+      admitted_{};  ///< by turnstile, which may be closed for another's sake
   bool replaced_ = false;
 };
 
