@@ -207,10 +207,19 @@ void Process::signal(int number) {
 
 void Process::stop() {
   signal(SIGSTOP);
-  int status = 0;
-  while (::waitpid(pid_, &status, WUNTRACED) < 0 && errno == EINTR) {
-  }
-  SHOAL_ASSERT(WIFSTOPPED(status), "the process ended instead of stopping");
+  SHOAL_ASSERT(wait_stopped(), "the process ended instead of stopping");
+}
+
+bool Process::wait_stopped(std::chrono::nanoseconds patience) {
+  const auto end = after(patience);
+  do {
+    siginfo_t what{};
+    const int rc = ::waitid(P_PID, static_cast<id_t>(pid_), &what, WSTOPPED | WNOHANG);
+    if (rc == 0 && what.si_pid == pid_) return true;
+    // Nothing but its end can be waited for with a deadline.
+  } while (!has_ended(pid_, std::min(end, after(std::chrono::milliseconds(5)))) &&
+           std::chrono::steady_clock::now() < end);
+  return false;
 }
 
 void Process::go_on() { signal(SIGCONT); }

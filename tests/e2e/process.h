@@ -50,6 +50,8 @@ class Process {
   void signal(int number);
   /// SIGSTOP, and waits until the kernel says that it has stopped.
   void stop();
+  /// Waits until it has stopped, by whatever signal. True once for each time.
+  bool wait_stopped(std::chrono::nanoseconds patience = kPatience);
   /// SIGCONT.
   void go_on();
   /// kill -9, and waits until it is gone.

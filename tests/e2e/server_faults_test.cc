@@ -122,6 +122,33 @@ TEST_F(ServerFaults, StoppedLongerThanTheDeadlineLosesNothingAndTouchesNothingLa
   }
 }
 
+/// A server on the same host adds a worker's pages where they are. It stops in the midst of them;
+/// the worker has its memory back all the same, and what it writes there then is never added.
+TEST_F(ServerFaults, StoppedInAnUpdateRuleItGoesOnWithWhatWasPushed) {
+  start_cluster({.server = {SHOAL_BINARY, "server", "--plugin", SHOAL_HALTING_RULE}});
+  EXPECT_OK(worker(0).call("open t rows=1048576 rule=halting staleness=unbounded"));
+  EXPECT_OK(worker(0).call(std::string("push w t ") + kBigRows + " value=0"));
+  EXPECT_OK(worker(0).call("wait w"));
+  const bool in_place = worker(0).call("explain").says("; ucx ");
+  EXPECT_OK(worker(0).call(std::string("push p t timeout=2s value=777 ") + kBigRows));
+  ASSERT_TRUE(server(0).wait_stopped());
+  const auto reply = worker(0).call("wait p");
+  EXPECT_FALSE(reply.ok);
+  EXPECT_TRUE(reply.code == "timed_out" || reply.code == "peer_lost") << reply.text;
+  EXPECT_EQ(worker(0).logged("its pages are replaced", std::chrono::seconds(in_place)), in_place);
+  EXPECT_OK(worker(0).call("fill p 85"));
+  server(0).go_on();
+  EXPECT_OK(worker(0).call(std::string("push q t value=0 ") + kBigRows));
+  EXPECT_OK(worker(0).call("wait q"));
+  EXPECT_OK(worker(0).call(std::string("pull r t ") + kBigRows));
+  EXPECT_OK(worker(0).call("wait r"));
+  const auto values = worker(0).call("values r");
+  EXPECT_EQ(values.number("max"), 777) << "nothing was added, or bytes from after the loan";
+  EXPECT_GE(values.number("min"), 0);
+  EXPECT_LE(values.number("distinct"), 2) << "each row once, or not at all";
+  EXPECT_EQ(worker(0).call("unchanged p 85").number("changed"), 0);
+}
+
 TEST_F(ServerFaults, PushThatTimedOutWasAppliedAtMostOnce) {
   start_cluster();
   EXPECT_OK(worker(0).call(std::string("open t ") + kBigTable));

@@ -75,6 +75,8 @@ class Opened {
  public:
   /// An operation under way and its buffers. The memory outlives the ticket.
   struct Issued {
+    Memory& memory() { return out ? *out : *in; }
+
     std::unique_ptr<Memory> in, out;
     std::vector<Key> keys;
     Ticket ticket;

@@ -8,7 +8,8 @@
 //   ahead= after=
 //       timeout= one_sided=1
 //   wait TICKET [for=]   ready TICKET   cancel TICKET   forget TICKET
-//   fill TICKET BYTE   (its pull buffer)    values TICKET    bits TICKET    unchanged TICKET BYTE
+//   fill TICKET BYTE   values TICKET   bits TICKET   unchanged TICKET BYTE
+//       (what it pulls into, or else pushes from)
 //   flood COUNT push|pull TABLE ...     (tickets without names)    drain
 //   train TABLE ROUNDS rows=A:B         (push, pull, tick; a line "round i" for each)
 //   watch TABLE COUNT rows=A:B          (pulls one after the other rows that should be equal)
@@ -171,26 +172,27 @@ class Program {
   }
   std::string fill(const Words& words) {
     return with_ticket(words, [&](Opened::Issued& issued) {
-      issued.out->fill(static_cast<unsigned char>(std::stoi(words.word(2))));
+      issued.memory().fill(static_cast<unsigned char>(std::stoi(words.word(2))));
       return std::string("ok");
     });
   }
   std::string unchanged(const Words& words) {
     return with_ticket(words, [&](Opened::Issued& issued) {
       const auto byte = static_cast<std::byte>(std::stoi(words.word(2)));
-      const auto bytes = issued.out->bytes();
+      const auto bytes = issued.memory().bytes();
       const auto changed =
           std::count_if(bytes.begin(), bytes.end(), [&](std::byte at) { return at != byte; });
       return "ok changed=" + std::to_string(changed);
     });
   }
   std::string values(const Words& words) {
-    return with_ticket(words, [](Opened::Issued& issued) { return "ok " + issued.out->summary(); });
+    return with_ticket(words,
+                       [](Opened::Issued& issued) { return "ok " + issued.memory().summary(); });
   }
   std::string bits(const Words& words) {
     return with_ticket(words, [](Opened::Issued& issued) {
       std::uint64_t first = 0;
-      const auto bytes = issued.out->bytes();
+      const auto bytes = issued.memory().bytes();
       std::memcpy(&first, bytes.data(), std::min(sizeof first, bytes.size()));
       std::ostringstream out;
       out << "ok bits=0x" << std::hex << first;
