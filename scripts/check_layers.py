@@ -27,7 +27,7 @@ MODULES = {
     "core": [],
     "transport": ["core"],
     "cuda": ["core"],
-    "server": ["core", "transport"],
+    "server": ["core", "transport", "cuda"],
     "worker": ["core", "transport"],
 }
 # Private folders that another one is made of.

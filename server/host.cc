@@ -10,9 +10,9 @@
 #include "core/base/entropy.h"
 #include "core/base/log.h"
 #include "core/base/token.h"
-#include "core/memory/device.h"
 #include "core/trace/trace.h"
 #include "server/attached_device.h"
+#include "server/row_devices.h"
 #include "server/scheduler/scheduler.h"
 #include "server/scheduler/view_store.h"
 #include "server/server.h"
@@ -138,12 +138,12 @@ Result<std::unique_ptr<SchedulerHost>> SchedulerHost::start(const Config& config
 /// when it cannot go on.
 struct ServerHost::Parts final : Pollable {
   SteadyClock clock;
-  HostDevice host;
+  std::optional<RowDevices> devices;
   Config config;
   Address address;
   std::unique_ptr<Trace> trace;  ///< null: nobody traces
   std::unique_ptr<Transport> own_transport, heart_transport;
-  std::unique_ptr<AttachedDevice> device;
+  std::unique_ptr<AttachedDevice> host;  ///< memory that the transport moves
   std::unique_ptr<Server> server;
   std::unique_ptr<Heart> heart;
   std::unique_ptr<LoopThread> heart_loop, loop;
@@ -237,9 +237,13 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
         parts->trace,
         Trace::open(config.trace, config.name.empty() ? "server" : config.name, parts->clock));
   }
+  SHOAL_ASSIGN(parts->devices, RowDevices::open(config, rules));
   SHOAL_ASSIGN(parts->own_transport, open_transport(config, parts->clock));
   SHOAL_ASSIGN(parts->heart_transport, open_control_transport(config, parts->clock));
-  parts->device = std::make_unique<AttachedDevice>(parts->host, *parts->own_transport);
+  auto& devices = *parts->devices;
+  auto* const pinned = devices.pinned();
+  parts->host = std::make_unique<AttachedDevice>(pinned != nullptr ? *pinned : devices.rows(),
+                                                 *parts->own_transport);
   SHOAL_ASSIGN(parts->address, listen(*parts->own_transport, config, "server"));
 
   Server::Options options;
@@ -268,8 +272,10 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   parts->join_until = deadline_after(parts->clock.now(), config.join_timeout);
   parts->tell_at = deadline_after(parts->clock.now(), kTellAfter);
   warn_of_loopback(parts->address, scheduler);
-  SHOAL_ASSIGN(parts->server,
-               Server::create(*parts->own_transport, *parts->device, rules, std::move(options)));
+  if (pinned != nullptr) options.pinned = parts->host.get();
+  auto& rows = pinned != nullptr ? devices.rows() : *parts->host;
+  SHOAL_ASSIGN(parts->server, Server::create(*parts->own_transport, rows, devices.rules(),
+                                             std::move(options)));
   SHOAL_ASSIGN(parts->loop, LoopThread::start("shoal-server", *parts, parts->clock, config.spin));
   return std::unique_ptr<ServerHost>(new ServerHost(std::move(parts)));
 }

@@ -36,7 +36,8 @@ class SchedulerHost {
 class ServerHost {
  public:
   /// Listens at `config.listen` and joins the cluster of `config.scheduler`; returns before it has
-  /// joined. `rules` outlives it. Errors: io, invalid_argument, no_memory.
+  /// joined. Tables are where `config.device` says. Errors: io, invalid_argument, no_memory;
+  /// unavailable (no such device: why).
   static Result<std::unique_ptr<ServerHost>> start(const Config& config, const RuleSet& rules);
   ~ServerHost();
   const Address& address() const;

@@ -74,12 +74,17 @@ Status parse_into(Config::Progress& field, std::string_view text) {
   field = text == "thread" ? Config::Progress::thread : Config::Progress::caller;
   return {};
 }
+Status parse_into(DeviceName& field, std::string_view text) {
+  SHOAL_ASSIGN(field, DeviceName::parse(text));
+  return {};
+}
 Status parse_into(NameFilter& field, std::string_view text) {
   SHOAL_ASSIGN(field, NameFilter::parse(field.kind(), text));
   return {};
 }
 
 std::string shown(const std::string& field) { return field; }
+std::string shown(const DeviceName& field) { return field.to_string(); }
 std::string shown(const NameFilter& field) { return field.text(); }
 std::string shown(std::uint32_t field) { return std::to_string(field); }
 std::string shown(std::int64_t field) { return std::to_string(field); }
@@ -225,6 +230,9 @@ constexpr Option kOptions[] = {
         "registration_cache_bytes", "SIZE",
         "a worker's memory that stays registered with RDMA devices once lent twice; 0: none",
         {"0", "1024GiB"}),
+    option<&Config::device>("device", "NAME",
+                            "where a server has its tables: cpu, or a GPU as in cuda:0; see "
+                            "docs/cuda.md"),
     option<&Config::credits>("credits", "N", "unanswered requests of one worker at a server",
                              {"2", "4096"}),
     option<&Config::parked_quota>("parked_quota", "N", "parked requests of one worker at a server",

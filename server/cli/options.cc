@@ -62,6 +62,7 @@ constexpr Use kUses[] = {
     {"eager_bytes_max", kRun | kPerf},
     {"worker_list_bytes", kRun | kPerf},
     {"registration_cache_bytes", kRun | kPerf},
+    {"device", kRun | kServer | kPerf},
     {"credits", kRun | kServer | kPerf},
     {"parked_quota", kRun | kServer | kPerf},
     {"memory_budget", kRun | kServer | kPerf},
