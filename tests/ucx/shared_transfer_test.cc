@@ -21,9 +21,9 @@ using Kind = Event::Kind;
 class SharedTransfers : public testing::Test {
  protected:
   void SetUp() override {
-    owner_ = make_transport("posix,self", clock_);
+    owner_ = make_transport(ways_, clock_);
     if (owner_ == nullptr) GTEST_SKIP() << "libucp.so.0 cannot be loaded, or is too old";
-    user_ = make_transport("posix,self", clock_);
+    user_ = make_transport(ways_, clock_);
     memory_.emplace(*owner_, true, std::byte{1});
     region_ = owner_->register_memory(memory_->view(), Access::read_write).value();
     const auto at = owner_->listen({"127.0.0.1", 0}).value();
@@ -61,6 +61,7 @@ class SharedTransfers : public testing::Test {
     }));
   }
 
+  const char* ways_ = "posix,self";
   SteadyClock clock_;
   std::unique_ptr<Transport> owner_, user_;
   std::optional<Memory> memory_;
@@ -129,6 +130,26 @@ TEST_F(SharedTransfers, WholePagesAreReadWhereTheyAre) {
   EXPECT_FALSE(is_read(0, kPageBytes + 100));
   region_.revoke();
   EXPECT_FALSE(is_read(0, kPageBytes));
+}
+
+/// Shared memory that goes over UCX's TCP, as somebody wished.
+class SharedOverTcp : public SharedTransfers {
+ protected:
+  SharedOverTcp() { ways_ = "tcp,self"; }
+};
+
+TEST_F(SharedOverTcp, NoPagesAreMapped) {
+  const auto explained = user_->explain(to_owner_);
+  EXPECT_NE(explained.find("over tcp/"), std::string::npos) << explained;
+  EXPECT_EQ(explained.find("mapped"), std::string::npos) << explained;
+  EXPECT_FALSE(user_->reads_by_copy(to_owner_, region_.remote().region));
+  const auto from = contract::pattern(kPeerBytes, 5);
+  std::vector<std::byte> into(kPeerBytes);
+  ASSERT_TRUE(user_->write(to_owner_, {from.data(), from.size()}, region_.remote(), 1).ok());
+  ASSERT_TRUE(until([&] { return count(Kind::write_done) == 1; }));
+  ASSERT_TRUE(user_->read(to_owner_, {into.data(), into.size()}, region_.remote(), 2).ok());
+  ASSERT_TRUE(until([&] { return count(Kind::read_done) == 1; }));
+  EXPECT_EQ(into, from);
 }
 
 /// A reader that has stopped keeps the pages that it looks at, as they are; their owner has others.

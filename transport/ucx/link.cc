@@ -97,9 +97,9 @@ Status Link::connect(std::span<const std::byte> card) {
     return refused(api(), "finds no way to the peer (do both have the same UCX_TLS?)", status);
   }
   way_ = find_way();
-  const bool local = way_.starts_with("posix/") || way_.starts_with("sysv/");
-  if (local) checksum_ = Checksum::none;
-  if (local || way_.starts_with("tcp/")) packet_bytes_ = kPacketBytes;
+  local_ = way_.starts_with("posix/") || way_.starts_with("sysv/");
+  if (local_) checksum_ = Checksum::none;
+  if (local_ || way_.starts_with("tcp/")) packet_bytes_ = kPacketBytes;
   ready = true;
   return {};
 }

@@ -76,11 +76,13 @@ class Link {
   std::size_t packet_bytes() const { return packet_bytes_; }
   Checksum checksum() const { return checksum_; }
 
-  /// Lets the peer into pages of ours, and out of them for good: see SharedPages.
+  /// Lets the peer into pages of ours, where packets go through shared memory, too: see
+  /// SharedPages.
   void admit(std::uint64_t region, SharedPages& pages) const {
-    pages.admit(turnstile, ticket_of(region, own_secret_));
+    if (local_) pages.admit(turnstile, ticket_of(region, own_secret_));
   }
-  /// Maps a region of the peer's, if it can be; gives a name for write() and read(), or 0.
+  /// Maps a region of the peer's, if it can be; gives a name for write() and read(), or 0. Nothing
+  /// where another way was found: who asked UCX for that one (UCX_TLS) has it for all bytes.
   std::uint64_t map(std::uint64_t region, const SharedCard& card);
   void unmap(std::uint64_t mapping);
   /// Regions of the peer's that are mapped.
@@ -225,6 +227,7 @@ class Link {
   ucp_ep_h ep_ = nullptr;
   int fd_ = -1;
   std::string way_;
+  bool local_ = false;  ///< the way is shared memory
   std::size_t packet_bytes_ = kSmallPacketBytes;
   Checksum checksum_ = Checksum::xxh3;  ///< none: memory is what frames go through
   void* closing_request_ = nullptr;

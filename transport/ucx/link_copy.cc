@@ -13,6 +13,7 @@ namespace shoal::ucx {
 // --- Mappings: their names are places in a table, plus one ---------------------------------------
 
 std::uint64_t Link::map(std::uint64_t region, const SharedCard& card) {
+  if (!local_) return 0;
   auto pages = ForeignPages::open(card, region, peer_turnstile_, peer_secret_);
   if (!pages.ok()) {
     log_info("ucx", "{}: its bytes go by packets", pages.error().message());
