@@ -31,7 +31,7 @@ struct StoreParts {
     info.slots.resize(1);
     return TableRules::create(info, rule_set).value();
   }
-  StoreContext context() { return {device, pool, budget, copies, scratch, members, metrics}; }
+  StoreContext context() { return {device, pool, pool, budget, copies, scratch, members, metrics}; }
 
   HostDevice device;
   MemoryBudget budget{std::uint64_t{4} << 30};

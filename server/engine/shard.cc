@@ -13,7 +13,7 @@ constexpr std::size_t kListRoomBytes = std::size_t{16} << 20;
 
 Shard::Shard(Device& device, Device& host, const RuleSet& rules, const ServerLimits& limits,
              ServerMetrics& metrics)
-    : host_(host),
+    : host_(device.space() == MemorySpace::cuda ? host_memory_ : host),
       rules_(rules),
       metrics_(metrics),
       budget_(limits.memory_bytes),
@@ -25,8 +25,11 @@ Result<std::unique_ptr<Shard>> Shard::create(Device& device, Device& host, const
   std::unique_ptr<Shard> shard(new Shard(device, host, rules, limits, metrics));
   SHOAL_TRY(
       shard->budget_.take(std::uint64_t{limits.copies_max} * kSegmentBytes, "the copies on write"));
-  if (device.space() == MemorySpace::cuda)
+  if (device.space() == MemorySpace::cuda) {
     SHOAL_TRY(shard->scratch_.use_device(host, device, kListRoomBytes));
+    shard->host_budget_.emplace(limits.memory_bytes);
+    shard->host_pool_.emplace(shard->host_, *shard->host_budget_);
+  }
   return shard;
 }
 

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,7 +26,7 @@ struct TableState {
 /// loop.
 class Shard {
  public:
-  /// Rows are on `device`, what the CPU looks at in memory of `host`, which the device reaches.
+  /// Rows are on `device`, what the CPU hands to it in memory of `host`, which the device reaches.
   /// Errors: no_memory (the copies on write do not fit the budget).
   static Result<std::unique_ptr<Shard>> create(Device& device, Device& host, const RuleSet& rules,
                                                const ServerLimits& limits, ServerMetrics& metrics);
@@ -60,7 +61,10 @@ class Shard {
   const CopyQuota& copies() const { return copies_; }
   /// Peers READ segments by it; outlives the shard.
   void set_exporter(Exporter& exporter) { pool_.set_exporter(exporter); }
-  StoreContext context() { return {host_, pool_, budget_, copies_, scratch_, members_, metrics_}; }
+  StoreContext context() {
+    return {host_,    pool_,   host_pool_ ? *host_pool_ : pool_, budget_, copies_, scratch_,
+            members_, metrics_};
+  }
 
  private:
   Shard(Device& device, Device& host, const RuleSet& rules, const ServerLimits& limits,
@@ -70,12 +74,16 @@ class Shard {
   void give_up(TableState& table, const Error& error,
                const std::function<void(SlotState&, Errc)>& before_drop);
 
-  Device& host_;
+  HostDevice host_memory_;
+  Device& host_;  ///< for what the CPU alone looks at
   const RuleSet& rules_;
   ServerMetrics& metrics_;
   MemoryBudget budget_;
   CopyQuota copies_;
   SegmentPool pool_;
+  // Of a server on a device, for what it keeps in host memory.
+  std::optional<MemoryBudget> host_budget_;
+  std::optional<SegmentPool> host_pool_;
   Scratch scratch_;
   Members members_;
   std::vector<std::unique_ptr<TableState>> tables_;  ///< by id

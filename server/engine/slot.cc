@@ -10,8 +10,10 @@ Result<std::unique_ptr<SlotState>> SlotState::create(const TableRules& rules, Sl
   std::unique_ptr<SlotState> slot(new SlotState(rules, index, chain));
   if (rules.spec().layout == Layout::dense) {
     SHOAL_ASSIGN(slot->dense_, DenseStore::create(rules, index, context));
-  } else if (context.scratch.lists) {
-    return Error{Errc::unavailable, "sparse rows are kept by servers in host memory only"};
+  } else if (context.late() && rules.sums() && rules.rule().has_decay()) {
+    return Error{Errc::unavailable,
+                 "sparse rows that decay between the clocks at which they are pushed are served "
+                 "from host memory only (device = cpu)"};
   } else {
     SHOAL_ASSIGN(slot->sparse_, SparseStore::create(rules, index, context));
   }

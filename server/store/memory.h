@@ -91,6 +91,7 @@ class SegmentPool {
   ExportedPlace expose(const SegmentMemory& memory, bool& registered);
 
   Device& device() { return device_; }
+  MemoryBudget& budget() { return budget_; }
 
  private:
   struct SizeClass {

@@ -23,14 +23,15 @@ Status Scratch::need_merger(Device& host) {
 
 std::span<std::uint32_t> Scratch::begin_part(std::size_t rows) {
   // One piece, so that a part has room for all or for nothing.
-  const auto numbers = 6 * rows + 1;
+  const auto numbers = 8 * rows + 1;
   const auto memory = lists->take<std::byte>(rows * (sizeof(SegmentArrays) + sizeof(std::byte*)) +
                                              numbers * sizeof(std::uint32_t));
   if (memory.empty()) return {};
   part.pages = {reinterpret_cast<SegmentArrays*>(memory.data()), rows};
   part.sums = {reinterpret_cast<std::byte**>(part.pages.data() + rows), rows};
   auto* next = reinterpret_cast<std::uint32_t*>(part.sums.data() + rows);
-  for (auto* list : {&part.positions, &part.distinct, &part.order, &part.steps, &part.moved}) {
+  for (auto* list : {&part.positions, &part.distinct, &part.order, &part.steps, &part.moved,
+                     &part.created, &part.summed}) {
     *list = {next, rows};
     next += rows;
   }

@@ -57,10 +57,11 @@ class CopyQuota {
 struct PartLists {
   std::span<std::uint32_t> positions;
   std::span<std::uint32_t> distinct, order, begins;  ///< of rows that repeat: see PushRuns
-  std::span<SegmentArrays> pages;                    ///< of touched segments, as they are now,
-  std::span<std::byte*> sums;                        ///< their sums,
-  std::span<std::uint32_t> steps;                    ///< their counts,
-  std::span<std::uint32_t> moved;                    ///< and positions in those pages
+  std::span<std::uint32_t> created, summed;  ///< of a sparse slot: rows that are new to it or a sum
+  std::span<SegmentArrays> pages;            ///< of touched segments, as they are now,
+  std::span<std::byte*> sums;                ///< their sums,
+  std::span<std::uint32_t> steps;            ///< their counts,
+  std::span<std::uint32_t> moved;            ///< and positions in those pages
 };
 
 /// Room for the positions of one part, reused by every part: grown to the largest and then kept. On
@@ -76,7 +77,10 @@ struct Scratch {
 
   /// Shorter: there is none now, on a device. There all of `part` has room then.
   std::span<std::uint32_t> positions_for(std::size_t rows) {
-    if (lists) return begin_part(rows);
+    return lists ? begin_part(rows) : own_positions_for(rows);
+  }
+  /// The same where kernels do not read them.
+  std::span<std::uint32_t> own_positions_for(std::size_t rows) {
     if (positions.size() < rows) positions.resize(rows);
     return {positions.data(), rows};
   }
@@ -116,8 +120,9 @@ struct Scratch {
 
 /// What the stores of one server share; all of it belongs to the server's loop and outlives them.
 struct StoreContext {
-  Device& host;  ///< For indices and whatever the CPU alone looks at.
-  SegmentPool& pool;
+  Device& host;            ///< For indices and whatever the CPU alone looks at.
+  SegmentPool& pool;       ///< Rows and what kernels read beside them: a device's memory.
+  SegmentPool& host_pool;  ///< Of `host`; on the host the same.
   MemoryBudget& budget;
   CopyQuota& copies;
   Scratch& scratch;
@@ -127,6 +132,7 @@ struct StoreContext {
   // Work on rows, in the order of the device that has them. A device that fails says so when it is
   // asked whether something is done.
   Device& device() const { return pool.device(); }
+  bool late() const { return scratch.lists.has_value(); }
   RuleKernels::Stream stream() const { return pool.device().stream(); }
   void fill(std::byte* rows, std::size_t bytes, std::byte value) const {
     (void)device().fill(rows_at(rows, bytes), value);

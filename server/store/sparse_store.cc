@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <numeric>
 
 #include "core/ops/copy_rows.h"
 #include "core/ops/initializer.h"
@@ -29,7 +30,7 @@ SparseStore::SparseStore(const TableRules& table, SlotIndex slot, StoreContext c
                               true)),
       state_page_bytes_(states_.bytes + (decays_ ? sizeof(std::uint32_t) << page_shift_ : 0)),
       shape_(states_.shape(table.spec().row_width, page_shift_)),
-      index_(context.host, context.budget,
+      index_(context.host, context.host_pool.budget(),
              static_cast<unsigned>(std::countr_zero(table.geometry().slots())), slot.value),
       version_(table.start()) {}
 
@@ -50,15 +51,26 @@ Status SparseStore::take(std::uint64_t bytes, const char* what) {
   return {};
 }
 
+Status SparseStore::take_of_host(std::uint64_t bytes, const char* what) {
+  if (!context_.late()) return take(bytes, what);
+  SHOAL_TRY(context_.host_pool.budget().take(bytes, what));
+  host_bytes_ += bytes;
+  return {};
+}
+
 SparseStore::~SparseStore() {
   for (auto* page : value_pages_) context_.pool.give(page);
   for (auto* page : states_pages_) context_.pool.give(page);
+  pages_.give_back(context_);
   for (auto& sums : sums_) {
     for (auto* page : sums.pages) context_.pool.give(page);
+    sums.page_data.give_back(context_);
+    for (auto* page : sums.positions) context_.host_pool.give(page);
     for (auto* map : sums.maps)
-      if (map != nullptr) context_.pool.give(map);
+      if (map != nullptr) context_.host_pool.give(map);
   }
   context_.budget.give(memory_bytes_);
+  context_.host_pool.budget().give(host_bytes_);
 }
 
 Status SparseStore::grow_to(std::uint64_t rows) {
@@ -71,12 +83,12 @@ Status SparseStore::grow_to(std::uint64_t rows) {
     SHOAL_TRY(take(bytes, "a page of sparse rows"));
     SHOAL_ASSIGN(auto* values, context_.pool.take(value_bytes));
     value_pages_.push_back(values);
-    std::memset(values->data, 0, value_bytes);
+    context_.fill(values->data, value_bytes, std::byte{0});
     std::byte* states = nullptr;
     if (state_page_bytes_ != 0) {
       SHOAL_ASSIGN(auto* memory, context_.pool.take(state_page_bytes_));
       states_pages_.push_back(memory);
-      std::memset(memory->data, 0, state_page_bytes_);
+      context_.fill(memory->data, state_page_bytes_, std::byte{0});
       states = memory->data;
     }
     pages_.push_back(states_.arrays(table_.rule(), values->data, states));
@@ -84,17 +96,20 @@ Status SparseStore::grow_to(std::uint64_t rows) {
   return {};
 }
 
+void SparseStore::write_initial_row_of(Key key, std::byte* row) const {
+  write_initial_row(table_.spec().initializer, table_.spec().dtype, key, table_.spec().row_width,
+                    row);
+}
+
 void SparseStore::init_rows(std::span<const Key> keys, std::span<const std::uint32_t> positions,
                             std::uint32_t first_new) {
-  const auto& initializer = table_.spec().initializer;
   const auto row_bytes = table_.geometry().row_bytes();
   const auto mask = page_rows() - 1;
-  if (initializer.kind != Initializer::Kind::zero)  // Fresh pages hold zeros already.
+  if (table_.spec().initializer.kind != Initializer::Kind::zero)  // Fresh pages hold zeros already.
     for (std::size_t i = 0; i < keys.size(); ++i)
       if (positions[i] >= first_new)
-        write_initial_row(
-            initializer, table_.spec().dtype, keys[i], table_.spec().row_width,
-            pages_[positions[i] >> page_shift_].weights + (positions[i] & mask) * row_bytes);
+        write_initial_row_of(keys[i], pages_[positions[i] >> page_shift_].weights +
+                                          (positions[i] & mask) * row_bytes);
   // New rows stand one behind the other.
   const auto clock = static_cast<std::uint32_t>(version_ - table_.start());
   for (std::uint64_t at = first_new; at < row_count_;) {
@@ -110,6 +125,28 @@ void SparseStore::init_rows(std::span<const Key> keys, std::span<const std::uint
   }
 }
 
+/// `initial`: room for the rows, from which a device copies them; empty: they are zero.
+void SparseStore::init_rows_there(std::span<const Key> keys,
+                                  std::span<const std::uint32_t> positions, std::uint32_t first_new,
+                                  std::span<std::byte> initial) {
+  const auto row_bytes = table_.geometry().row_bytes();
+  const auto mask = page_rows() - 1;
+  if (!initial.empty())
+    for (std::size_t i = 0; i < keys.size(); ++i)
+      if (positions[i] >= first_new)
+        write_initial_row_of(keys[i], initial.data() + (positions[i] - first_new) * row_bytes);
+  for (std::uint64_t at = first_new; at < row_count_ && !initial.empty();) {
+    const auto page = at >> page_shift_;
+    const auto end = std::min(row_count_, (page + 1) << page_shift_);
+    context_.copy_in(pages_[page].weights + (at & mask) * row_bytes,
+                     initial.data() + (at - first_new) * row_bytes, (end - at) * row_bytes);
+    at = end;
+  }
+  const auto created = context_.scratch.part.created.first(row_count_ - first_new);
+  std::iota(created.begin(), created.end(), first_new);
+  table_.rule_at(version_).reset(listed(created), context_.stream());
+}
+
 Outcome SparseStore::positions_of(std::span<const Key> keys, std::span<std::uint32_t> positions) {
   if (!index_.find(keys, positions)) return Outcome::out_of_range;
   const auto absent =
@@ -117,11 +154,29 @@ Outcome SparseStore::positions_of(std::span<const Key> keys, std::span<std::uint
   if (absent == 0) return Outcome::applied;
   // Room for the rows first: keys without rows must not get into the index.
   if (!grow_to(row_count_ + absent).ok()) return Outcome::no_memory;
+  if (const auto o = pages_.bring(context_); o != Outcome::applied) return o;
+  std::span<std::byte> initial;
+  if (context_.late() && table_.spec().initializer.kind != Initializer::Kind::zero) {
+    initial = context_.scratch.lists->take<std::byte>(absent * table_.geometry().row_bytes());
+    if (initial.empty()) return Outcome::no_room;
+  }
   const auto first_new = static_cast<std::uint32_t>(row_count_);
   const auto inserted = index_.insert_absent(keys, positions, first_new);
   if (!inserted.ok()) return Outcome::no_memory;
   row_count_ += *inserted;
-  init_rows(keys, positions, first_new);
+  if (context_.late())
+    init_rows_there(keys, positions, first_new, initial);
+  else
+    init_rows(keys, positions, first_new);
+  return Outcome::applied;
+}
+
+Outcome SparseStore::hand_over(std::span<const std::uint32_t>& positions) {
+  if (!context_.late()) return Outcome::applied;
+  const auto list = context_.scratch.positions_for(positions.size());
+  if (list.size() != positions.size()) return Outcome::no_room;
+  std::copy(positions.begin(), positions.end(), list.begin());
+  positions = list;
   return Outcome::applied;
 }
 
@@ -136,187 +191,77 @@ bool SparseStore::are_distinct(std::span<const std::uint32_t> positions) const {
 
 Outcome SparseStore::apply(std::span<const Key> keys, const std::byte* inputs) {
   const auto positions = context_.scratch.positions_for(keys.size());
-  if (const auto o = positions_of(keys, positions); o != Outcome::applied) return o;
-  return apply(positions, false, inputs);
+  if (positions.size() != keys.size()) return Outcome::no_room;
+  if (const auto o = positions_of(keys, positions); o != Outcome::applied) return end(o);
+  return apply_placed(positions, false, inputs);
 }
 
 Outcome SparseStore::apply(std::span<const std::uint32_t> positions, bool distinct,
                            const std::byte* inputs) {
+  if (const auto o = hand_over(positions); o != Outcome::applied) return o;
+  return apply_placed(positions, distinct, inputs);
+}
+
+Outcome SparseStore::apply_placed(std::span<const std::uint32_t> positions, bool distinct,
+                                  const std::byte* inputs) {
   RowMerger::Rows pushed{positions, inputs};
   if (!distinct) {
     auto merged = context_.scratch.merged(table_, pushed);
-    if (!merged.ok()) return Outcome::no_memory;
+    if (!merged.ok()) return end(Outcome::no_memory);
     pushed = *merged;
   }
-  table_.rule().apply(ListedRows{pages_.data(), shape_, pushed.positions}, pushed.inputs);
-  return Outcome::applied;
+  table_.rule().apply(listed(pushed.positions), pushed.inputs, context_.stream());
+  return end(Outcome::applied);
 }
 
 Outcome SparseStore::set(std::span<const Key> keys, const std::byte* values) {
   const auto positions = context_.scratch.positions_for(keys.size());
-  if (const auto o = positions_of(keys, positions); o != Outcome::applied) return o;
-  return set(positions, values);
+  if (positions.size() != keys.size()) return Outcome::no_room;
+  if (const auto o = positions_of(keys, positions); o != Outcome::applied) return end(o);
+  context_.scratch.keep_last(positions);
+  return set_placed(positions, values);
 }
 
 Outcome SparseStore::set(std::span<const std::uint32_t> positions, const std::byte* values) {
-  const ListedRows rows{pages_.data(), shape_, positions};
-  scatter_rows(rows, table_.spec().dtype, values);
-  table_.rule_at(version_).reset(rows);
-  return Outcome::applied;
+  if (const auto o = hand_over(positions); o != Outcome::applied) return o;
+  context_.scratch.keep_last(context_.scratch.part.positions);
+  return set_placed(positions, values);
+}
+
+Outcome SparseStore::set_placed(std::span<const std::uint32_t> positions, const std::byte* values) {
+  const auto rows = listed(positions);
+  table_.kernels().scatter(rows, table_.spec().dtype, values, context_.stream());
+  table_.rule_at(version_).reset(rows, context_.stream());
+  return end(Outcome::applied);
 }
 
 Outcome SparseStore::gather(std::span<const Key> keys, std::byte* out) {
   const auto positions = context_.scratch.positions_for(keys.size());
-  if (!index_.find(keys, positions)) return Outcome::out_of_range;
-  (void)gather(positions, out);
+  if (positions.size() != keys.size()) return Outcome::no_room;
+  if (!index_.find(keys, positions)) return end(Outcome::out_of_range);
+  gather_placed(positions, out);
   const auto row_bytes = table_.geometry().row_bytes();
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (positions[i] != kAbsentRow) continue;
     if (table_.spec().initializer.kind == Initializer::Kind::zero)
       std::memset(out + i * row_bytes, 0, row_bytes);
     else
-      write_initial_row(table_.spec().initializer, table_.spec().dtype, keys[i],
-                        table_.spec().row_width, out + i * row_bytes);
+      write_initial_row_of(keys[i], out + i * row_bytes);
   }
   return Outcome::applied;
 }
 
 Outcome SparseStore::gather(std::span<const std::uint32_t> positions, std::byte* out) {
+  if (const auto o = hand_over(positions); o != Outcome::applied) return o;
+  gather_placed(positions, out);
+  return Outcome::applied;
+}
+
+/// Of rows that are absent nothing is written, now or by a device later.
+void SparseStore::gather_placed(std::span<const std::uint32_t> positions, std::byte* out) {
   if (decays_) catch_up(positions, version_, table_.rule_at(version_));
-  gather_rows(ListedRows{pages_.data(), shape_, positions}, table_.spec().dtype, out);
-  return Outcome::applied;
-}
-
-Status SparseStore::grow_sums(RoundSums& sums, std::uint64_t rows) {
-  const auto bytes = std::size_t{page_rows()} * (table_.sum_row_bytes() + sizeof(std::uint32_t));
-  while (sums.pages.size() << page_shift_ < rows) {
-    SHOAL_TRY(take(SegmentPool::block_bytes(bytes), "a page of sums"));
-    SHOAL_ASSIGN(auto* memory, context_.pool.take(bytes));
-    sums.pages.push_back(memory);
-    sums.page_data.push_back(memory->data);
-  }
-  return {};
-}
-
-Outcome SparseStore::sum_rows_of(RoundSums& sums, std::span<const std::uint32_t> positions,
-                                 std::span<std::uint32_t> sum_rows) {
-  const auto map_bytes = std::size_t{page_rows()} * sizeof(std::uint32_t);
-  if (sums.maps.size() < pages_.size()) {
-    const auto more = (pages_.size() - sums.maps.size()) * sizeof(void*);
-    if (!take(more, "the maps of a clock's sums").ok()) return Outcome::no_memory;
-    sums.maps.resize(pages_.size());
-  }
-  for (const auto position : positions) {
-    auto*& map = sums.maps[position >> page_shift_];
-    if (map != nullptr) continue;
-    if (!take(SegmentPool::block_bytes(map_bytes), "the map of a page's sums").ok())
-      return Outcome::no_memory;
-    auto taken = context_.pool.take(map_bytes);
-    if (!taken.ok()) return Outcome::no_memory;
-    map = *taken;
-    std::memset(map->data, 0xff, map_bytes);  // kAbsentRow
-  }
-  if (!grow_sums(sums, sums.count + positions.size()).ok()) return Outcome::no_memory;
-  const auto first_new = sums.count;
-  const auto mask = page_rows() - 1;
-  for (std::size_t i = 0; i < positions.size(); ++i) {
-    auto& row = sum_row(sums, positions[i]);
-    if (row == kAbsentRow) {
-      row = sums.count++;
-      sum_positions(sums, row >> page_shift_)[row & mask] = positions[i];
-    }
-    sum_rows[i] = row;
-  }
-  for (std::uint64_t at = first_new; at < sums.count;) {
-    const auto page = at >> page_shift_;
-    const auto end = std::min<std::uint64_t>(sums.count, (page + 1) << page_shift_);
-    table_.rule().aggregate().clear(sums.page_data[page] + (at & mask) * table_.sum_row_bytes(),
-                                    (end - at) * table_.row_values());
-    at = end;
-  }
-  return Outcome::applied;
-}
-
-Outcome SparseStore::contribute(WorkerClock clock, std::span<const Key> keys,
-                                const std::byte* inputs) {
-  const auto scratch = context_.scratch.positions_for(2 * keys.size());
-  const auto positions = scratch.first(keys.size());
-  const auto sum_rows = scratch.subspan(keys.size());
-  if (const auto o = positions_of(keys, positions); o != Outcome::applied) return o;
-  return contribute(clock, positions, sum_rows, inputs);
-}
-
-Outcome SparseStore::contribute(WorkerClock clock, std::span<const std::uint32_t> positions,
-                                const std::byte* inputs) {
-  return contribute(clock, positions, context_.scratch.positions_for(positions.size()), inputs);
-}
-
-Outcome SparseStore::contribute(WorkerClock clock, std::span<const std::uint32_t> positions,
-                                std::span<std::uint32_t> sum_rows, const std::byte* inputs) {
-  SHOAL_ASSERT(clock >= version_ && clock - version_ < table_.window(), "a sum outside the window");
-  auto& sums = sums_of(clock);
-  if (const auto o = sum_rows_of(sums, positions, sum_rows); o != Outcome::applied) return o;
-  table_.rule().aggregate().rows(sums.page_data.data(), page_shift_, table_.row_values(), sum_rows,
-                                 inputs);
-  pushed_ = true;
-  return Outcome::applied;
-}
-
-void SparseStore::catch_up(std::span<const std::uint32_t> positions, WorkerClock clock,
-                           const UpdateRule& rule) {
-  const auto now = static_cast<std::uint32_t>(clock - table_.start());
-  const auto mask = page_rows() - 1;
-  for (std::size_t i = 0; i < positions.size(); ++i) {
-    if (positions[i] == kAbsentRow) continue;
-    auto& last = row_clocks(positions[i])[positions[i] & mask];
-    if (last >= now) continue;
-    // Row by row, as a pulled list may repeat a row; it is behind only once.
-    const std::uint64_t missed = now - last;
-    rule.catch_up(ListedRows{pages_.data(), shape_, positions.subspan(i, 1)}, {&missed, 1});
-    last = now;
-  }
-}
-
-void SparseStore::catch_up_all(WorkerClock clock, const UpdateRule& rule) {
-  for (std::uint32_t at = 0; at < row_count_; ++at) catch_up({&at, 1}, clock, rule);
-}
-
-void SparseStore::fold_round(WorkerClock clock) {
-  auto& sums = sums_of(clock);
-  const auto& rule = table_.rule_at(clock);
-  for (std::size_t page = 0; page << page_shift_ < sums.count; ++page) {
-    const auto count = std::min<std::size_t>(page_rows(), sums.count - (page << page_shift_));
-    const std::span<const std::uint32_t> positions(sum_positions(sums, page), count);
-    if (decays_) {
-      catch_up(positions, clock, rule);
-      for (const auto p : positions)
-        row_clocks(p)[p & (page_rows() - 1)] =
-            static_cast<std::uint32_t>(clock + 1 - table_.start());
-    }
-    rule.apply(ListedRows{pages_.data(), shape_, positions},
-               RuleInputs::of_sums(sums.page_data[page]));
-  }
-  for (std::size_t page = 0; page << page_shift_ < sums.count; ++page) {
-    const auto count = std::min<std::size_t>(page_rows(), sums.count - (page << page_shift_));
-    for (std::size_t i = 0; i < count; ++i)
-      sum_row(sums, sum_positions(sums, page)[i]) = kAbsentRow;
-  }
-  sums.count = 0;
-  ++context_.metrics.folds;
-}
-
-void SparseStore::fold(WorkerClock global_clock) {
-  // No push is in a sum beyond the window, so clocks past it are empty.
-  const auto newest = std::min(global_clock, version_ + table_.window());
-  while (version_ < global_clock) {
-    const auto until = std::min(version_ < newest ? version_ + 1 : global_clock,
-                                decays_ ? table_.next_change(version_) : global_clock);
-    const auto& rule = table_.rule_at(version_);
-    if (version_ < newest && sums_of(version_).count != 0) fold_round(version_);
-    version_ = until;
-    // A row's missed rounds are made up for with the parameters of those rounds.
-    if (decays_ && &table_.rule_at(until) != &rule) catch_up_all(until, rule);
-  }
+  table_.kernels().gather(listed(positions), table_.spec().dtype, out, context_.stream());
+  end(Outcome::applied);
 }
 
 }  // namespace shoal

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/base/result.h"
+#include "server/store/kernel_array.h"
 #include "server/store/segment.h"
 #include "server/store/sparse_index.h"
 #include "server/store/table_rules.h"
@@ -16,7 +17,8 @@ namespace shoal {
 /// The sparse rows of one slot. A row gets the next position when it is first pushed and keeps it;
 /// rows stand in pages, values and states apart, so that the update rule runs on vectors. Pages are
 /// smaller than a dense segment: a new table has 16 slots a server, of which most hold little.
-/// Belongs to one loop. See docs/design/consistency.md.
+/// On a device the index stays with the CPU, which so knows where each row is when it hands work
+/// over. Belongs to one loop. See docs/design/consistency.md and docs/design/cuda.md.
 class SparseStore {
  public:
   static constexpr std::size_t kPageBytes = 64u << 10;
@@ -29,7 +31,7 @@ class SparseStore {
   SparseStore& operator=(const SparseStore&) = delete;
 
   std::uint64_t row_count() const { return row_count_; }
-  std::uint64_t memory_bytes() const { return memory_bytes_ + index_.memory_bytes(); }
+  std::uint64_t memory_bytes() const { return memory_bytes_ + host_bytes_ + index_.memory_bytes(); }
 
   /// The positions of rows, which they keep as long as the store lives: they may be handed in
   /// instead of the keys below. False: some have no
@@ -39,7 +41,7 @@ class SparseStore {
   bool are_distinct(std::span<const std::uint32_t> positions) const;
 
   // on_arrival: the update rule runs at once. `inputs` in the layout of a push, may be unaligned.
-  // Errors of all: out_of_range, no_memory.
+  // Errors of all: out_of_range, no_memory, no_room.
   Outcome apply(std::span<const Key> keys, const std::byte* inputs);
   /// `distinct`: are_distinct(positions) said so, and they need not be looked through again.
   Outcome apply(std::span<const std::uint32_t> positions, bool distinct, const std::byte* inputs);
@@ -59,31 +61,51 @@ class SparseStore {
   /// Holds exactly the clocks below this.
   WorkerClock version() const { return version_; }
 
-  /// Copies the rows of these keys, in order. Absent ones read as their initial values and are not
-  /// created. Errors: out_of_range.
+  /// Copies the rows of these keys, in order; from a device, to memory that it reaches. Absent ones
+  /// read as their initial values and are not created. Errors: out_of_range, no_room.
   Outcome gather(std::span<const Key> keys, std::byte* out);
   Outcome gather(std::span<const std::uint32_t> positions, std::byte* out);
 
  private:
   SparseStore(const TableRules& table, SlotIndex slot, StoreContext context);
   Status take(std::uint64_t bytes, const char* what);
+  Status take_of_host(std::uint64_t bytes, const char* what);
   /// The sums of one clock: rows in the order of their first push, in pages of their own, found by
-  /// the row's position in the store. The pages are kept for the next clocks.
+  /// the row's position in the store. The pages are kept for the next clocks. Behind a page's sums
+  /// stand the positions of its rows.
   struct RoundSums {
     std::vector<SegmentMemory*> pages;
-    std::vector<std::byte*> page_data;
-    std::vector<SegmentMemory*> maps;  ///< by page of the store: row -> row of the sums
+    KernelArray<std::byte*> page_data;
+    std::vector<SegmentMemory*> positions;  ///< by page, on a device: what the CPU knows of them
+    std::vector<SegmentMemory*> maps;       ///< by page of the store: row -> row of the sums
     std::uint32_t count = 0;
   };
 
   std::uint32_t page_rows() const { return 1u << page_shift_; }
-  Outcome contribute(WorkerClock clock, std::span<const std::uint32_t> positions,
-                     std::span<std::uint32_t> sum_rows, const std::byte* inputs);
+  /// Positions where kernels read them. Errors: no_room.
+  Outcome hand_over(std::span<const std::uint32_t>& positions);
+  Outcome apply_placed(std::span<const std::uint32_t> positions, bool distinct,
+                       const std::byte* inputs);
+  Outcome set_placed(std::span<const std::uint32_t> positions, const std::byte* values);
+  void gather_placed(std::span<const std::uint32_t> positions, std::byte* out);
+  /// The end of an operation: a device reads its lists until it has done what was issued.
+  Outcome end(Outcome outcome) const {
+    context_.scratch.end_of_part();
+    return outcome;
+  }
+  ListedRows listed(std::span<const std::uint32_t> positions) const {
+    return {pages_.data(), shape_, positions};
+  }
+  Outcome add_to_sums(WorkerClock clock, std::span<const std::uint32_t> positions,
+                      std::span<std::uint32_t> sum_rows, const std::byte* inputs);
   /// Positions of keys; new keys get rows with initial values.
   Outcome positions_of(std::span<const Key> keys, std::span<std::uint32_t> positions);
   Status grow_to(std::uint64_t rows);
   void init_rows(std::span<const Key> keys, std::span<const std::uint32_t> positions,
                  std::uint32_t first_new);
+  void init_rows_there(std::span<const Key> keys, std::span<const std::uint32_t> positions,
+                       std::uint32_t first_new, std::span<std::byte> initial);
+  void write_initial_row_of(Key key, std::byte* row) const;
   std::uint32_t* row_clocks(std::uint32_t position) {
     return reinterpret_cast<std::uint32_t*>(states_pages_[position >> page_shift_]->data +
                                             states_.bytes);
@@ -103,10 +125,18 @@ class SparseStore {
         sums.maps[position >> page_shift_]->data)[position & (page_rows() - 1)];
   }
   Status grow_sums(RoundSums& sums, std::uint64_t rows);
-  std::uint32_t* sum_positions(RoundSums& sums, std::size_t page) const {
+  /// As kernels, and the CPU of the host, read them.
+  std::uint32_t* positions_there(const RoundSums& sums, std::size_t page) const {
     return reinterpret_cast<std::uint32_t*>(sums.page_data[page] +
                                             page_rows() * table_.sum_row_bytes());
   }
+  std::uint32_t* sum_positions(const RoundSums& sums, std::size_t page) const {
+    return context_.late() ? reinterpret_cast<std::uint32_t*>(sums.positions[page]->data)
+                           : positions_there(sums, page);
+  }
+  /// Rows of a clock's sums from `first` on are new: they are cleared, and their positions are
+  /// brought to a device.
+  void start_sum_rows(RoundSums& sums, std::uint32_t first);
   void fold_round(WorkerClock clock);
 
   const TableRules& table_;
@@ -117,12 +147,13 @@ class SparseStore {
   std::size_t state_page_bytes_;
   RowShape shape_;
   SparseIndex index_;
-  std::vector<SegmentArrays> pages_;
+  KernelArray<SegmentArrays> pages_;
   std::vector<SegmentMemory*> value_pages_;
   std::vector<SegmentMemory*> states_pages_;
   std::vector<RoundSums> sums_;
   std::uint64_t row_count_ = 0;
   std::uint64_t memory_bytes_ = 0;  ///< taken from the budget, without the indices
+  std::uint64_t host_bytes_ = 0;    ///< on a device: from that of host memory, likewise
   WorkerClock version_;
   bool pushed_ = false;
 };

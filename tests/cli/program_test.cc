@@ -37,6 +37,16 @@ bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
 }
 
+/// Whatever is missing here, CUDA, a driver or that GPU.
+TEST(Program, AServerWithoutItsGpuSaysWhatIsMissing) {
+  const auto server = call({"server", "--scheduler", "127.0.0.1:1", "--device", "cuda:1023"});
+  EXPECT_EQ(server.code, 1);
+  EXPECT_TRUE(contains(server.err, "(unavailable)")) << server.err;
+  EXPECT_TRUE(contains(server.err, "no NVIDIA driver") || contains(server.err, "has no CUDA") ||
+              contains(server.err, "there is no cuda:1023") || contains(server.err, "driver"))
+      << server.err;
+}
+
 TEST(Program, InfoShowsWhatThereIs) {
   const auto info = call({"info"});
   EXPECT_EQ(info.code, 0);
@@ -105,6 +115,10 @@ TEST(Program, WrongUseSaysWhatWasExpected) {
         {{"run", "--grace", "10", "--", "true"}, "expected a duration with a unit"},
         {{"run", "--workers"}, "--workers"},
         {{"info", "--log-level", "loud"}, "expected trace, debug"},
+        {{"server", "--device", "gpu"}, "device = 'gpu': expected cpu, or a GPU as in cuda:0"},
+        {{"run", "--device", "cuda:", "--", "true"}, "device = 'cuda:': expected cpu"},
+        {{"run", "--device", "cuda:1x", "--", "true"}, "device = 'cuda:1x': expected cpu"},
+        {{"info", "--device", "cuda:65536"}, "device = 'cuda:65536': expected cpu"},
         {{"info", "--devices", "a,,b"}, "devices = 'a,,b': expected a name as number 2"},
         {{"info", "--config", "--transports", "tpc"}, "--transports: transports = 'tpc': 'tpc' is"},
         {{"run", "--transports", "verbs,tpc", "--", "true"}, "'tpc' is none"},

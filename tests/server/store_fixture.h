@@ -42,7 +42,7 @@ struct StoreFixture {
     SHOAL_ASSERT(made.ok(), made.ok() ? "" : made.error().what.c_str());
     return std::move(made).value();
   }
-  StoreContext context() { return {device, pool, budget, copies, scratch, members, metrics}; }
+  StoreContext context() { return {device, pool, pool, budget, copies, scratch, members, metrics}; }
 
   HostDevice device;
   MemoryBudget budget;
