@@ -6,8 +6,8 @@ set -eu
 build="g++ cmake make ninja-build ccache pkg-config libfmt-dev libspdlog-dev libcli11-dev
        libtomlplusplus-dev nlohmann-json3-dev libxxhash-dev libssl-dev zlib1g-dev
        libibverbs-dev libucx-dev"
-demo="bible-kjv python3-minimal libpython3-stdlib gnuplot-nox"
-test="libgtest-dev python3-minimal libpython3-stdlib liblinear-tools bible-kjv procps"
+demo="bible-kjv dataset-fashion-mnist python3-minimal libpython3-stdlib gnuplot-nox"
+test="libgtest-dev python3-minimal libpython3-stdlib liblinear-tools bible-kjv dataset-fashion-mnist procps"
 bench="libbenchmark-dev valgrind ucx-utils perftest"
 # Verbs and UCX to build against, and the guest that has a device: scripts/soft_roce_vm.sh.
 rdma="libibverbs-dev libucx-dev ibverbs-providers ibverbs-utils perftest
