@@ -43,7 +43,7 @@ refused 1 "there is no $dir/train-images-idx3-ubyte.gz: install Debian's package
 
 [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] ||
   { echo "dataset-fashion-mnist is not installed"; exit 77; }
-refused 1 "--device: expected cpu, cuda:0, cuda:1, ..., found 'gpu'" --device gpu
+refused 1 "--device 'gpu': expected cpu, or a GPU as in cuda:0" --device gpu
 # A GPU that is not there: why, whatever is missing.
 refused 1 "" --device cuda:999 --local
 grep -q '(unavailable)$' err || fail "no reason why there is no GPU"
