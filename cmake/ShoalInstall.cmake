@@ -11,7 +11,7 @@ if(TARGET shoal)
 endif()
 
 # The headers of a module's root are its API; its subfolders are private, but for core's.
-set(modules core transport server worker)
+set(modules core transport server worker group)
 if(SHOAL_HAS_CUDA)
   list(APPEND modules cuda)
 endif()

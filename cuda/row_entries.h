@@ -83,6 +83,16 @@ class RowEntries {
     });
   }
 
+  static void finish_sums(DType dtype, std::byte* values, const std::byte* sums, std::size_t count,
+                          Stream stream) {
+    of_type(dtype, [&]<class T>() {
+      using Element = CombineElement<Aggregate::last>;
+      DenseTiles<Element, T, Accumulator<T>, 0, 1> tiles(RowShape{}, 1);
+      tiles.add({values, nullptr, nullptr}, 0, count, {&sums, 1}, Element());
+      Executor::run(tiles, stream);
+    });
+  }
+
   static void sum_runs(Aggregate aggregate, DType dtype, const PushRuns& runs,
                        std::size_t row_values, const std::byte* pushed, std::byte* sums,
                        Stream stream) {
@@ -119,6 +129,7 @@ constexpr RowKernels row_kernels() {
           .start_sums = &Entries::start_sums,
           .add_sums = &Entries::add_sums,
           .add_listed_sums = &Entries::add_listed_sums,
+          .finish_sums = &Entries::finish_sums,
           .sum_runs = &Entries::sum_runs};
 }
 

@@ -29,6 +29,7 @@ MODULES = {
     "cuda": ["core"],
     "server": ["core", "transport", "cuda"],
     "worker": ["core", "transport"],
+    "group": ["core", "cuda", "worker"],
 }
 # Private folders that another one is made of.
 BUILT_ON = {"transport/paths/": "transport/tcp/"}

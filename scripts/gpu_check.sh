@@ -37,10 +37,11 @@ command -v ninja >/dev/null && generator=-GNinja
 cmake -S . -B build/gpu $generator -DCMAKE_BUILD_TYPE=Release -DSHOAL_BUILD_TESTS=ON \
   -DSHOAL_BUILD_EXAMPLES=ON -DSHOAL_WITH_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=native "$@" >build/gpu.log ||
   { tail -n 30 build/gpu.log; exit 1; }
-cmake --build build/gpu --parallel "$(nproc)" --target cuda_test shoal_bench mlp_cuda >>build/gpu.log ||
+cmake --build build/gpu --parallel "$(nproc)" --target cuda_test group_test shoal_bench mlp_cuda >>build/gpu.log ||
   { tail -n 60 build/gpu.log; exit 1; }
 echo "built in $(($(date +%s) - start)) s; $gpu"
 build/gpu/tests/cuda_test --gtest_brief=1
+build/gpu/tests/group_test --gtest_brief=1
 commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
 if [ -n "$smoke" ]; then
   build/gpu/perf/shoal_bench --only '^cuda/' --smoke

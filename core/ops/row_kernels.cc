@@ -34,6 +34,10 @@ const RowKernels& host_row_kernels() {
             SHOAL_ASSERT(!pushed.sums, "the host adds what was pushed");
             aggregate_kernels(aggregate, dtype)
                 .rows(pages, page_shift, row_values, positions, pushed.values);
+          },
+      .finish_sums =
+          [](DType dtype, std::byte* values, const std::byte* sums, std::size_t count, Stream) {
+            aggregate_kernels(Aggregate::last, dtype).finish(values, sums, count);
           }};
   return kKernels;
 }

@@ -50,6 +50,9 @@ struct RowKernels {
                           std::uint32_t page_shift, std::size_t row_values,
                           std::span<const std::uint32_t> positions, RuleInputs pushed,
                           Stream) = nullptr;
+  /// values[i] = sums[i], rounded to the dtype, for `count` values.
+  void (*finish_sums)(DType dtype, std::byte* values, const std::byte* sums, std::size_t count,
+                      Stream) = nullptr;
   /// Row r of `sums` = the rows of `pushed` in run r, combined. Null on the host, where RowMerger
   /// does it.
   void (*sum_runs)(Aggregate aggregate, DType dtype, const PushRuns& runs, std::size_t row_values,

@@ -245,9 +245,14 @@ void check_sums_of(RuleTarget& target, Aggregate aggregate) {
     for (const auto& inputs : {RuleInputs(listed), RuleInputs::of_sums(sums)})
       kernels.add_listed_sums(aggregate, dtype, pages, kShift, row_values, {positions, kListed},
                               inputs, nullptr);
+    auto* rounded = target.allocate(values * sizeof(T));
+    kernels.finish_sums(dtype, rounded, pages[1], values, nullptr);
     target.finish();
     for (std::uint32_t p = 0; p < kPages; ++p)
       ASSERT_EQ(0, std::memcmp(pages[p], expected[p], bytes)) << "page " << p;
+    std::vector<std::byte> rounded_here(values * sizeof(T));
+    host.finish_sums(dtype, rounded_here.data(), expected[1], values, nullptr);
+    ASSERT_EQ(0, std::memcmp(rounded, rounded_here.data(), rounded_here.size()));
   }
 }
 

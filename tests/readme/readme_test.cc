@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <string>
 #include <vector>
 
+#include "group/group_table.h"
 #include "server/local_cluster.h"
 #include "worker/worker.h"
 
@@ -66,13 +68,16 @@ TEST(Guide, ItsLinesRunAndDoWhatTheySay) {
   const auto cluster = LocalCluster::start(options).value();
   auto worker = Worker::connect(cluster.config()).value();
   follow_guide(worker, {3, 7, 11});
-  EXPECT_EQ(worker.clock().value, 11);
+  EXPECT_EQ(worker.clock().value, 12);
   auto sums = worker.create_or_open<float>({.name = "sums", .rows = 100}).value();
   std::vector<float> seen(100);
   sums.pull({0, 100}, seen).wait().value();
   EXPECT_EQ(seen, std::vector<float>(100, 1.0f));
-  auto pretrained = worker.create_or_open<float>({.name = "pretrained", .rows = 1000}).value();
+  auto shared = worker.create_or_open<float>({.name = "shared", .rows = 1000}).value();
   std::vector<float> values(1000);
+  shared.pull({0, 1000}, values).wait().value();
+  EXPECT_EQ(values, std::vector<float>(1000, 1.0f));
+  auto pretrained = worker.create_or_open<float>({.name = "pretrained", .rows = 1000}).value();
   pretrained.pull({0, 1000}, values).wait().value();
   EXPECT_EQ(values, std::vector<float>(1000, 0.5f));
 }
