@@ -274,8 +274,8 @@ Result<std::unique_ptr<ServerHost>> ServerHost::start(const Config& config, cons
   warn_of_loopback(parts->address, scheduler);
   if (pinned != nullptr) options.pinned = parts->host.get();
   auto& rows = pinned != nullptr ? devices.rows() : *parts->host;
-  SHOAL_ASSIGN(parts->server, Server::create(*parts->own_transport, rows, devices.rules(),
-                                             std::move(options)));
+  SHOAL_ASSIGN(parts->server,
+               Server::create(*parts->own_transport, rows, devices.rules(), std::move(options)));
   SHOAL_ASSIGN(parts->loop, LoopThread::start("shoal-server", *parts, parts->clock, config.spin));
   return std::unique_ptr<ServerHost>(new ServerHost(std::move(parts)));
 }

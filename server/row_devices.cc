@@ -25,10 +25,11 @@ Status fits(const Gpu& gpu, const Config& config) {
 }
 #else
 Error without_cuda(const DeviceName& device) {
-  return {Errc::unavailable,
-          fmt::format("device = {}: this build has no CUDA (no toolkit was found when it was made); "
-                      "use device = cpu",
-                      device.to_string())};
+  return {
+      Errc::unavailable,
+      fmt::format("device = {}: this build has no CUDA (no toolkit was found when it was made); "
+                  "use device = cpu",
+                  device.to_string())};
 }
 #endif
 

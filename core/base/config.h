@@ -62,7 +62,7 @@ struct Config {
       std::size_t{4} << 30;  ///< of lent memory that stays registered; 0 to 1 TiB
 
   // Servers.
-  DeviceName device;  ///< where tables are, and update rules run
+  DeviceName device;                                 ///< where tables are, and update rules run
   std::uint32_t credits = 64;                        ///< unanswered requests of a worker; 2 to 4096
   std::uint32_t parked_quota = 256;                  ///< waiting requests of a worker; 0 to 65536
   std::size_t memory_budget = std::size_t{8} << 30;  ///< bytes for tables and copies; 1 MiB on
