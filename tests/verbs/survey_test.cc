@@ -137,7 +137,7 @@ FakePort port_of(std::uint8_t link_layer) {
   port.attributes.state = IBV_PORT_ACTIVE;
   port.attributes.link_layer = link_layer;
   port.attributes.active_mtu = IBV_MTU_1024;
-  port.attributes.gid_tbl_len = 16;
+  port.attributes.gid_tbl_len = 1024;
   port.attributes.active_speed = 32;
   port.attributes.active_width = 2;
   return port;
@@ -305,6 +305,22 @@ TEST_F(Survey, EmptyGidsArePassedOver) {
             6u);
 }
 
+/// Address vectors have 8 bits for the index, and the table of an rxe device 1024 entries.
+TEST_F(Survey, GidsThatConnectionsCannotNameArePassedOver) {
+  constexpr auto kV2 = IBV_GID_TYPE_ROCE_V2;
+  const auto far = entry_of(kV2, gid_of("10.77.0.", 1)), near = entry_of(kV2, gid_of("fd00::", 1));
+  EXPECT_EQ(chosen({{255, far}, {256, far}}), 255u);
+  EXPECT_EQ(chosen({{9, near}, {256, far}}), 9u) << "though the other is of an IPv4 address";
+  auto port = roce_port({{256 + 9, far}, {1023, far}});
+  port.gids[9] = entry_of(IBV_GID_TYPE_ROCE_V1, gid_of("10.77.0.", 2));
+  machine_.devices.clear();
+  add("rxe0", {port});
+  EXPECT_EQ(told(),
+            "rxe0 port 1: the port's first RoCE v2 GID that may be used has index 265, and "
+            "connections can name none above 255: remove addresses from its network interface, or "
+            "from others of the port\n");
+}
+
 TEST_F(Survey, APortWithoutRoceVersion2SaysWhatItHas) {
   add("mlx5_0", {roce_port({{0, entry_of(IBV_GID_TYPE_ROCE_V1, gid_of("fe80::", 1))},
                             {1, entry_of(IBV_GID_TYPE_ROCE_V1, gid_of("10.77.0.", 1))},
@@ -394,7 +410,7 @@ TEST_F(Survey, FailingCallsAreToldWithTheirError) {
   const auto text = told();
   for (const auto* part :
        {"a port 1: the port cannot be asked for its state (Input/output error)",
-        "a port 2: GID 15 of the port cannot be read (Operation not permitted)",
+        "a port 2: GID 1023 of the port cannot be read (Operation not permitted)",
         "b: the device cannot be opened: may this user read and write /dev/infiniband/uverbs0? "
         "(Permission denied)",
         "c: the device cannot be asked what it is (Invalid argument)", "d: the device has no port",

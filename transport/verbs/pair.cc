@@ -60,7 +60,7 @@ Status Pair::connect(const PortCard& peer, std::uint32_t peer_number,
   wanted.min_rnr_timer = kNotReadyTimer;
   wanted.ah_attr.is_global = 1;
   std::copy(peer.gid.begin(), peer.gid.end(), std::begin(wanted.ah_attr.grh.dgid.raw));
-  wanted.ah_attr.grh.sgid_index = static_cast<std::uint8_t>(rail_.port().gid_index);
+  wanted.ah_attr.grh.sgid_index = rail_.port().gid_index;
   wanted.ah_attr.grh.hop_limit = kHopLimit;
   wanted.ah_attr.dlid = peer.lid;
   wanted.ah_attr.port_num = rail_.port().number;

@@ -7,8 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -122,6 +124,11 @@ Result<std::vector<ibv_gid_entry>> gids_of(const Api& api, ibv_context* context,
   return gids;
 }
 
+/// Whether an address vector can name it: its index has 8 bits there, and tables may have 1024.
+bool can_be_named(const ibv_gid_entry& entry) {
+  return entry.gid_index <= std::numeric_limits<decltype(Port::gid_index)>::max();
+}
+
 /// "2 of RoCE v1, 1 of InfiniBand".
 std::string types_of(const std::vector<ibv_gid_entry>& gids) {
   std::map<std::string_view, int> counts;
@@ -141,6 +148,7 @@ Result<ibv_gid_entry> choose_roce_gid(const std::vector<ibv_gid_entry>& gids,
   };
   const ibv_gid_entry* best = nullptr;
   std::string left_out;
+  std::optional<std::uint32_t> too_far;
   for (const auto& entry : gids) {
     if (entry.gid_type != IBV_GID_TYPE_ROCE_V2) continue;
     const auto interface = interface_of(entry);
@@ -150,9 +158,18 @@ Result<ibv_gid_entry> choose_roce_gid(const std::vector<ibv_gid_entry>& gids,
                                interface.empty() ? "an interface that is not known" : interface);
       continue;
     }
+    if (!can_be_named(entry)) {
+      if (!too_far) too_far = entry.gid_index;
+      continue;
+    }
     if (best == nullptr || rank(entry) < rank(*best)) best = &entry;
   }
   if (best != nullptr) return *best;
+  if (too_far)
+    return unusable(fmt::format(
+        "the port's first RoCE v2 GID that may be used has index {}, and connections can name none "
+        "above 255: remove addresses from its network interface, or from others of the port",
+        *too_far));
   if (!left_out.empty()) return unusable(std::move(left_out));
   return unusable(fmt::format(
       "the port has no RoCE v2 GID, only {}: enable RoCE v2 on the device, and give its "
@@ -187,7 +204,7 @@ Result<Port> survey_port(const Api& api, ibv_context* context, std::uint8_t numb
   return Port{.device = name,
               .number = number,
               .link_layer = link_layer,
-              .gid_index = gid.gid_index,
+              .gid_index = static_cast<std::uint8_t>(gid.gid_index),
               .gid = gid.gid,
               .gid_type = static_cast<ibv_gid_type>(gid.gid_type),
               .address = to_string(gid.gid),

@@ -18,7 +18,7 @@ struct Port {
   std::string device;       ///< "mlx5_0"
   std::uint8_t number = 1;  ///< of the port on the device, from 1
   LinkLayer link_layer = LinkLayer::infiniband;
-  std::uint32_t gid_index = 0;
+  std::uint8_t gid_index = 0;  ///< as wide as address vectors have it (ibv_global_route)
   ibv_gid gid{};
   ibv_gid_type gid_type = IBV_GID_TYPE_IB;
   std::string address;          ///< the GID as text; one that holds an IPv4 address as that
@@ -61,8 +61,9 @@ struct Filters {
 ///
 /// The GID of a RoCE port is one of RoCE v2, which is routed as UDP, on an interface that `filters`
 /// takes: one of an IPv4 address, else a link-local one, else any; of these the one with the lowest
-/// index. That of an InfiniBand port has index 0 (InfiniBand Architecture Specification, volume 1,
-/// 4.1.1: the GUID that the maker assigned), and `filters.interfaces` has no say.
+/// index, at most 255, which is all that connections can name. That of an InfiniBand port has index
+/// 0 (InfiniBand Architecture Specification, volume 1, 4.1.1: the GUID that the maker assigned),
+/// and `filters.interfaces` has no say.
 std::vector<Finding> survey(const Api& api, const Filters& filters);
 
 }  // namespace shoal::verbs
