@@ -77,7 +77,8 @@ struct Fate {
 
 struct Counts {
   std::uint64_t requests = 0;        ///< Work requests posted to send queues,
-  std::uint64_t signalled = 0;       ///< of these such that ask for a completion.
+  std::uint64_t signalled = 0;       ///< of these such that ask for a completion,
+  std::uint64_t inlined = 0;         ///< and such whose bytes were taken when they were posted.
   std::uint64_t send_doorbells = 0;  ///< Calls of post_send.
   std::uint64_t receives = 0;
   std::uint64_t receive_doorbells = 0;

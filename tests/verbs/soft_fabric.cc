@@ -103,6 +103,7 @@ Counts SoftFabric::counts() const {
     const auto& one = device->counts;
     sum.requests += one.requests;
     sum.signalled += one.signalled;
+    sum.inlined += one.inlined;
     sum.send_doorbells += one.send_doorbells;
     sum.receives += one.receives;
     sum.receive_doorbells += one.receive_doorbells;

@@ -167,6 +167,7 @@ TEST_F(SoftPairs, InlineDataIsTakenAtOnceAllOtherLater) {
   auto read = read_from(to, from, 8);
   read.flags |= IBV_SEND_INLINE;
   EXPECT_EQ(a->post(at_a, read), EINVAL);
+  EXPECT_EQ(device_a->counts.inlined, 1u);
 }
 
 TEST_F(SoftPairs, SlotsComeBackWithAPolledCompletion) {

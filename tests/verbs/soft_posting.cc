@@ -54,6 +54,7 @@ void enqueue(SoftQp& pair, const ibv_send_wr& wr) {
     std::copy_n(wr.sg_list, wqe.sge_count, pair.sges_of(index).begin());
     return;
   }
+  ++counts.inlined;
   auto* to = pair.inline_of(index);
   for (const auto& sge : list_of(wr)) {
     if (sge.length > 0) std::memcpy(to, reinterpret_cast<const void*>(sge.addr), sge.length);
