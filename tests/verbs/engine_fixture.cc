@@ -33,7 +33,7 @@ void EnginePathTest::start(std::uint32_t workers, const TableSpec& table) {
   options.membership.form_timeout = kNoHearts;
   scheduler_ = Scheduler::create(coordinator.transport(), options, store_, clock.now()).value();
 
-  server_process_ = &make();
+  server_process_ = &make({.more_devices = more_devices_});
   Server::Options server;
   server.link.scheduler = coordinator.address;
   server.link.join = {Role::server, Incarnation(1), "server", server_process_->address.to_string()};
@@ -47,7 +47,7 @@ void EnginePathTest::start(std::uint32_t workers, const TableSpec& table) {
 
   for (std::uint32_t i = 0; i < workers; ++i) {
     auto& member = workers_.emplace_back();
-    member.process = &make();
+    member.process = &make({.more_devices = more_devices_});
     auto its = engine_options_;
     its.scheduler = coordinator.address;
     its.incarnation = Incarnation(100 + i);

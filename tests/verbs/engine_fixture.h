@@ -29,6 +29,8 @@ class EnginePathTest : public PathTest {
   Engine& engine(std::size_t worker) { return *workers_.at(worker).engine; }
   SoftDevice& device_of(std::size_t worker) { return *workers_.at(worker).process->device; }
   SoftDevice& server_device() { return *server_process_->device; }
+  Process& process_of(std::size_t worker) { return *workers_.at(worker).process; }
+  Process& server_process() { return *server_process_; }
   std::string path_to_server(std::size_t worker);
 
   OperationId submit(std::size_t worker, Engine::Ask ask, Duration timeout);
@@ -54,7 +56,8 @@ class EnginePathTest : public PathTest {
   // To be set before start().
   Engine::Options engine_options_;
   ServerLimits limits_;
-  bool attaches_ = true;  ///< the server its tables' memory, as programs do
+  bool attaches_ = true;          ///< the server its tables' memory, as programs do
+  std::size_t more_devices_ = 0;  ///< of the server and of each worker, beside the first
 
   int steps_ = 100;
   Duration turn_time_ = std::chrono::microseconds(10);
