@@ -51,4 +51,4 @@ until grep -qs 'listening at' "$root/listening"; do
   sleep 0.1
 done
 address=$(sed -n 's/.*listening at \([0-9.:]*\);.*/\1/p' "$root/listening")
-(enter /shoal perf "$address" --token-file /token --op push,pull --size 4KiB --iterations 100 --check)
+(enter /shoal perf "$address" --token-file /token --op push,pull --size 8,64KiB --iterations 100 --check)
