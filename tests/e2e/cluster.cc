@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -179,6 +180,11 @@ Process& EndToEnd::start_shoal(const std::vector<std::string>& arguments,
   std::erase_if(all, [](const auto& entry) { return entry.second.empty(); });
   others_.push_back(std::make_unique<Process>("shoal " + arguments.front(), argv, all));
   return *others_.back();
+}
+
+bool EndToEnd::only_over(std::string_view transport) {
+  const char* transports = std::getenv("SHOAL_TRANSPORTS");
+  return transports != nullptr && transports == transport;
 }
 
 void EndToEnd::all(const std::string& command) {

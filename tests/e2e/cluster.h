@@ -83,6 +83,10 @@ class EndToEnd : public testing::Test {
   const std::filesystem::path& directory() const { return directory_.path(); }
   std::string write_file(const std::string& name, const std::string& text, mode_t mode);
 
+  /// Whether the processes are to move rows over this transport and no other (SHOAL_TRANSPORTS), as
+  /// in tests/soft_roce: what only it can do must then be done.
+  static bool only_over(std::string_view transport);
+
   /// Each does the command at the same time; all must succeed.
   void all(const std::string& command);
 

@@ -11,6 +11,8 @@
 //   fill TICKET BYTE   values TICKET   bits TICKET   unchanged TICKET BYTE
 //       (what it pulls into, or else pushes from)
 //   flood COUNT push|pull TABLE ...     (tickets without names)    drain
+//   stream COUNT push|pull TABLE ...    (keeps so many under way, a line "round i" for each that is
+//       done, until one fails; the last COUNT are tickets stream0, stream1, ...)
 //   train TABLE ROUNDS rows=A:B         (push, pull, tick; a line "round i" for each)
 //   watch TABLE COUNT rows=A:B          (pulls one after the other rows that should be equal)
 //   reads                               (what became of one-sided pulls)
@@ -45,6 +47,13 @@ std::string told(const Result<PullInfo>& result) {
   if (!result.ok()) return told(result.error());
   return "ok oldest=" + std::to_string(result->oldest.value) +
          " newest=" + std::to_string(result->newest.value);
+}
+/// How many tickets ended in which way.
+using Ends = std::map<std::string, int>;
+std::string told(const Ends& ends) {
+  std::string line = "ok";
+  for (const auto& [code, count] : ends) line += " " + code + "=" + std::to_string(count);
+  return line;
 }
 Error wrong(const std::string& what) { return {Errc::unknown_name, "test worker: " + what}; }
 
@@ -223,12 +232,32 @@ class Program {
            refused;
   }
   std::string drain(const Words&) {
-    std::map<std::string, int> ends;
+    Ends ends;
     for (auto& issued : flood_) ++ends[std::string(name_of(issued->ticket.wait().code()))];
     flood_.clear();
-    std::string line = "ok";
-    for (const auto& [code, count] : ends) line += " " + code + "=" + std::to_string(count);
-    return line;
+    return told(ends);
+  }
+  std::string stream(const Words& words) {
+    auto table = table_of(words.word(3));
+    if (!table.ok()) return told(table.error());
+    const int count = std::stoi(words.word(1));
+    const auto ticket = [&](int i) -> auto& {
+      return tickets_["stream" + std::to_string(i % count)];
+    };
+    Ends ends;
+    bool failed = false;
+    for (int issued = 0, ended = 0; ended < issued || !failed; ++ended) {
+      for (; !failed && issued < ended + count; ++issued) {
+        auto next = (*table)->issue(*worker_, words.word(2), words, {});
+        if (!next.ok()) return told(next.error());
+        ticket(issued) = std::move(*next);
+      }
+      const auto end = ticket(ended)->ticket.wait();
+      ++ends[std::string(name_of(end.code()))];
+      failed = failed || !end.ok();
+      if (!failed) say("round " + std::to_string(ended + 1));
+    }
+    return told(ends);
   }
 
   std::string train(const Words& words) {
@@ -310,12 +339,12 @@ class Program {
       {"fill", &Program::fill},       {"unchanged", &Program::unchanged},
       {"values", &Program::values},   {"bits", &Program::bits},
       {"flood", &Program::flood},     {"drain", &Program::drain},
-      {"train", &Program::train},     {"watch", &Program::watch},
-      {"reads", &Program::reads},     {"tick", &Program::tick},
-      {"clock", &Program::clock},     {"barrier", &Program::barrier},
-      {"flush", &Program::flush},     {"leave", &Program::leave},
-      {"set", &Program::set},         {"drop", &Program::drop},
-      {"explain", &Program::explain}};
+      {"stream", &Program::stream},   {"train", &Program::train},
+      {"watch", &Program::watch},     {"reads", &Program::reads},
+      {"tick", &Program::tick},       {"clock", &Program::clock},
+      {"barrier", &Program::barrier}, {"flush", &Program::flush},
+      {"leave", &Program::leave},     {"set", &Program::set},
+      {"drop", &Program::drop},       {"explain", &Program::explain}};
 
   std::unique_ptr<Worker> worker_;
   std::map<std::string, std::unique_ptr<Opened>> tables_;
