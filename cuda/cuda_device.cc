@@ -48,8 +48,8 @@ CudaDevice::~CudaDevice() {
 
 Status CudaDevice::fail(std::string_view call, cudaError_t code) {
   auto error = cuda_error(fmt::format("{}: {}", name_, call), code);
-  // No memory, or a bad argument, harms nobody else; after all other errors CUDA does no more work.
-  if (error.code == Errc::io) broken_ = error;
+  // What was to be done is not, and what comes behind it would go on as if it were.
+  if (broken_.ok()) broken_ = error;
   (void)cudaGetLastError();
   return error;
 }
@@ -69,8 +69,12 @@ Result<MemoryView> CudaDevice::allocate(std::size_t bytes, AllocateOptions) {
   SHOAL_TRY(launched());
   SHOAL_TRY(collect());
   void* memory = nullptr;
-  if (const auto code = cudaMalloc(&memory, bytes); code != cudaSuccess)
-    return fail(fmt::format("cudaMalloc of {} bytes", bytes), code).error();
+  if (const auto code = cudaMalloc(&memory, bytes); code != cudaSuccess) {
+    if (code != cudaErrorMemoryAllocation)
+      return fail(fmt::format("cudaMalloc of {} bytes", bytes), code).error();
+    (void)cudaGetLastError();  // It harms nobody else.
+    return cuda_error(fmt::format("{}: cudaMalloc of {} bytes", name_, bytes), code);
+  }
   return MemoryView{static_cast<std::byte*>(memory), bytes, MemorySpace::cuda, ordinal_};
 }
 
@@ -83,6 +87,11 @@ void CudaDevice::free_what_is_due() {
     (void)cudaFree(freed_.front().memory);
     freed_.pop_front();
   }
+}
+
+void* CudaDevice::stream() const {
+  (void)cudaSetDevice(ordinal_);
+  return stream_;
 }
 
 // --- Work ----------------------------------------------------------------------------------------
@@ -134,6 +143,7 @@ Result<DeviceEvent> CudaDevice::record() {
 Result<bool> CudaDevice::done(DeviceEvent event) {
   const auto position = event.value;
   SHOAL_ASSERT(position <= issued_, "an event of another device");
+  SHOAL_TRY(broken_);
   if (position <= finished_) return true;
   SHOAL_TRY(enter());
   SHOAL_TRY(launched());

@@ -27,7 +27,8 @@ class CudaDevice final : public Device {
   std::string_view name() const override { return name_; }
   MemorySpace space() const override { return MemorySpace::cuda; }
   std::uint16_t ordinal() const override { return ordinal_; }
-  void* stream() const override { return stream_; }
+  /// Makes the GPU the calling thread's, as a launch wants it.
+  void* stream() const override;
 
   /// Whole allocations of CUDA's, which may take milliseconds: allocate chunks, ahead.
   Result<MemoryView> allocate(std::size_t bytes, AllocateOptions options) override;

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/base/result.h"
 #include "group/group.h"
@@ -116,10 +116,12 @@ class GroupTable : public GroupTableHandle {
   }
 
   /// Pulls this member's share and gathers those of all: what the table's bound allows at the clock
-  /// of now. Pushes before it have ended.
+  /// of now, and all that members pushed before: those pushes have ended.
   Status pull(RowRange rows, MemoryView values) {
     auto mine = check_rows(rows);
     if (mine.ok()) mine = pushed();
+    // Of others' rows, too: a range that is shared out otherwise has some.
+    SHOAL_TRY(group_->agree(mine));
     const auto what = work(rows, spec_.row_width, worker_->clock());
     const auto mine_rows = what.shares.of(group_->rank());
     const auto count = mine_rows.size() * what.row_values;
@@ -144,11 +146,12 @@ class GroupTable : public GroupTableHandle {
   Status flush() { return group_->agree(pushed()); }
 
  private:
-  /// Pushes of one clock, of different rows, go on side by side; more wait for the oldest.
-  static constexpr std::size_t kPushes = 4;
+  /// Pushes of one clock, of different rows, go on side by side. None waits for another of its
+  /// clock, which may end with the others' tick only.
   struct Slot {
     ShareBuffer<T> buffer;
     Ticket ticket;
+    WorkerClock clock;
   };
 
   GroupTable(Group& group, Worker& worker, Table<T> table, GroupGpu* gpu)
@@ -159,7 +162,7 @@ class GroupTable : public GroupTableHandle {
 
   Status grow(ShareBuffer<T>& buffer, std::size_t count) {
     if (buffer.size() >= count) return {};
-    buffer = {};
+    (void)std::exchange(buffer, {});  // whose parts go in order, as in an assignment they do not
     SHOAL_ASSIGN(buffer, ShareBuffer<T>::create(*worker_, gpu_, count));
     return {};
   }
@@ -169,16 +172,20 @@ class GroupTable : public GroupTableHandle {
     return done.ok() ? Status() : Status(done.error());
   }
   Result<Slot*> room(std::size_t count) {
-    auto& slot = pushes_[next_];
-    next_ = (next_ + 1) % kPushes;
-    SHOAL_TRY(ended(slot));
-    SHOAL_TRY(grow(slot.buffer, count));
-    return &slot;
+    const auto now = worker_->clock();
+    Slot* free = nullptr;
+    for (auto& slot : pushes_)
+      if (!slot->ticket.valid() || slot->clock < now || slot->ticket.ready()) free = slot.get();
+    if (free == nullptr) free = pushes_.emplace_back(std::make_unique<Slot>()).get();
+    SHOAL_TRY(ended(*free));
+    SHOAL_TRY(grow(free->buffer, count));
+    free->clock = now;
+    return free;
   }
   Status pushed() {
     Status first;
     for (auto& slot : pushes_)
-      if (auto one = ended(slot); first.ok()) first = std::move(one);
+      if (auto one = ended(*slot); first.ok()) first = std::move(one);
     return first;
   }
 
@@ -186,8 +193,7 @@ class GroupTable : public GroupTableHandle {
   GroupGpu* gpu_;
   Table<T> table_;
   ShareBuffer<T> pulled_;
-  std::array<Slot, kPushes> pushes_;
-  std::size_t next_ = 0;
+  std::vector<std::unique_ptr<Slot>> pushes_;
 };
 
 }  // namespace shoal

@@ -28,6 +28,8 @@ class Shares {
 
   RowRange of(std::uint32_t member) const { return {boundary(member), boundary(member + 1)}; }
   RowRange rows() const { return rows_; }
+  /// Rows that are not divided: 1, where so few are shared out that they are.
+  std::uint64_t unit() const { return unit_; }
   std::uint32_t members() const { return members_; }
   /// Rows of the largest share, and of the smallest.
   std::uint64_t largest() const { return extent().second; }

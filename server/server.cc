@@ -170,7 +170,8 @@ TimePoint Server::next_timer() const {
     next = std::min(next, deadline_after(s.plane.now, kFullRetry));
   if (!s.to_fold.empty() && s.plane.copy_waiters.empty()) next = s.plane.now;
   // Nothing wakes this loop when a device has done its work.
-  if (s.pushes.settling() || s.pulls.settling()) next = s.plane.now;
+  const bool waits_for_room = s.plane.shard.late() && !s.plane.copy_waiters.empty();
+  if (s.pushes.settling() || s.pulls.settling() || waits_for_room) next = s.plane.now;
   if (s.directories.busy()) next = s.plane.now;
   if (s.has_news()) next = std::min(next, s.tell_at);
   return next;
@@ -276,6 +277,7 @@ Peer* Server::State::peer_of(const SessionServer::Peer& session) {
 }
 
 void Server::State::on_request(Peer& peer, const FrameView& frame) {
+  if (!plane.device_status.ok()) return;  // The rows are lost: what was issued was not done.
   const auto epoch = Epoch::unpacked(frame.header.epoch);
   const auto kind = frame.header.kind;
   if (kind != FrameKind::push && kind != FrameKind::pull && kind != FrameKind::directory)

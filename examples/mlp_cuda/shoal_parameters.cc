@@ -1,6 +1,8 @@
 #include <array>
+#include <cstring>
 #include <string>
 
+#include "core/memory/device_memory.h"
 #include "examples/mlp_cuda/parameters.h"
 
 namespace shoal::mlp {
@@ -148,8 +150,21 @@ class ShoalParameters final : public Parameters {
         *offset = end;
         end += (layer.values + kPageValues - 1) / kPageValues * kPageValues;
       }
-    SHOAL_ASSIGN(buffer_, worker_->allocate<float>(end));
+    SHOAL_TRY(make_buffer(end));
     SHOAL_ASSIGN(mirror_, math_->mirror(buffer_.span()));
+    return {};
+  }
+  /// Worker::allocate's pages may be replaced by others (docs/design/ucx.md), and a GPU would go on
+  /// with the old ones: where one copies, they are pages of our own.
+  Status make_buffer(std::size_t count) {
+    if (math_->kind() == DeviceKind::host) {
+      SHOAL_ASSIGN(buffer_, worker_->allocate<float>(count));
+      return {};
+    }
+    SHOAL_ASSIGN(pages_, DeviceMemory::create(own_memory_, count * sizeof(float)));
+    std::memset(pages_.data(), 0, pages_.bytes());
+    SHOAL_ASSIGN(auto registered, worker_->register_memory(pages_.view()));
+    buffer_ = Buffer<float>(std::move(registered));
     return {};
   }
   std::span<float> host(const ServedLayer& layer, std::size_t offset) const {
@@ -241,6 +256,8 @@ class ShoalParameters final : public Parameters {
   bool lockstep_;
   std::uint32_t workers_ = 1;  ///< when the training began
   Status status_;
+  HostDevice own_memory_;
+  DeviceMemory pages_;
   Buffer<float> buffer_;
   float* mirror_ = nullptr;
   std::vector<ServedLayer> layers_;  ///< last: its tickets end before the buffer

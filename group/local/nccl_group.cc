@@ -142,8 +142,11 @@ Result<MemoryView> NcclGroup::room(Scratch& scratch, std::size_t bytes) {
   return memory.sub(0, bytes);
 }
 
-Status NcclGroup::reachable(MemorySpace all, MemorySpace share) const {
-  if (all == MemorySpace::cuda && share != MemorySpace::host) return {};
+/// Of a buffer without bytes nobody asks where it is.
+Status NcclGroup::reachable(ConstMemoryView all, ConstMemoryView share) const {
+  if ((all.bytes == 0 || all.space == MemorySpace::cuda) &&
+      (share.bytes == 0 || share.space != MemorySpace::host))
+    return {};
   return Error{
       Errc::invalid_argument,
       fmt::format("a group over NCCL reduces memory of {}, with shares there or in pinned "
@@ -183,11 +186,9 @@ Status NcclGroup::finished(Call call, TimePoint deadline) {
 Status NcclGroup::reduce_scatter(const GroupWork& work, ConstMemoryView in, MemoryView share) {
   const auto deadline = meeting_->deadline();
   auto fits = check(work, *meeting_, in.bytes, share.bytes);
-  if (fits.ok()) fits = reachable(in.space, share.space);
-  SHOAL_TRY(
-      meet(*meeting_,
-           fits.ok() ? CallNote::of(Call::reduce_scatter, work, in.bytes) : CallNote::of(fits),
-           deadline));
+  if (fits.ok()) fits = reachable(in, share);
+  SHOAL_TRY(met(fits.ok() ? CallNote::of(Call::reduce_scatter, work, in.bytes) : CallNote::of(fits),
+                deadline));
   return own(reduce(work, in, share, deadline));
 }
 
@@ -251,7 +252,7 @@ Status NcclGroup::issue_reduce(const GroupWork& work, DType type, const std::byt
 Status NcclGroup::all_gather(const GroupWork& work, ConstMemoryView share, MemoryView out) {
   const auto deadline = meeting_->deadline();
   auto fits = check(work, *meeting_, out.bytes, share.bytes);
-  if (fits.ok()) fits = reachable(out.space, share.space);
+  if (fits.ok()) fits = reachable(out, share);
   SHOAL_TRY(met(fits.ok() ? CallNote::of(Call::all_gather, work, out.bytes) : CallNote::of(fits),
                 deadline));
   return own(gather(work, share, out, deadline));

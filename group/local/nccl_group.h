@@ -66,7 +66,7 @@ class NcclGroup final : public Group {
     MemoryView memory;
   };
   Result<MemoryView> room(Scratch& scratch, std::size_t bytes);
-  Status reachable(MemorySpace all, MemorySpace share) const;
+  Status reachable(ConstMemoryView all, ConstMemoryView share) const;
   Status reduce(const GroupWork& work, ConstMemoryView in, MemoryView share, TimePoint deadline);
   Status issue_reduce(const GroupWork& work, DType type, const std::byte* in, std::byte* out);
   Status gather(const GroupWork& work, ConstMemoryView share, MemoryView out, TimePoint deadline);

@@ -35,7 +35,7 @@ std::array<std::string, 2> difference(const CallNote& a, const CallNote& b) {
     return say("aggregate", text_of(a.aggregate), text_of(b.aggregate));
   if (rows_of(a) != rows_of(b)) return say("rows", rows_of(a), rows_of(b));
   if (a.row_values != b.row_values) return say("values a row:", a.row_values, b.row_values);
-  if (a.share != b.share) return say("a last share from row", a.share, b.share);
+  if (a.unit != b.unit) return say("shares of whole runs of rows, of", a.unit, b.unit);
   if (a.bytes != b.bytes) return say("bytes:", a.bytes, b.bytes);
   return {};
 }
@@ -63,7 +63,7 @@ CallNote CallNote::of(Call call, const GroupWork& work, std::uint64_t bytes) {
   note.clock = work.clock;
   note.begin = work.shares.rows().begin;
   note.end = work.shares.rows().end;
-  note.share = work.shares.of(work.shares.members() - 1).begin;
+  note.unit = work.shares.unit();
   note.row_values = work.row_values;
   note.bytes = bytes;
   return note;

@@ -23,7 +23,7 @@ struct CallNote {
   std::int64_t clock = 0;
   std::uint64_t begin = 0;
   std::uint64_t end = 0;
-  std::uint64_t share = 0;  ///< first row of the last member's: other units, other shares
+  std::uint64_t unit = 0;  ///< rows that shares do not divide: other units, other shares
   std::uint64_t row_values = 0;
   std::uint64_t bytes = 0;  ///< of the buffer that has all rows
   std::array<char, 480> text{};

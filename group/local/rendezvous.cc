@@ -322,10 +322,12 @@ Result<bool> receive_welcome(const Terms& terms, int socket, Welcome& welcome,
   for (auto* header = CMSG_FIRSTHDR(&message); header != nullptr;
        header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    std::array<int, kGroupMembersMax + 1> numbers{};
     const auto count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    std::memcpy(numbers.data(), CMSG_DATA(header), count * sizeof(int));
-    for (std::size_t i = 0; i < count; ++i) descriptors.emplace_back(numbers[i]);
+    for (std::size_t i = 0; i < count; ++i) {
+      int number = -1;
+      std::memcpy(&number, CMSG_DATA(header) + i * sizeof number, sizeof number);
+      descriptors.emplace_back(number);
+    }
   }
   if (received == sizeof welcome) return true;
   return Error{

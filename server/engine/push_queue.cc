@@ -204,7 +204,8 @@ bool Pushes::end_settled() {
     parts_.give(part);
     end_part(op, run, index, code);
   }
-  if (any) plane_.copies_freed();  // and room for lists
+  // And room for lists; also of work that no part waits for.
+  if (any || (settling_.empty() && plane_.shard.late())) plane_.copies_freed();
   return any;
 }
 

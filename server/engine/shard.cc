@@ -87,6 +87,7 @@ void Shard::update(const ClusterView& view, NodeId self,
     return true;
   });
   if (dropped != 0) pool_.trim();
+  if (dropped != 0 && host_pool_) host_pool_->trim();
   for (const auto& info : view.tables) {
     auto* table = find(info.id);
     if (table == nullptr) {

@@ -22,6 +22,7 @@ Status Scratch::need_merger(Device& host) {
 }
 
 std::span<std::uint32_t> Scratch::begin_part(std::size_t rows) {
+  lists->end_of_use();  // of a part that came to nothing
   // One piece, so that a part has room for all or for nothing.
   const auto numbers = 8 * rows + 1;
   const auto memory = lists->take<std::byte>(rows * (sizeof(SegmentArrays) + sizeof(std::byte*)) +

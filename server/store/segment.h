@@ -95,7 +95,7 @@ struct Scratch {
   }
   /// Whether `merged` would give these rows back as they are.
   bool are_distinct(const TableRules& table, std::span<const std::uint32_t> rows) {
-    if (table.rule().traits().repeats_compose) return true;
+    if (!lists && table.rule().traits().repeats_compose) return true;
     const auto repeats = merger->repeats(rows);
     return repeats.ok() && !*repeats;
   }

@@ -13,9 +13,13 @@ Status SparseStore::grow_sums(RoundSums& sums, std::uint64_t rows) {
   const auto bytes = page_rows() * table_.sum_row_bytes() + position_bytes;
   while (sums.pages.size() << page_shift_ < rows) {
     SHOAL_TRY(take(SegmentPool::block_bytes(bytes), "a page of sums"));
-    SHOAL_ASSIGN(auto* memory, context_.pool.take(bytes));
-    sums.pages.push_back(memory);
-    sums.page_data.push_back(memory->data);
+    const auto memory = context_.pool.take(bytes);
+    if (!memory.ok()) {
+      give(SegmentPool::block_bytes(bytes));
+      return memory.error();
+    }
+    sums.pages.push_back(*memory);
+    sums.page_data.push_back((*memory)->data);
   }
   while (context_.late() && sums.positions.size() < sums.pages.size()) {
     SHOAL_TRY(take_of_host(SegmentPool::block_bytes(position_bytes), "the rows of a page of sums"));

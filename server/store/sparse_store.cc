@@ -51,6 +51,11 @@ Status SparseStore::take(std::uint64_t bytes, const char* what) {
   return {};
 }
 
+void SparseStore::give(std::uint64_t bytes) {
+  context_.budget.give(bytes);
+  memory_bytes_ -= bytes;
+}
+
 Status SparseStore::take_of_host(std::uint64_t bytes, const char* what) {
   if (!context_.late()) return take(bytes, what);
   SHOAL_TRY(context_.host_pool.budget().take(bytes, what));
@@ -81,17 +86,22 @@ Status SparseStore::grow_to(std::uint64_t rows) {
     const auto bytes = SegmentPool::block_bytes(value_bytes) +
                        (state_page_bytes_ != 0 ? SegmentPool::block_bytes(state_page_bytes_) : 0);
     SHOAL_TRY(take(bytes, "a page of sparse rows"));
-    SHOAL_ASSIGN(auto* values, context_.pool.take(value_bytes));
-    value_pages_.push_back(values);
-    context_.fill(values->data, value_bytes, std::byte{0});
-    std::byte* states = nullptr;
-    if (state_page_bytes_ != 0) {
-      SHOAL_ASSIGN(auto* memory, context_.pool.take(state_page_bytes_));
-      states_pages_.push_back(memory);
-      context_.fill(memory->data, state_page_bytes_, std::byte{0});
-      states = memory->data;
+    auto values = context_.pool.take(value_bytes);
+    auto states = Result<SegmentMemory*>(nullptr);
+    if (values.ok() && state_page_bytes_ != 0) states = context_.pool.take(state_page_bytes_);
+    if (!values.ok() || !states.ok()) {  // A device may have less than was promised.
+      if (values.ok()) context_.pool.give(*values);
+      give(bytes);
+      return values.ok() ? states.error() : values.error();
     }
-    pages_.push_back(states_.arrays(table_.rule(), values->data, states));
+    value_pages_.push_back(*values);
+    context_.fill((*values)->data, value_bytes, std::byte{0});
+    if (*states != nullptr) {
+      states_pages_.push_back(*states);
+      context_.fill((*states)->data, state_page_bytes_, std::byte{0});
+    }
+    pages_.push_back(states_.arrays(table_.rule(), (*values)->data,
+                                    *states != nullptr ? (*states)->data : nullptr));
   }
   return {};
 }

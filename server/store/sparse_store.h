@@ -69,6 +69,7 @@ class SparseStore {
  private:
   SparseStore(const TableRules& table, SlotIndex slot, StoreContext context);
   Status take(std::uint64_t bytes, const char* what);
+  void give(std::uint64_t bytes);
   Status take_of_host(std::uint64_t bytes, const char* what);
   /// The sums of one clock: rows in the order of their first push, in pages of their own, found by
   /// the row's position in the store. The pages are kept for the next clocks. Behind a page's sums

@@ -91,19 +91,16 @@ TEST_F(ServerFaults, KilledMidPullEveryTicketEndsAndItsBufferIsLeftAlone) {
   ASSERT_TRUE(worker(0).read_until("round 3"));
   server(0).kill();
   EXPECT_OK(worker(0).reply());
-  int failed = 0, cut_short = 0;
+  int failed = 0;
   for (int i = 0; i < kCount; ++i) {
     const auto ticket = "stream" + std::to_string(i);
     if (const auto end = worker(0).call("wait " + ticket); !end.ok) {
       ++failed;
       EXPECT_TRUE(end.code == "slot_lost" || end.code == "peer_lost") << end.text;
-      cut_short += worker(0).call("values " + ticket).number("distinct") == 2;
     }
     EXPECT_OK(worker(0).call("fill " + ticket + " 85"));
   }
   EXPECT_GE(failed, 1);
-  // Where bytes take their time; elsewhere a pull may end within a moment.
-  EXPECT_GE(cut_short, only_over("verbs") ? 1 : 0) << "no pull has ended in the midst of its bytes";
   EXPECT_OK(worker(0).call("train " + on_second_ + " 3 rows=0:1000"));
   for (int i = 0; i < kCount; ++i) {
     const auto ticket = "stream" + std::to_string(i);

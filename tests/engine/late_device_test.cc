@@ -33,5 +33,15 @@ TEST_F(LateServer, SaysThatItsDeviceHasFailed) {
   EXPECT_EQ(wait(0, pulled).code, Errc::timed_out);
 }
 
+TEST_F(LateServer, AcknowledgesNothingThatAFailedDeviceWasGiven) {
+  start(1, {dense("t", Apply::on_arrival)});
+  EXPECT_EQ(wait(0, push(0, 0)).code, Errc::ok);
+  device(0).break_down();
+  const auto stored = store(0, 0, seconds(2));
+  run(milliseconds(100));
+  EXPECT_EQ(server(0).status().code(), Errc::io) << "who pushes finds it out";
+  EXPECT_EQ(wait(0, stored).code, Errc::timed_out);
+}
+
 }  // namespace
 }  // namespace shoal::test

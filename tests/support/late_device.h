@@ -56,9 +56,12 @@ class LateDevice final : public Device {
     return record();
   }
   Result<DeviceEvent> make_visible(MemoryView) override { return record(); }
-  Result<DeviceEvent> record() override { return DeviceEvent(issued_); }
+  Result<DeviceEvent> record() override {
+    if (broken_) return failure();
+    return DeviceEvent(issued_);
+  }
   Result<bool> done(DeviceEvent event) override {
-    if (broken_) return Error{Errc::io, "a kernel touched memory that is not there"};
+    if (broken_) return failure();
     return event.value <= finished_;
   }
   /// As a sticky error of CUDA.
@@ -81,6 +84,8 @@ class LateDevice final : public Device {
   void run_all() { run(waiting_.size()); }
 
  private:
+  static Error failure() { return {Errc::io, "a kernel touched memory that is not there"}; }
+
   std::deque<std::function<void()>> waiting_;
   std::uint64_t issued_ = 0;
   std::uint64_t finished_ = 0;
