@@ -55,9 +55,9 @@ struct GroupWork {
 ///
 /// All members make the same calls in the same order; each call returns at a member when its part
 /// is done. Buffers are its caller's, and in use until then. One thread at a time uses a group.
-/// After an error of codes timed_out, peer_lost, io and unavailable the group is broken: all calls
-/// of all members fail with it, at once. After mismatch, and after an error that a member told by
-/// agree(), it goes on.
+/// After an error of codes timed_out, peer_lost, io, unavailable and no_memory, and of memory that
+/// the group cannot reach (invalid_argument), the group is broken: all calls of all members fail
+/// with it, at once. After mismatch, and after an error that a member told by agree(), it goes on.
 class Group {
  public:
   virtual ~Group() = default;

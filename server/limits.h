@@ -14,9 +14,7 @@ namespace shoal {
 ///   memory_bytes                              tables: rows, states, sums, indices, the copies on
 ///                                             write (copies_max x 256 KiB of it), and what tables
 ///                                             of the past left behind
-/// + memory_bytes of the host's, if rows are on a GPU: indices of sparse rows, which rows a clock
-/// has
-///                                             summed
+/// + memory_bytes of the host's    if rows are on a GPU: indices of sparse rows, sums' own lists
 /// + segments x 300 B, sizes of segments x 2 MiB     their heads, and the rest of a huge page
 /// + landing_bytes + waiting_bytes + gather_bytes    fixed when the server is made
 /// + lists_bytes                             key lists that are repeated

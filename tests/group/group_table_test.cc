@@ -171,6 +171,56 @@ TEST(GroupTable, SharesOfGpusGoThroughPinnedMemory) {
   EXPECT_GT(nccl->calls().reduces + nccl->calls().reduce_scatters, 0);
 }
 
+/// Fewer rows than members: some have a share of none.
+TEST(GroupTable, ARowIsSharedOutOverNccl) {
+  const auto nccl = std::make_shared<FakeNccl>();
+  const auto name = group_name();
+  train(table_of(Apply::per_clock, Add{}),
+        [&](Worker& worker, Table<float> table, std::uint32_t rank) {
+          FakeGpu gpu("gpu" + std::to_string(rank));
+          const auto group =
+              local::open({.name = name, .rank = rank, .size = kWorkers, .gpu = &gpu}, kWallClock,
+                          [&]() -> Result<std::shared_ptr<local::Nccl>> { return {nccl}; })
+                  .value();
+          auto weights = GroupTable<float>::open(*group, worker, std::move(table), &gpu).value();
+          std::vector<float> row(kWidth, 1.0f);
+          auto view = host_view(std::span(row));
+          view.space = MemorySpace::cuda;
+          EXPECT_TRUE(weights.push({0, 1}, ConstMemoryView(view)).ok());
+          worker.tick();
+          EXPECT_TRUE(weights.pull({0, 1}, view).ok());
+          EXPECT_EQ(row, std::vector<float>(kWidth, kWorkers));
+          return row;
+        });
+}
+
+/// A deterministic round takes a push when the members before have ticked; and what is pulled is
+/// shared out otherwise than what was pushed.
+TEST(GroupTable, ManyPushesOfAClockWaitForNoneOfThem) {
+  constexpr std::uint64_t kParts = 7;
+  auto spec = table_of(Apply::collective, Add{});
+  spec.deterministic = true;
+  const auto name = group_name();
+  train(spec, [&](Worker& worker, Table<float> table, std::uint32_t rank) {
+    const auto group =
+        open_group({.name = name, .rank = rank, .size = kWorkers}, kWallClock).value();
+    auto weights = GroupTable<float>::open(*group, worker, std::move(table)).value();
+    const std::vector<float> ones(kRows * kWidth, 1.0f);
+    std::vector<float> parameters(kRows * kWidth);
+    for (int round = 1; round <= kRounds; ++round) {
+      for (std::uint64_t part = 0; part < kParts; ++part) {
+        const RowRange rows{kRows * part / kParts, kRows * (part + 1) / kParts};
+        EXPECT_TRUE(weights.push(rows, std::span(ones).first(rows.size() * kWidth)).ok());
+      }
+      worker.tick();
+      EXPECT_TRUE(weights.pull({0, kRows}, parameters).ok());
+      EXPECT_EQ(parameters,
+                std::vector<float>(kRows * kWidth, static_cast<float>(round) * kWorkers));
+    }
+    return parameters;
+  });
+}
+
 TEST(GroupTable, WhatOneMemberCannotPushIsEverybodysError) {
   const auto name = group_name();
   train(table_of(Apply::per_clock, Add{}),

@@ -132,6 +132,17 @@ TEST(HostGroup, MembersThatReduceDifferentRowsAreNamed) {
   }
 }
 
+/// Though they may be the same rows by chance.
+TEST(HostGroup, SharesOfOtherUnitsAreTold) {
+  for (const auto& error : calls_that_differ([](Group& group) {
+         const GroupWork work{.shares = Shares({0, 100}, group.size(), 1 + group.rank())};
+         std::vector<float> in(100), share(work.shares.of(group.rank()).size());
+         return group.reduce_scatter(work, host_view(std::span<const float>(in)),
+                                     host_view(std::span(share)));
+       }))
+    EXPECT_EQ(error.code, Errc::mismatch) << error.what;
+}
+
 TEST(HostGroup, MembersAtDifferentClocksAreNamed) {
   for (const auto& error : calls_that_differ([](Group& group) {
          return reduce_rows(group, {0, 10}, 5 + group.rank());
